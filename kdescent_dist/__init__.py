@@ -1,0 +1,1 @@
+"""Fit stochastic population models to catalogs, on one device or on many."""

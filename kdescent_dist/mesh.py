@@ -1,0 +1,71 @@
+"""The device mesh, its shardings, and the two ways to add up partial sums over it.
+
+The mesh has two axes: ``samples`` (model or training samples) and ``kernels`` (kernel batches).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from kdescent_dist.errors import InputError
+
+AXES = ("samples", "kernels")
+
+
+def make_mesh(
+    samples: int | None = None, kernels: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """Arrange devices in a mesh of shape (samples, kernels).
+
+    Args:
+        samples: devices along the samples axis; by default all that ``kernels`` leaves.
+        kernels: devices along the kernels axis.
+        devices: the devices to use, by default all of them.
+
+    Raises:
+        InputError: the mesh needs more devices than there are.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    if samples is None:
+        samples = max(len(devices) // kernels, 1)
+    if samples < 1 or kernels < 1:
+        raise InputError(f"mesh.samples={samples}, mesh.kernels={kernels}: both must be at least 1")
+    if samples * kernels > len(devices):
+        raise InputError(
+            f"mesh.samples={samples} x mesh.kernels={kernels} needs {samples * kernels} devices, "
+            f"but there are {len(devices)}: lower them, or set runtime.cpu_devices"
+        )
+    grid = np.asarray(devices[: samples * kernels], dtype=object).reshape(samples, kernels)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def default_mesh(mesh: Mesh | None = None) -> Mesh | None:
+    """Return the given mesh or, where there are several local devices, a mesh of all of them."""
+    if mesh is None and jax.local_device_count() > 1:
+        return make_mesh(devices=jax.local_devices())
+    return mesh
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_samples(mesh: Mesh) -> NamedSharding:
+    """Sharding of the leading axis over the ``samples`` axis of the mesh."""
+    return NamedSharding(mesh, PartitionSpec("samples"))
+
+
+def tree_sum(table: jax.Array) -> jax.Array:
+    """Add the rows of a table pairwise, in an order fixed by their number alone.
+
+    Explicit elementwise additions leave the compiler no freedom to reassociate, so the bits do
+    not depend on the program around it; the rounding error grows as log2 of the number of rows.
+    """
+    while (rows := table.shape[0]) > 1:
+        half = rows // 2
+        paired = table[:half] + table[half : 2 * half]
+        table = jnp.concatenate([paired, table[2 * half :]]) if rows % 2 else paired
+    return table[0]

@@ -6,6 +6,7 @@ overrides, so that unknown keys and wrong types are rejected before anything run
 
 import difflib
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -304,7 +305,7 @@ def _check_bins(key: str, bins: BinsConfig) -> None:
     for column, edges in bins.edges.items():
         if len(edges) < 2:
             raise InputError(f"{key}.edges.{column}: {edges} needs at least two edges")
-        if any(not low < high for low, high in zip(edges, edges[1:], strict=False)):
+        if any(not low < high for low, high in itertools.pairwise(edges)):
             raise InputError(f"{key}.edges.{column}: {edges} must increase")
     _at_least(f"{key}.softness", bins.softness, 0)
     _above(f"{key}.bandwidth_factor", bins.bandwidth_factor, 0)

@@ -1,0 +1,1 @@
+"""The models of the shipped experiments: templates for a model of your own."""

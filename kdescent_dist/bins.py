@@ -5,7 +5,7 @@ and are stacked, so that they are computed together.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,9 +90,31 @@ def required_columns(grids: Mapping[str, BinsConfig]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+@dataclass(frozen=True)
+class PretrainedBin:
+    """A bin and what the training catalog has in it.
+
+    Attributes:
+        bin: the bin.
+        counts: training counts at the kernels and modes to draw from.
+        training_count: training samples within the hard edges.
+        number_err: error of the sum of training weights, the root of the sum of their squares.
+    """
+
+    bin: Bin
+    counts: KPretrainer
+    training_count: int
+    number_err: float
+
+
 def pretrain_bin(
-    bin_: Bin, columns: Mapping[str, np.ndarray], weights: np.ndarray, seed: int, mesh: Any = None
-) -> KPretrainer:
+    bin_: Bin,
+    columns: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    seed: int,
+    mesh: Any = None,
+    counts: KPretrainer | None = None,
+) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
     The training samples carry the window of the bin as weights, as the model's will, so that at
@@ -104,6 +126,7 @@ def pretrain_bin(
         weights: (n,) training weights.
         seed: random seed of the kernel centers and Fourier modes.
         mesh: devices over which the work is sharded.
+        counts: training counts that were computed before, from the same arguments.
 
     Raises:
         InputError: the bin holds fewer training samples than its ``min_training``.
@@ -120,22 +143,24 @@ def pretrain_bin(
     x = np.stack([columns[name][keep] for name in bin_.columns], axis=1)
     kernels = 10 * x.shape[1] if config.kernels is None else config.kernels
     fourier = 10 * x.shape[1] if config.fourier is None else config.fourier
-    return KPretrainer.from_training_data(
-        x,
-        training_weights=window[keep],
-        # A bin without kernels still needs a bandwidth, and is never drawn from.
-        num_eval_kernels=max(kernels, 1),
-        num_eval_fourier_positions=max(fourier, 1),
-        num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
-        num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
-        bandwidth_factor=config.bandwidth_factor,
-        fourier_range_factor=config.fourier_range_factor,
-        fourier_half_space=config.fourier_half_space,
-        covariant_kernels=config.covariant_kernels,
-        inverse_density_weight_power=config.inverse_density_weight_power,
-        seed=seed,
-        mesh=mesh,
-    )
+    if counts is None:
+        counts = KPretrainer.from_training_data(
+            x,
+            training_weights=window[keep],
+            # A bin without kernels still needs a bandwidth, and is never drawn from.
+            num_eval_kernels=max(kernels, 1),
+            num_eval_fourier_positions=max(fourier, 1),
+            num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
+            num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
+            bandwidth_factor=config.bandwidth_factor,
+            fourier_range_factor=config.fourier_range_factor,
+            fourier_half_space=config.fourier_half_space,
+            covariant_kernels=config.covariant_kernels,
+            inverse_density_weight_power=config.inverse_density_weight_power,
+            seed=seed,
+            mesh=mesh,
+        )
+    return PretrainedBin(bin_, counts, count, float(np.sqrt(np.sum(window[keep] ** 2))))
 
 
 @jax.tree_util.register_dataclass
@@ -150,7 +175,9 @@ class StackData:
             training counts and errors (m, p).
         modes: (m, q, d) Fourier modes to draw from, with their training counts and errors,
             complex (m, q).
-        training_sum: (m,) sums of the training weights.
+        training_sum: (m,) sums of the training weights, with their errors ``number_err``.
+        number_density: (m,) whether the number-density term counts for the bin.
+        weight: (m,) weights of the bins in the loss.
     """
 
     low: Any
@@ -164,6 +191,9 @@ class StackData:
     fourier_truth: Any
     fourier_err: Any
     training_sum: Any
+    number_err: Any
+    number_density: Any
+    weight: Any
 
 
 @dataclass(frozen=True)
@@ -197,52 +227,43 @@ class Stack:
         return weights
 
 
-def stack_bins(
-    bins: Sequence[Bin], pretrainers: Sequence[KPretrainer], dtype: Any
-) -> list[tuple[Stack, StackData]]:
-    """Stack pretrained bins of equal shape.
-
-    Args:
-        bins: the bins.
-        pretrainers: their training counts, in the same order.
-        dtype: floating-point type of the arrays.
-    """
-    groups: dict[tuple, list[int]] = {}
-    for i, (bin_, pre) in enumerate(zip(bins, pretrainers, strict=True)):
-        shapes = (pre.kernel_centers.shape, pre.fourier_positions.shape)
-        sizes = (
-            0 if bin_.config.kernels == 0 else pre.num_eval_kernels,
-            0 if bin_.config.fourier == 0 else pre.num_eval_fourier_positions,
-        )
+def stack_bins(bins: Sequence[PretrainedBin], dtype: Any) -> list[tuple[Stack, StackData]]:
+    """Stack pretrained bins of equal shape, with arrays of floating-point type ``dtype``."""
+    groups: dict[tuple, list[PretrainedBin]] = {}
+    for pretrained in bins:
+        bin_, counts = pretrained.bin, pretrained.counts
+        kernels = 0 if bin_.config.kernels == 0 else counts.num_eval_kernels
+        fourier = 0 if bin_.config.fourier == 0 else counts.num_eval_fourier_positions
         hard = bin_.config.softness == 0
-        key = (bin_.columns, tuple(bin_.window), *sizes, hard, *shapes)
-        groups.setdefault(key, []).append(i)
-    stacks = []
-    for (columns, conditions, kernels, fourier, hard, *_), members in groups.items():
-        of = [bins[i] for i in members]
-        stack = Stack(tuple(of), columns, conditions, kernels, fourier, hard)
-        stacks.append((stack, _stack_data(of, [pretrainers[i] for i in members], dtype)))
-    return stacks
+        shapes = (np.shape(counts.kernel_centers), np.shape(counts.fourier_positions))
+        key = (bin_.columns, tuple(bin_.window), kernels, fourier, hard, shapes)
+        groups.setdefault(key, []).append(pretrained)
+    return [
+        (Stack(tuple(p.bin for p in members), *key[:-1]), _stack_data(members, dtype))
+        for key, members in groups.items()
+    ]
 
 
-def _stack_data(bins: Sequence[Bin], pres: Sequence[KPretrainer], dtype: Any) -> StackData:
-    def real(values: Iterable[Any]) -> np.ndarray:
-        return np.stack([np.asarray(v, dtype) for v in values])
+def _stack_data(bins: Sequence[PretrainedBin], dtype: Any) -> StackData:
+    complex_dtype = np.result_type(dtype, np.complex64)
 
-    def of_complex(values: Iterable[Any]) -> np.ndarray:
-        return np.stack([np.asarray(v, np.result_type(dtype, np.complex64)) for v in values])
+    def stacked(of: Callable[[PretrainedBin], Any], dtype: Any = dtype) -> np.ndarray:
+        return np.stack([np.asarray(of(b), dtype) for b in bins])
 
-    edges = real([np.reshape(list(b.window.values()), (-1, 2)) for b in bins])
+    edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
     return StackData(
         low=edges[:, :, 0],
         high=edges[:, :, 1],
-        softness=real([[b.config.softness] for b in bins]),
-        centers=real(p.kernel_centers for p in pres),
-        cov=real(np.atleast_2d(p.kernelcov) for p in pres),
-        kde_truth=real(p.kde_counts for p in pres),
-        kde_err=real(p.kde_err for p in pres),
-        modes=real(p.fourier_positions for p in pres),
-        fourier_truth=of_complex(p.fourier_counts for p in pres),
-        fourier_err=of_complex(p.fourier_err for p in pres),
-        training_sum=real(p.training_sum_of_weights for p in pres),
+        softness=stacked(lambda b: [b.bin.config.softness]),
+        centers=stacked(lambda b: b.counts.kernel_centers),
+        cov=stacked(lambda b: np.atleast_2d(b.counts.kernelcov)),
+        kde_truth=stacked(lambda b: b.counts.kde_counts),
+        kde_err=stacked(lambda b: b.counts.kde_err),
+        modes=stacked(lambda b: b.counts.fourier_positions),
+        fourier_truth=stacked(lambda b: b.counts.fourier_counts, complex_dtype),
+        fourier_err=stacked(lambda b: b.counts.fourier_err, complex_dtype),
+        training_sum=stacked(lambda b: b.counts.training_sum_of_weights),
+        number_err=stacked(lambda b: b.number_err),
+        number_density=stacked(lambda b: b.bin.config.number_density, bool),
+        weight=stacked(lambda b: b.bin.config.weight),
     )

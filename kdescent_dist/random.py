@@ -17,11 +17,32 @@ def as_key(randkey: int | jax.Array) -> jax.Array:
     raise TypeError(f"randkey must be an integer or a jax.random.key, not {type(randkey)}")
 
 
-def step_key(key: jax.Array, step: jax.Array) -> jax.Array:
-    """Key of one step of a fit, a pure function of (seed, step)."""
-    return jax.random.fold_in(key, step)
-
-
-def block_key(key: jax.Array, block: jax.Array) -> jax.Array:
+def block_key(key: jax.Array, block: jax.Array | int) -> jax.Array:
     """Key of one block of samples within a step."""
-    return jax.random.fold_in(key, block)
+    return jax.random.fold_in(jax.random.fold_in(key, 0), block)
+
+
+def draw_key(key: jax.Array, stack: int) -> jax.Array:
+    """Key of the kernels and modes that one stack of bins draws within a step."""
+    return jax.random.fold_in(jax.random.fold_in(key, 1), stack)
+
+
+# A schedule maps (key of the fit, step) to (key of the step, key of the fit for the next step).
+
+
+def fold_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The key of a step is a pure function of (seed, step)."""
+    return jax.random.fold_in(key, step), key
+
+
+def chain_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Split at every step, as the drop-in ``adam`` does."""
+    del step
+    key, key_of_step = jax.random.split(key)
+    return key_of_step, key
+
+
+def fixed_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same key at every step."""
+    del step
+    return key, key

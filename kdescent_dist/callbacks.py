@@ -1,0 +1,138 @@
+"""What happens between the dispatches of a fit: progress, metrics, and rules to stop.
+
+A callback is called with an ``Event`` after each dispatch; it stops the fit by raising
+``StopFit``. It never changes the state.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from kdescent_dist.state import History
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where a fit stands after a dispatch.
+
+    Attributes:
+        step: updates done.
+        steps: updates that the fit will do.
+        first: step of the first row of ``history``.
+        history: what this dispatch computed.
+        seconds: wall time that it took.
+        samples: model samples of one step, 0 where unknown.
+    """
+
+    step: int
+    steps: int
+    first: int
+    history: History
+    seconds: float
+    samples: int
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples * len(self.history) / self.seconds if self.seconds > 0 else math.nan
+
+
+Callback = Callable[[Event], None]
+
+
+class StopFit(Exception):
+    """Raised by a callback to end the fit; its state is saved, and it counts as done."""
+
+
+class ProgressBar:
+    """A bar with the loss, steps per second and time left.
+
+    Args:
+        steps: steps of the whole fit.
+        done: steps done before.
+        show: None for only on a terminal.
+    """
+
+    def __init__(self, steps: int, done: int = 0, show: bool | None = None) -> None:
+        disable = None if show is None else not show
+        self._bar = tqdm(
+            total=steps, initial=done, desc="fit", unit="step", disable=disable, dynamic_ncols=True
+        )
+
+    def __call__(self, event: Event) -> None:
+        if len(event.history):
+            self._bar.set_postfix(loss=f"{event.history.loss[-1]:.4g}", refresh=False)
+        self._bar.update(event.step - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class Metrics:
+    """Appends a line per step to ``metrics.jsonl``.
+
+    Lines of steps that are done again after a restart are cut off first.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._next: int | None = None
+
+    def __call__(self, event: Event) -> None:
+        if self._next != event.first:
+            self._cut(event.first)
+        self._next = event.first + len(event.history)
+        rate = round(event.samples_per_second, 1)
+        rows = zip(event.history.loss.tolist(), event.history.grad_norm.tolist(), strict=True)
+        with self.path.open("a") as file:
+            for i, (loss, grad_norm) in enumerate(rows):
+                row = {
+                    "step": event.first + i,
+                    "loss": loss,
+                    "grad_norm": grad_norm,
+                    "samples_per_second": rate,
+                    "time": round(time.time(), 3),
+                }
+                file.write(json.dumps(row) + "\n")
+
+    def _cut(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            # A line that was being written when the run was killed is not whole.
+            with contextlib.suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] < step:
+                    kept.append(line)
+        self.path.write_text("".join(line + "\n" for line in kept))
+
+
+class StopWhenFlat:
+    """Stop when the mean loss of ``window`` steps is no longer below that of the window before.
+
+    Args:
+        window: steps in a window.
+        tolerance: relative decrease that still counts as progress.
+    """
+
+    def __init__(self, window: int, tolerance: float = 0.0) -> None:
+        self.window = window
+        self.tolerance = tolerance
+        self._losses: list[float] = []
+
+    def __call__(self, event: Event) -> None:
+        self._losses = [*self._losses, *event.history.loss.tolist()][-2 * self.window :]
+        if len(self._losses) < 2 * self.window:
+            return
+        before, now = np.mean(np.reshape(self._losses, (2, self.window)), axis=1)
+        if now > before * (1 - self.tolerance):
+            raise StopFit(f"the loss is flat: {before:.4g}, then {now:.4g}")

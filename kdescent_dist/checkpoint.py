@@ -1,0 +1,158 @@
+"""Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one."""
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from kdescent_dist.config import CheckpointConfig
+from kdescent_dist.errors import InputError
+from kdescent_dist.state import FitState, History
+
+log = logging.getLogger(__name__)
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of the paths, types, shapes and bytes of the leaves of a pytree."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def latest_step(directory: Path) -> int | None:
+    """Step of the latest committed checkpoint in a folder, None without one."""
+    if not directory.is_dir():
+        return None
+    return max((int(d.name) for d in directory.iterdir() if d.name.isdigit()), default=None)
+
+
+class Checkpoints:
+    """Saves states in ``<directory>/<step>/`` in the background, and restores the latest good one.
+
+    Args:
+        directory: folder of the checkpoints, made when needed.
+        config: how often to save and how many to keep.
+    """
+
+    def __init__(self, directory: Path, config: CheckpointConfig) -> None:
+        self.directory = Path(directory).absolute()
+        self.config = config
+        self._manager = self._open()
+        self._saved_step = self._manager.latest_step()
+        self._saved_at = time.monotonic()
+        self._pending: int | None = None
+
+    def _open(self) -> ocp.CheckpointManager:
+        keep = ocp.checkpoint_managers.LatestN(self.config.keep)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep, cleanup_tmp_directories=True
+        )
+        return ocp.CheckpointManager(self.directory, options=options)
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a periodic save, by steps or by wall time."""
+        config, last = self.config, self._saved_step or 0
+        if (
+            config.every_steps is not None
+            and step // config.every_steps > last // config.every_steps
+        ):
+            return True
+        waited = time.monotonic() - self._saved_at
+        return config.every_seconds is not None and waited >= config.every_seconds
+
+    def save(self, state: FitState, history: History) -> None:
+        """Save in the background; the previous save is complete when this returns."""
+        step = int(state.step)
+        self._commit()
+        if step == self._saved_step:
+            return
+        record = history.until(step).arrays()
+        meta = {"step": step, "state": digest(state), "history": digest(record)}
+        saved = self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                history=ocp.args.StandardSave(record),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            force=True,
+        )
+        if not saved:
+            raise RuntimeError(f"checkpoint of step {step} was refused in {self.directory}")
+        self._pending, self._saved_step, self._saved_at = step, step, time.monotonic()
+
+    def _commit(self) -> None:
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+        if self._pending is not None:
+            log.info("saved checkpoint of step %d", self._pending)
+            self._pending = None
+
+    def close(self) -> None:
+        """Wait for the save under way, so that it is not lost, and release the folder."""
+        try:
+            self._commit()
+        finally:
+            self._manager.close()
+
+    def restore(self, like: FitState) -> tuple[FitState, History] | None:
+        """Restore the latest checkpoint that is whole, onto the devices of ``like``.
+
+        A damaged one is renamed to ``<step>.damaged`` and the one before it is tried.
+
+        Returns:
+            The state and the history up to it, or None where there is no checkpoint.
+
+        Raises:
+            InputError: there are checkpoints, but not one is whole.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                restored = self._restore_step(step, like)
+            except Exception as error:  # whatever a truncated or altered file raises
+                log.warning(
+                    "checkpoint of step %d is damaged (%s): trying an older one", step, error
+                )
+                self._quarantine(step)
+                continue
+            self._saved_step = step
+            return restored
+        if steps:
+            raise InputError(
+                f"{self.directory}: none of its {len(steps)} checkpoints is whole; they were "
+                "renamed to *.damaged: start again to fit from the beginning"
+            )
+        return None
+
+    def _restore_step(self, step: int, like: FitState) -> tuple[FitState, History]:
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(target),
+                history=ocp.args.StandardRestore(),
+                meta=ocp.args.JsonRestore(),
+            ),
+        )
+        record = {name: np.asarray(values) for name, values in restored.history.items()}
+        for name, tree in (("state", restored.state), ("history", record)):
+            if digest(tree) != restored.meta[name]:
+                raise ValueError(f"its {name} does not match its digest")
+        return restored.state, History(**record)
+
+    def _quarantine(self, step: int) -> None:
+        # The manager keeps a list of steps and would refuse to save at or below a bad one.
+        self._manager.close()
+        (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
+        self._manager = self._open()

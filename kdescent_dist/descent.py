@@ -1,0 +1,164 @@
+"""The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy.optimize import OptimizeResult, minimize
+from tqdm import tqdm
+
+from kdescent_dist.bounds import Bounds
+from kdescent_dist.callbacks import ProgressBar
+from kdescent_dist.config import FitConfig
+from kdescent_dist.errors import InputError
+from kdescent_dist.fit import fit
+from kdescent_dist.objective import LossObjective
+from kdescent_dist.random import as_key, chain_schedule, fixed_schedule
+
+
+def adam(
+    lossfunc: Callable[..., jax.Array],
+    guess: Any,
+    nsteps: int = 100,
+    param_bounds: Sequence | np.ndarray | jax.Array | None = None,
+    learning_rate: Any = 0.01,
+    randkey: int | jax.Array | None = 1,
+    const_randkey: bool = False,
+    thin: int = 1,
+    progress: bool = True,
+    optimizer: optax.GradientTransformation | None = None,
+    **other_kwargs: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """Descend the gradient of a loss with Adam, or any other optax optimizer.
+
+    Args:
+        lossfunc: ``lossfunc(params, randkey=key, **other_kwargs) -> scalar``, differentiable and
+            compilable by JAX.
+        guess: (parameters,) starting parameters.
+        nsteps: number of updates.
+        param_bounds: one ``(low, high)`` or None per parameter; None or infinite for no bound.
+        learning_rate: learning rate, or an optax schedule.
+        randkey: seed or key; None for a loss without a ``randkey`` argument.
+        const_randkey: pass the same key at every step.
+        thin: return every ``thin``-th step; 0 for the last one alone.
+        progress: show a progress bar.
+        optimizer: an optax optimizer to use in place of ``optax.adam(learning_rate)``.
+        **other_kwargs: passed on to ``lossfunc``.
+
+    Returns:
+        Trial parameters (nsteps + 1, parameters) and the losses (nsteps + 1,) at them, thinned;
+        or the last ones, (parameters,) and (), with ``thin=0``.
+
+    Raises:
+        InputError: the guess is outside its bounds, or a bound is reversed.
+        NonFiniteLossError: the loss or its gradient is not finite; carries the steps before.
+    """
+    if nsteps < 0 or thin < 0:
+        raise InputError(f"nsteps={nsteps} and thin={thin} must not be negative")
+    key = as_key(0 if randkey is None else randkey)
+    # The first half of this split starts the chain of keys; the second is the constant key.
+    key, constant_key = jax.random.split(key)
+    bar = ProgressBar(nsteps, show=None if progress else False)
+    try:
+        result = fit(
+            LossObjective(lossfunc, other_kwargs, with_key=randkey is not None),
+            guess,
+            optax.adam(learning_rate) if optimizer is None else optimizer,
+            bounds=param_bounds,
+            config=FitConfig(steps=nsteps, steps_per_call=max(min(nsteps, 1000), 1)),
+            seed=constant_key if const_randkey else key,
+            schedule=fixed_schedule if const_randkey else chain_schedule,
+            callbacks=[bar],
+        )
+    finally:
+        bar.close()
+    kept = _thinned(nsteps, thin)
+    params, losses = jnp.asarray(result.params[kept]), jnp.asarray(result.losses[kept])
+    return (params, losses) if thin else (params[-1], losses[-1])
+
+
+def _thinned(nsteps: int, thin: int) -> list[int]:
+    """Steps that are kept: the guess unless thinned away, every ``thin``-th, and the last.
+
+    Each row is the last step of its stretch of ``thin``, counted from step 1, where the first
+    stretch also takes in the guess when ``thin`` is above 1.
+    """
+    stretch = thin or max(nsteps, 1)
+    kept: list[int] = []
+    for step in range(nsteps + 1):
+        if (step - 1) % stretch == 0 or not kept:
+            kept.append(step)
+        else:
+            kept[-1] = step
+    return kept
+
+
+def bfgs(
+    lossfunc: Callable[..., jax.Array],
+    guess: Any,
+    maxsteps: int = 100,
+    param_bounds: Sequence | np.ndarray | jax.Array | None = None,
+    randkey: int | jax.Array | None = None,
+    thin: int = 1,
+    progress: bool = True,
+    **other_kwargs: Any,
+) -> tuple[jax.Array, jax.Array, OptimizeResult]:
+    """Minimize a loss with L-BFGS-B (Byrd et al. 1995), holding its random key fixed.
+
+    Args:
+        lossfunc: as in ``adam``; called with the constant ``randkey``, or without if None.
+        guess: (parameters,) starting parameters.
+        maxsteps: largest number of iterations.
+        param_bounds: one ``(low, high)`` or None per parameter.
+        randkey: seed or key.
+        thin: return every ``thin``-th iteration; 0 for the last one alone.
+        progress: show a progress bar.
+        **other_kwargs: passed on to ``lossfunc``.
+
+    Returns:
+        Parameters (iterations, parameters) and losses (iterations,), thinned, and the
+        ``scipy.optimize.OptimizeResult``.
+
+    Raises:
+        InputError: the guess is outside its bounds, or a bound is reversed.
+    """
+    start = np.asarray(guess, float)
+    bounds = Bounds.from_pairs(param_bounds, len(start))
+    bounds.check(start, [f"p{i}" for i in range(len(start))])
+    keys = {} if randkey is None else {"randkey": as_key(randkey)}
+    value_and_grad = jax.jit(
+        jax.value_and_grad(lambda params, keys, options: lossfunc(params, **keys, **options))
+    )
+
+    def loss_and_grad(params: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, grad = value_and_grad(jnp.asarray(params), keys, other_kwargs)
+        return float(loss), np.asarray(grad, float)
+
+    params: list[np.ndarray] = []
+    losses: list[float] = []
+    disable = None if progress else True
+    with tqdm(total=maxsteps, desc="bfgs", unit="step", disable=disable) as bar:
+
+        def record(intermediate_result: OptimizeResult) -> None:
+            params.append(np.array(intermediate_result.x))
+            losses.append(float(intermediate_result.fun))
+            bar.set_postfix(loss=f"{losses[-1]:.4g}", refresh=False)
+            bar.update()
+
+        result = minimize(
+            loss_and_grad,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            bounds=list(zip(bounds.low, bounds.high, strict=True)),
+            options={"maxiter": maxsteps},
+            callback=record,
+        )
+    if not params:  # already at a minimum: the guess is the only trial
+        params, losses = [np.array(result.x)], [float(result.fun)]
+    kept = _thinned(len(params) - 1, thin)
+    rows, values = jnp.asarray(np.array(params)[kept]), jnp.asarray(np.array(losses)[kept])
+    return (rows, values, result) if thin else (rows[-1], values[-1], result)

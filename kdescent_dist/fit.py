@@ -1,0 +1,253 @@
+"""The fit loop: many steps per dispatch, and between dispatches checkpoints and callbacks."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from kdescent_dist.bounds import Bounds
+from kdescent_dist.callbacks import Callback, Event, StopFit
+from kdescent_dist.checkpoint import Checkpoints
+from kdescent_dist.config import CheckpointConfig, FitConfig
+from kdescent_dist.errors import NonFiniteLossError, Preempted
+from kdescent_dist.objective import Objective
+from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.state import FitState, History, init_state
+
+KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished fit.
+
+    Attributes:
+        names: parameter names.
+        params: (steps + 1, parameters) trial parameters, the guess first and the fit last.
+        losses: (steps + 1,) losses at them.
+        grad_norms: (steps + 1,) norms of the unbounded gradient.
+        state: the final state.
+        message: why the fit ended.
+    """
+
+    names: tuple[str, ...]
+    params: np.ndarray
+    losses: np.ndarray
+    grad_norms: np.ndarray
+    state: FitState
+    message: str
+
+    @property
+    def final(self) -> dict[str, float]:
+        """The final parameters by name."""
+        return dict(zip(self.names, self.params[-1].tolist(), strict=True))
+
+
+def fit(
+    objective: Objective,
+    guess: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    bounds: Bounds | Sequence | None = None,
+    names: Sequence[str] | None = None,
+    config: FitConfig | None = None,
+    seed: int | jax.Array = 0,
+    schedule: KeySchedule | None = None,
+    checkpoints: Path | str | None = None,
+    checkpoint: CheckpointConfig | None = None,
+    callbacks: Sequence[Callback] = (),
+    stop_requested: Callable[[], bool] = lambda: False,
+    samples: int = 0,
+) -> FitResult:
+    """Descend the gradient of an objective from ``guess``, or continue from a checkpoint.
+
+    The trajectory is a function of the arguments up to ``schedule`` alone: how many steps run in
+    a dispatch, restarts and the mesh do not change it.
+
+    Args:
+        objective: a ``PopulationObjective``, or a ``LossObjective`` around any loss function.
+        guess: (parameters,) starting parameters.
+        optimizer: an optax optimizer.
+        bounds: bounds, or one ``(low, high)`` or None per parameter.
+        names: parameter names, by default ``p0``, ``p1``, ...
+        config: number of steps and size of a dispatch.
+        seed: seed or random key.
+        schedule: keys of the steps, by default a pure function of (seed, step).
+        checkpoints: folder of checkpoints, from which an earlier fit is continued.
+        checkpoint: how often to save.
+        callbacks: called after each dispatch.
+        stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
+        samples: model samples per step, for the callbacks.
+
+    Raises:
+        InputError: the guess is outside its bounds.
+        Preempted: a stop was requested; the state is saved where there are checkpoints.
+        NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
+    """
+    config = config or FitConfig()
+    start = np.asarray(guess)
+    if not np.issubdtype(start.dtype, np.floating):
+        start = start.astype(np.result_type(float))
+    start = np.asarray(jnp.asarray(start))  # float32, unless x64 is on
+    names = tuple(names or (f"p{i}" for i in range(len(start))))
+    if not isinstance(bounds, Bounds):
+        bounds = Bounds.from_pairs(bounds, len(start))
+    bounds.check(start, names)
+    if schedule is None:
+        schedule = fixed_schedule if config.fixed_key else fold_schedule
+    state = init_state(bounds.to_unbounded(start), optimizer, as_key(seed), objective.mesh)
+    history = History.empty(len(start), start.dtype)
+    saver = None
+    if checkpoints is not None:
+        saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig())
+        restored = saver.restore(state)
+        state, history = restored or (state, history)
+    run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call)
+    loop = _Loop(run, objective.data, config, saver, callbacks, stop_requested, samples)
+    try:
+        return loop.to_the_end(state, history, names)
+    finally:
+        if saver is not None:
+            saver.close()
+
+
+def _make_run(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    bounds: Bounds,
+    schedule: KeySchedule,
+    capacity: int,
+) -> Callable:
+    """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
+
+    A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
+    """
+
+    def run(state: FitState, count: jax.Array, data: Any) -> tuple:
+        record = {
+            "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
+            "loss": jnp.zeros(capacity, state.params.dtype),
+            "grad_norm": jnp.zeros(capacity, state.params.dtype),
+        }
+
+        def more(carry: tuple) -> jax.Array:
+            i, _, _, good = carry
+            return (i < count) & good
+
+        def step(carry: tuple) -> tuple:
+            i, state, record, _ = carry
+            key, next_key = schedule(state.key, state.step)
+            params, pull = jax.vjp(bounds.to_bounded, state.params)
+            loss, grad = objective.value_and_grad(params, key, data)
+            (grad,) = pull(grad)
+            good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
+            record = {
+                "params": record["params"].at[i].set(params),
+                "loss": record["loss"].at[i].set(loss),
+                "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
+            }
+            updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
+            moved = FitState(
+                state.step + 1, optax.apply_updates(state.params, updates), opt_state, next_key
+            )
+            state = jax.tree.map(lambda new, old: jnp.where(good, new, old), moved, state)
+            return i + 1, state, record, good
+
+        done, state, record, good = lax.while_loop(
+            more, step, (jnp.int32(0), state, record, jnp.bool_(True))
+        )
+        return state, record, done, good
+
+    return jax.jit(run, donate_argnums=0)
+
+
+@dataclass
+class _Loop:
+    run: Callable
+    data: Any
+    config: FitConfig
+    saver: Checkpoints | None
+    callbacks: Sequence[Callback]
+    stop_requested: Callable[[], bool]
+    samples: int
+
+    def to_the_end(self, state: FitState, history: History, names: tuple[str, ...]) -> FitResult:
+        message, count = "all steps done", 1
+        while (step := int(state.step)) < self.config.steps:
+            if self.stop_requested():
+                self._save(state, history)
+                raise Preempted(f"stopped on request at step {step}")
+            state, history, seconds = self._dispatch(state, history, count)
+            # The first dispatch, of one step, is mostly compilation and tells no speed.
+            if (step and seconds > 0) or count > 1:
+                count = self._next_count(count, seconds)
+            else:
+                count = min(2, self.config.steps_per_call)
+            try:
+                self._tell(state, history, step, seconds)
+            except StopFit as reason:
+                message = str(reason) or "stopped by a callback"
+                break
+            if self.saver is not None and self.saver.due(int(state.step)):
+                self.saver.save(state, history)
+        self._save(state, history)
+        return self._result(state, history, names, message)
+
+    def _next_count(self, count: int, seconds: float) -> int:
+        """Steps of the next dispatch: as many as fit into ``seconds_per_call``."""
+        fitting = int(count * self.config.seconds_per_call / max(seconds, 1e-9))
+        return int(np.clip(fitting, 1, min(self.config.steps_per_call, 4 * count)))
+
+    def _dispatch(
+        self, state: FitState, history: History, count: int
+    ) -> tuple[FitState, History, float]:
+        begun = time.perf_counter()
+        left = self.config.steps - int(state.step)
+        state, record, done, good = self.run(state, jnp.int32(min(count, left)), self.data)
+        rows = int(done)
+        record = {name: np.asarray(values)[:rows] for name, values in record.items()}
+        seconds = time.perf_counter() - begun
+        history = history.join(History(**record))
+        if not good:
+            self._fail(state, history)
+        return state, history, seconds
+
+    def _fail(self, state: FitState, history: History) -> None:
+        self._save(state, history)
+        step, loss = int(state.step), float(history.loss[-1])
+        what = "gradient" if np.isfinite(loss) else "loss"
+        raise NonFiniteLossError(
+            f"the {what} is not finite at step {step} (loss {loss:g}); the state before it is "
+            "kept: lower optimizer.learning_rate, tighten the bounds, or check the model there",
+            step,
+            history.params,
+            history.loss,
+        )
+
+    def _tell(self, state: FitState, history: History, first: int, seconds: float) -> None:
+        new = History(history.params[first:], history.loss[first:], history.grad_norm[first:])
+        event = Event(int(state.step), self.config.steps, first, new, seconds, self.samples)
+        for callback in self.callbacks:
+            callback(event)
+
+    def _save(self, state: FitState, history: History) -> None:
+        if self.saver is not None:
+            self.saver.save(state, history)
+
+    def _result(
+        self, state: FitState, history: History, names: tuple[str, ...], message: str
+    ) -> FitResult:
+        # One more evaluation, whose update is not taken, gives the loss at the final parameters.
+        # The run donates its state: hand it a copy.
+        copy = jax.tree.map(jnp.copy, state)
+        _, record, _, _ = self.run(copy, jnp.int32(1), self.data)
+        last = History(**{name: np.asarray(values)[:1] for name, values in record.items()})
+        full = history.until(int(state.step)).join(last)
+        return FitResult(names, full.params, full.loss, full.grad_norm, state, message)

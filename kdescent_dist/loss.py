@@ -1,0 +1,116 @@
+"""Terms of the loss: residuals between the sums of the model and of the training catalog."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bin_sums import BinSums, Draw
+from kdescent_dist.bins import Stack, StackData
+from kdescent_dist.config import LossConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Sums:
+    """Everything that the loss may depend on.
+
+    Attributes:
+        weight: sum of all weights.
+        bins: the sums in the bins, by the name of the bin or grid.
+        statistics: what ``loss.statistics`` returns, added up over blocks.
+    """
+
+    weight: Any
+    bins: dict[str, BinSums]
+    statistics: Any = None
+
+
+def mean_square(
+    config: LossConfig,
+    stacks: Sequence[Stack],
+    arrays: Sequence[StackData],
+    draws: Sequence[Draw],
+    model: Sequence[BinSums],
+    weight: jax.Array,
+    training_weight: jax.Array,
+) -> jax.Array:
+    """The mean of all squared residuals, each times the weights of its term and of its bin.
+
+    Args:
+        config: terms and their weights.
+        stacks, arrays: the stacked bins.
+        draws: the kernels of the step, with the training sums there.
+        model: the sums of the model at the same kernels.
+        weight, training_weight: sums of all weights of the model and of the training catalog.
+    """
+    total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
+    for stack, data, draw, sums in zip(stacks, arrays, draws, model, strict=True):
+        norms = _norms(stack, sums, draw.truth, weight, training_weight)
+        for term_weight, squares, counted in _squares(config, data, draw, sums, *norms):
+            if term_weight > 0:
+                weighted = term_weight * data.weight[:, None] * squares
+                total += jnp.sum(jnp.where(counted, weighted, 0))
+                count += jnp.sum(counted)
+    return total / jnp.maximum(count, 1)
+
+
+def _squares(
+    config: LossConfig,
+    data: StackData,
+    draw: Draw,
+    model: BinSums,
+    norm_model: jax.Array,
+    norm_truth: jax.Array,
+) -> Iterator[tuple[float, jax.Array, jax.Array]]:
+    """Weight of a term, its squared residuals (m, n), and which of them count."""
+    kde = model.kde * norm_model - draw.truth.kde * norm_truth
+    fourier = model.fourier * norm_model - draw.truth.fourier * norm_truth
+    number = (model.weight - draw.truth.weight)[:, None] / config.volume
+    constrained = data.number_density[:, None]
+    if config.statistic == "mse":
+        yield config.kde, kde**2, jnp.ones_like(kde, bool)
+        modulus = fourier.real**2 + fourier.imag**2
+        yield config.fourier, modulus, jnp.ones_like(modulus, bool)
+        yield config.number_density, number**2, constrained
+        return
+    fourier_err = draw.fourier_err * norm_truth
+    # Where the training catalog has no error, it has nothing to compare with.
+    yield config.kde, *_squared_over(kde, draw.kde_err * norm_truth)
+    yield config.fourier, *_squared_over(fourier.real, fourier_err.real)
+    yield config.fourier, *_squared_over(fourier.imag, fourier_err.imag)
+    squares, known = _squared_over(number, data.number_err[:, None] / config.volume)
+    yield config.number_density, squares, known & constrained
+
+
+def by_group(stacks: Sequence[Stack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:
+    """Sort the sums of stacked bins by the name of the bin or grid that they belong to."""
+    groups: dict[str, BinSums] = {}
+    for stack, sums in zip(stacks, stacked, strict=True):
+        for group in dict.fromkeys(b.group for b in stack.bins):
+            rows = np.asarray([i for i, b in enumerate(stack.bins) if b.group == group])
+            groups[group] = jax.tree.map(lambda a, rows=rows: a[rows], sums)
+    return groups
+
+
+def _norms(
+    stack: Stack, model: BinSums, truth: BinSums, weight: Any, training_weight: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Factors (m, 1) that normalize the counts of the model and of the training catalog."""
+    kinds = np.asarray([b.config.normalization for b in stack.bins])
+
+    def factor(in_bin: jax.Array, total: jax.Array) -> jax.Array:
+        norm = jnp.where(kinds == "conditional", in_bin, jnp.where(kinds == "density", total, 1))
+        # An empty bin has no counts either: its normalized counts are 0.
+        return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)[:, None]
+
+    return factor(model.weight, weight), factor(truth.weight, training_weight)
+
+
+def _squared_over(residuals: jax.Array, errors: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Squared residuals in units of their errors, and where an error is known."""
+    known = errors > 0
+    return jnp.where(known, residuals / jnp.where(known, errors, 1), 0) ** 2, known

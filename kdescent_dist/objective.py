@@ -1,0 +1,234 @@
+"""Objectives: what the fit descends. A loss of sums over a population, or any function.
+
+The loss of the sums is the mean of all squared residuals, each times its weight: differences of
+kernel counts, of Fourier counts and of number densities between model and training catalog,
+plain (``mse``) or in units of the training errors (``chisq``), plus a term of the user's own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
+from kdescent_dist.bins import PretrainedBin, stack_bins
+from kdescent_dist.block_sums import BlockLayout, BlockSums
+from kdescent_dist.config import LossConfig
+from kdescent_dist.errors import InputError
+from kdescent_dist.loss import Sums, by_group, mean_square
+from kdescent_dist.mesh import make_mesh
+from kdescent_dist.population import Model, Population, as_population, check_model
+from kdescent_dist.random import block_key, draw_key
+
+
+class Objective(Protocol):
+    """What ``fit`` needs: arrays, and the loss and gradient at parameters (parameters,)."""
+
+    data: Any
+    mesh: jax.sharding.Mesh | None
+
+    def value_and_grad(
+        self, params: jax.Array, key: jax.Array, data: Any
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+
+@dataclass(frozen=True)
+class LossObjective:
+    """Any differentiable ``loss(params, randkey=key, **options)`` of a parameter vector.
+
+    Attributes:
+        loss: the function.
+        options: keyword arguments passed on to it; arrays are arguments of the compiled program,
+            anything else is a constant of it.
+        with_key: whether the key is passed on.
+        mesh: devices on which the state of the fit is placed, by default the first one.
+    """
+
+    loss: Callable[..., jax.Array]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    with_key: bool = True
+    mesh: jax.sharding.Mesh | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if _is_arrays(value)}
+
+    def value_and_grad(
+        self, params: jax.Array, key: jax.Array, data: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        keys = {"randkey": key} if self.with_key else {}
+        return jax.value_and_grad(self.loss)(params, **keys, **{**self.options, **data})
+
+
+def _is_arrays(value: Any) -> bool:
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+
+
+class PopulationObjective:
+    """The loss of a population model against pretrained bins, sharded over a mesh.
+
+    Args:
+        model: ``model(params, key, catalog) -> Population``, see ``kdescent_dist.population``.
+        names: parameter names, in the order of the parameter vector.
+        bins: pretrained bins.
+        training_weight: sum of the weights of the training catalog.
+        size: samples per step; by default the rows of ``catalog``.
+        catalog: columns (n,) of the input catalog of the model, none for a generative model.
+        columns: column names, where the model returns a plain array.
+        loss: terms of the loss.
+        custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` by name.
+        statistics: ``statistics(population) -> pytree``, additive over samples.
+        mesh: devices, by default all.
+        block_size: samples per block, see ``BlockLayout``.
+        kernel_blocks: units of kernel work, by default the mesh's kernels axis.
+        reproducible: the reduction, see ``BlockSums``.
+        dtype: floating-point type.
+
+    Raises:
+        InputError: what does not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        names: Sequence[str],
+        bins: Sequence[PretrainedBin],
+        *,
+        training_weight: float,
+        size: int | None = None,
+        catalog: Mapping[str, np.ndarray] | None = None,
+        columns: Sequence[str] = (),
+        loss: LossConfig | None = None,
+        custom: Callable[[Sums, Sums, dict[str, jax.Array]], jax.Array] | None = None,
+        statistics: Callable[[Population], Any] | None = None,
+        mesh: jax.sharding.Mesh | None = None,
+        block_size: int | None = None,
+        kernel_blocks: int | None = None,
+        reproducible: bool = True,
+        dtype: Any = np.float32,
+    ) -> None:
+        catalog = dict(catalog or {})
+        rows = {len(values) for values in catalog.values()}
+        if len(rows) > 1:
+            raise InputError(f"input catalog: its columns have different lengths {sorted(rows)}")
+        size = size or next(iter(rows), None)
+        if not size:
+            raise InputError("samples.size: needed for a model without an input catalog")
+        if rows and size != next(iter(rows)):
+            raise InputError(f"samples.size={size}, but the input catalog has {rows.pop()} rows")
+        if not bins:
+            raise InputError("bins: at least one is needed")
+        self.model = model
+        self.names = tuple(names)
+        self.columns = tuple(columns)
+        self.config = loss or LossConfig()
+        self.custom = custom
+        self.statistics = statistics
+        self.mesh = mesh or make_mesh()
+        self.layout = BlockLayout.of(size, block_size)
+        kernel_blocks = kernel_blocks or self.mesh.shape["kernels"]
+        self._sums = BlockSums(self.layout, self.mesh, kernel_blocks, reproducible)
+        stacked = stack_bins(bins, dtype)
+        self.stacks = tuple(stack for stack, _ in stacked)
+        shared = {
+            "stacks": [data for _, data in stacked],
+            "training_weight": np.asarray(training_weight, dtype),
+        }
+        self.data = {
+            "shared": self._sums.place(shared),
+            "catalog": {
+                name: self.layout.cut(np.asarray(values, dtype), self.mesh)
+                for name, values in catalog.items()
+            },
+        }
+
+    def population(
+        self, params: jax.Array, key: jax.Array, block: jax.Array | int, catalog: Any
+    ) -> Population:
+        """The population of one block, padded samples having weight 0."""
+        size = self.layout.block_size
+        named = dict(zip(self.names, params, strict=True))
+        output = self.model(named, block_key(key, block), catalog or size)
+        population = as_population(output, self.columns, size)
+        mask = self.layout.mask(block, population.size // size)
+        return Population(population.x, jnp.where(mask, population.weights, 0))
+
+    def check(self, params: jax.Array) -> None:
+        """Try the model on one block at ``params``.
+
+        Raises:
+            InputError: it returns a wrong shape, misses a column, or is not finite.
+        """
+        block = {name: values[0] for name, values in self.data["catalog"].items()}
+        required = dict.fromkeys(
+            name for stack in self.stacks for name in (*stack.columns, *stack.conditions)
+        )
+        key = jax.random.key(0)
+        check_model(lambda p: self.population(p, key, 0, block), params, list(required))
+
+    def value_and_grad(
+        self, params: jax.Array, key: jax.Array, data: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """Loss and gradient (parameters,) at ``params`` with the random numbers of ``key``."""
+        return self._sums.value_and_grad(
+            self._unit_and_loss, params, key, data["shared"], data["catalog"]
+        )
+
+    def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[Callable, Callable]:
+        draws = [
+            draw_kernels(stack, data, draw_key(key, i), self._sums.kernel_blocks)
+            for i, (stack, data) in enumerate(zip(self.stacks, shared["stacks"], strict=True))
+        ]
+
+        def unit(params, block, catalog, kernel_block):
+            population = self.population(params, key, block, catalog)
+            sums = {
+                "weight": jnp.sum(population.weights),
+                "stacks": [
+                    stack_sums(stack, data, draw, kernel_block, population)
+                    for stack, data, draw in zip(self.stacks, shared["stacks"], draws, strict=True)
+                ],
+            }
+            if self.statistics is not None:
+                sums["statistics"] = self.statistics(population)
+            return sums
+
+        def loss(params, sums):
+            # Sums without a kernel axis are the same in every kernel block: take the first.
+            def first(tree: Any) -> Any:
+                return jax.tree.map(lambda a: a[0], tree)
+
+            model = [
+                BinSums(
+                    weight=first(s["weight"]),
+                    kde=joined(s["kde"], stack.kernels),
+                    fourier=jax.lax.complex(
+                        joined(s["cos"], stack.fourier), joined(s["sin"], stack.fourier)
+                    ),
+                )
+                for stack, s in zip(self.stacks, sums["stacks"], strict=True)
+            ]
+            weight = first(sums["weight"])
+            truth = [draw.truth for draw in draws]
+            total = mean_square(
+                self.config,
+                self.stacks,
+                shared["stacks"],
+                draws,
+                model,
+                weight,
+                shared["training_weight"],
+            )
+            if self.custom is not None:
+                total += self.custom(
+                    Sums(weight, by_group(self.stacks, model), first(sums.get("statistics"))),
+                    Sums(shared["training_weight"], by_group(self.stacks, truth)),
+                    dict(zip(self.names, params, strict=True)),
+                )
+            return total
+
+        return unit, loss

@@ -1,0 +1,115 @@
+"""The run directory: the record of a run, which is all that its resume and its report read."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist import config as configs
+from kdescent_dist.bins import Bin
+from kdescent_dist.config import Config
+from kdescent_dist.errors import InputError
+from kdescent_dist.pretrain import KPretrainer
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """Paths and small files of a run.
+
+    Args:
+        path: the directory, made when needed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def of(cls, config: Config) -> "RunDirectory":
+        """By default ``runs/<name>-<fingerprint>``: the same problem finds the same directory."""
+        default = Path("runs") / f"{config.name}-{configs.fingerprint(config)}"
+        return cls(config.run_dir or default)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def claim(self, config: Config) -> None:
+        """Write the resolved config, or check that this is a continuation of the same problem.
+
+        Raises:
+            InputError: the directory holds another problem; lists the keys that differ.
+        """
+        file = self.path / "config.yaml"
+        if file.exists():
+            differences = configs.differences(configs.from_yaml(file.read_text()), config)
+            if differences:
+                lines = "\n  ".join(differences)
+                raise InputError(
+                    f"run_dir={self.path} holds a fit of another problem:\n  {lines}\n"
+                    "Undo these changes to continue it, or choose another run_dir"
+                )
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"run_dir={self.path}: it cannot be made: {error}") from error
+        _write(file, configs.to_yaml(config))
+
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` says, empty before the first one was written."""
+        file = self.path / "result.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write arrays to ``<name>.npz``."""
+        temporary = self.path / f".{name}.npz"
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, self.path / f"{name}.npz")
+
+    def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
+        """Training counts of a bin that were saved before from the same ``source``, if any."""
+        file = self._counts_file(bin_, source)
+        return KPretrainer.load(file) if file.exists() else None
+
+    def save_counts(self, bin_: Bin, source: str, counts: KPretrainer) -> None:
+        file = self._counts_file(bin_, source)
+        file.parent.mkdir(exist_ok=True)
+        temporary = file.with_name(f".{file.name}")
+        counts.save(temporary)
+        os.replace(temporary, file)
+
+    def _counts_file(self, bin_: Bin, source: str) -> Path:
+        made_from = json.dumps([source, bin_.name, dict(bin_.window), asdict(bin_.config)])
+        key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", bin_.name).strip("_")
+        return self.path / "pretrain" / f"{name}-{key}.npz"
+
+
+def catalog_digest(columns: dict[str, np.ndarray], weights: np.ndarray, seed: int) -> str:
+    """SHA-256 of the training columns, weights and seed that pretraining depends on."""
+    sha = hashlib.sha256(str(seed).encode())
+    for name, values in sorted({**columns, "weights": weights}.items()):
+        sha.update(f"{name} {values.dtype} {values.shape}".encode())
+        sha.update(np.ascontiguousarray(values).tobytes())
+    return sha.hexdigest()
+
+
+def _write(file: Path, text: str) -> None:
+    """Write whole or not at all, so that a killed run leaves no half file."""
+    temporary = file.with_name(f".{file.name}")
+    temporary.write_text(text)
+    os.replace(temporary, file)

@@ -1,0 +1,276 @@
+"""Expressions of catalog columns, as they are written in a config: ``mag_g - mag_r``.
+
+An expression may use numbers, ``pi``, columns, arithmetic, comparisons (also chained), ``and``,
+``or`` and ``not`` (element by element), ``&``, ``|`` and ``~`` (of booleans, or of the bits of
+integer flags), an entry of a vector column (``FLUX[3]``) and the functions of ``FUNCTIONS``;
+nothing else. A column whose name is not a Python identifier is written in backquotes:
+`` `phot/mag g` - 0.1``.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from asteval import Interpreter
+
+from kdescent_dist.config import closest
+from kdescent_dist.errors import InputError
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "log10": np.log10,
+    "log": np.log,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "arctan2": np.arctan2,
+    "abs": np.abs,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "where": np.where,
+    "isfinite": np.isfinite,
+}
+ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
+CONSTANTS = {"pi": np.pi}
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_OPERATORS = (
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
+    *(ast.UAdd, ast.USub, ast.Not, ast.Invert, ast.BitAnd, ast.BitOr, ast.And, ast.Or),
+    *_COMPARISONS,
+)
+_STRUCTURE = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Load)
+
+
+def names_in(expression: str, key: str = "expression") -> set[str]:
+    """The columns that an expression uses.
+
+    Raises:
+        InputError: the expression is not understood; names ``key``.
+    """
+    return {name for name, _ in entries_in(expression, key)}
+
+
+def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int | None]]:
+    """The columns that an expression uses, each with the entry of a vector column or None.
+
+    Raises:
+        InputError: the expression is not understood; names ``key``.
+    """
+    tree, quoted = _parse(expression, key)
+    nodes = list(_walk(tree.body))
+    entries = {n.value: _entry(n) for n in nodes if isinstance(n, ast.Subscript)}
+    symbols = [n for n in nodes if isinstance(n, ast.Name) and n.id not in CONSTANTS]
+    return {(quoted.get(n.id, n.id), entries.get(n)) for n in symbols}
+
+
+def quote(name: str) -> str:
+    """An expression that is the column of this name, whatever the name."""
+    return f"`{name}`"
+
+
+def evaluate(
+    expression: str, columns: Mapping[str, np.ndarray], key: str = "expression"
+) -> np.ndarray:
+    """Evaluate an expression row by row, in double precision.
+
+    Undefined values, such as the logarithm of a negative number, quietly become NaN.
+
+    Args:
+        expression: what to compute.
+        columns: columns by name, of shape (n,) or, for a vector column, (n, m).
+        key: the config key that the expression comes from, for messages.
+
+    Returns:
+        (n,) values, or a 0-d array where the expression uses no column.
+
+    Raises:
+        InputError: the expression is not understood, uses an unknown column or gives vectors.
+    """
+    tree, quoted = _parse(expression, key)
+    table: dict[str, Any] = dict(CONSTANTS)
+    symbols = {n.id for n in _walk(tree.body) if isinstance(n, ast.Name)}
+    for symbol in sorted(symbols - table.keys()):
+        name = quoted.get(symbol, symbol)
+        if name not in columns:
+            raise InputError(
+                f"{key}: no column {name!r} for {expression!r}: {closest(name, columns)}"
+            )
+        table[symbol] = numeric(columns[name], f"{key}: column {name!r}")
+    interpreter = _Elementwise(symtable=table, minimal=True)
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(interpreter.run(tree.body, expr=expression))
+    except Exception as error:
+        # The interpreter wraps what its operators raise; the first error is the reason.
+        held = interpreter.error[0].exc_info[1] if interpreter.error else None
+        reason = str(held or error).splitlines()[0]
+        raise InputError(f"{key}: cannot evaluate {expression!r}: {reason}") from error
+    if value.ndim > 1:
+        raise InputError(
+            f"{key}: {expression!r} has {value.shape[1]} entries in each row: "
+            f"name one of them, such as column[0]"
+        )
+    return value
+
+
+def numeric(values: np.ndarray, what: str) -> np.ndarray:
+    """Widen a column to double precision or 64-bit integers, in native byte order.
+
+    Args:
+        values: (n,) or (n, m) values.
+        what: how to name the column in a message.
+
+    Raises:
+        InputError: the values are not real numbers, or have another shape.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{what} is not numeric (its type is {values.dtype})")
+    if values.ndim not in (1, 2):
+        raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
+    if values.dtype.kind == "f":
+        return values.astype(np.float64, copy=False)
+    if values.dtype == np.bool_ or values.dtype == np.uint64:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.astype(np.int64, copy=False)
+
+
+class _Elementwise(Interpreter):
+    """The minimal interpreter, whose logic works on whole columns.
+
+    Its symbols are columns and constants; functions are looked up in ``FUNCTIONS`` alone.
+    """
+
+    def value(self, node: ast.AST) -> Any:
+        return self.run(node)
+
+    def on_call(self, node: ast.Call) -> Any:
+        assert isinstance(node.func, ast.Name)
+        return FUNCTIONS[node.func.id](*(self.value(argument) for argument in node.args))
+
+    def on_binop(self, node: ast.BinOp) -> Any:
+        if isinstance(node.op, ast.Pow):
+            # In floating point, so that neither 9**9**9 nor an integer column to a negative
+            # power is special.
+            return np.float_power(self.value(node.left), self.value(node.right))
+        return super().on_binop(node)
+
+    def on_boolop(self, node: ast.BoolOp) -> Any:
+        combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+        value = _logical(self.value(node.values[0]))
+        for other in node.values[1:]:
+            value = combine(value, _logical(self.value(other)))
+        return value
+
+    def on_unaryop(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.Not):
+            return np.logical_not(_logical(self.value(node.operand)))
+        return super().on_unaryop(node)
+
+    def on_compare(self, node: ast.Compare) -> Any:
+        left, value = self.value(node.left), np.True_
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            right = self.value(comparator)
+            value = np.logical_and(value, _COMPARISONS[type(op)](left, right))
+            left = right
+        return value
+
+    def on_subscript(self, node: ast.Subscript) -> Any:
+        assert isinstance(node.value, ast.Name)
+        vector, entry = self.value(node.value), _entry(node)
+        if np.ndim(vector) != 2:
+            raise ValueError(f"{node.value.id} is not a vector column")
+        if not -vector.shape[1] <= entry < vector.shape[1]:
+            raise ValueError(f"{node.value.id} has {vector.shape[1]} entries, counted from 0")
+        return vector[:, entry]
+
+
+def _logical(value: Any) -> np.ndarray:
+    value = np.asarray(value)
+    if value.dtype.kind not in "biu":
+        raise ValueError("and, or, not take comparisons (such as x > 0), not plain values")
+    return value
+
+
+def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
+    """The checked syntax tree, and the columns by the symbols that stand for backquoted names."""
+    if not isinstance(expression, str) or not expression.strip():
+        raise InputError(f"{key}: {expression!r} is not an expression of columns")
+    quoted: dict[str, str] = {}
+
+    def replace(match: re.Match[str]) -> str:
+        symbol = f"_{len(quoted)}_quoted_"
+        while symbol in expression:
+            symbol += "_"
+        quoted[symbol] = match[1]
+        return f" {symbol} "
+
+    text = re.sub("`([^`]+)`", replace, expression)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"{key}: {expression!r} is not a valid expression") from error
+    for node in _walk(tree.body):
+        if (problem := _problem(node)) is not None:
+            raise InputError(f"{key}: {expression!r} uses {problem}")
+    return tree, quoted
+
+
+def _walk(root: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, without the names of called functions and the indices of vector entries."""
+    stack = [root]
+    while stack:
+        yield (node := stack.pop())
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            stack += [*node.args, *node.keywords]
+        elif isinstance(node, ast.Subscript):
+            stack.append(node.value)
+        else:
+            stack += ast.iter_child_nodes(node)
+
+
+def _problem(node: ast.AST) -> str | None:
+    """What an expression may not use, or None."""
+    if isinstance(node, ast.Constant):
+        good = isinstance(node.value, int | float)
+        return None if good else f"{node.value!r}, which is not a number"
+    if isinstance(node, ast.Call):
+        return _problem_of_call(node)
+    if isinstance(node, ast.Subscript):
+        good = isinstance(node.value, ast.Name) and _entry(node) is not None
+        return None if good else "an index other than column[integer]"
+    if isinstance(node, (ast.Name, *_STRUCTURE, *_OPERATORS)):
+        return None
+    kind = {ast.Attribute: "an attribute (a dot)", ast.IfExp: "if: write where(condition, a, b)"}
+    return kind.get(type(node), f"{type(node).__name__}, which is not allowed")
+
+
+def _problem_of_call(node: ast.Call) -> str | None:
+    if not isinstance(node.func, ast.Name):
+        return "a call of something that is not a function name"
+    if (name := node.func.id) not in FUNCTIONS:
+        return f"an unknown function {name}: {closest(name, FUNCTIONS)}"
+    count = ARGUMENTS.get(name, 1)
+    if node.keywords or len(node.args) != count:
+        return f"{name}(...), which takes {count} argument{'s' * (count > 1)}"
+    return None
+
+
+def _entry(node: ast.Subscript) -> Any:
+    try:
+        entry = ast.literal_eval(node.slice)
+    except (ValueError, TypeError):
+        return None
+    return entry if type(entry) is int else None

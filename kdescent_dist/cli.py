@@ -1,8 +1,8 @@
 """The command ``kdescent-dist``: composes the config with Hydra, runs it, and returns a code."""
 
-import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -13,12 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdescent_dist import config as configs
 from kdescent_dist.config import Config
-from kdescent_dist.errors import InputError, Preempted
+from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.run import run
 
 DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -30,30 +28,37 @@ def main() -> None:
     start = hydra.main(version_base="1.3", config_path=str(_conf()), config_name="config")(_job)
     try:
         start()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        print(f"kdescent-dist: {_message(error)}", file=sys.stderr)
+    except (HydraException, OmegaConfBaseException) as error:
+        _complain(_message(error))
         sys.exit(BAD_INPUT)
 
 
 def _job(node: DictConfig) -> None:
-    config = configs.from_omegaconf(node)
-    code = _run(config)
+    code = _run(node)
     if code != DONE:
         sys.exit(code)
 
 
-def _run(config: Config) -> int:
+def _run(node: DictConfig) -> int:
     try:
-        run(config)
+        run(configs.from_omegaconf(node))
+    except InputError as error:
+        _complain(str(error))
+        return BAD_INPUT
     except Preempted as stop:
-        log.info("%s; start it again to continue", stop)
+        _complain(f"{stop}; start it again to continue")
         return PREEMPTED
-    except InputError:
-        raise
-    except Exception as error:
-        log.error("failed: %s", error, exc_info=not isinstance(error, FloatingPointError))
+    except NonFiniteLossError as error:
+        _complain(str(error))
+        return FAILED
+    except Exception:
+        traceback.print_exc()
         return FAILED
     return DONE
+
+
+def _complain(message: str) -> None:
+    print(f"kdescent-dist: {message}", file=sys.stderr)
 
 
 def _conf() -> Path:
@@ -75,15 +80,13 @@ def _make_importable() -> None:
 
 
 def _message(error: Exception) -> str:
-    """The error and what caused it, without repetition."""
-    lines = [str(error).strip()]
-    cause = error.__cause__
-    while cause is not None and not isinstance(error, InputError):
-        text = str(cause).strip()
-        if text and text not in "\n".join(lines):
-            lines.append(text)
+    """What an error of Hydra says, by the error of the config that caused it if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return configs.explain(cause)
         cause = cause.__cause__
-    return "\n".join(lines)
+    return str(error).strip()
 
 
 if __name__ == "__main__":

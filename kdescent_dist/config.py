@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdescent_dist.errors import InputError
 
@@ -215,7 +215,7 @@ def from_omegaconf(node: Any) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
     except OmegaConfBaseException as error:
-        raise InputError(_explain(error)) from error
+        raise InputError(explain(error)) from error
     assert isinstance(config, Config)
     check(config)
     return config
@@ -229,10 +229,14 @@ def from_yaml(text: str) -> Config:
     return from_omegaconf(OmegaConf.create(text))
 
 
-def _explain(error: OmegaConfBaseException) -> str:
-    key = getattr(error, "full_key", None) or ""
-    message = str(error).splitlines()[0]
-    return f"{key}: {message}" if key and key not in message else message
+def explain(error: OmegaConfBaseException) -> str:
+    """One line that names the key, what is wrong with it, and the nearest valid names."""
+    key = error.full_key or ""
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.parent_node is not None:
+        known = [str(name) for name in error.parent_node]  # type: ignore[union-attr]
+        return f"{key}: there is no such key; {closest(key.rpartition('.')[2], known)}"
+    message = str(error.msg or error).splitlines()[0]
+    return f"{key}: {message}" if key else message
 
 
 def closest(name: str, known: Any) -> str:
@@ -256,8 +260,10 @@ def check(config: Config) -> None:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
-    if (config.catalog.path is None) == (config.catalog.make is None):
-        raise InputError("catalog: set either catalog.path (a file) or catalog.make (a function)")
+    if config.catalog.path is None and config.catalog.make is None:
+        raise InputError("catalog: set catalog.path (a file) or catalog.make (a function)")
+    if config.catalog.path is not None and config.catalog.make is not None:
+        raise InputError("catalog.path and catalog.make are both set: add catalog.make=null")
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     for key in ("kde", "fourier", "number_density"):

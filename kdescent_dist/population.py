@@ -107,9 +107,18 @@ def check_model(
         required: columns that the bins need.
 
     Raises:
-        InputError: a shape or column is wrong, or a value is not finite.
+        InputError: it fails, a shape or column is wrong, or a value is not finite.
     """
-    traced = jax.eval_shape(block, params)
+    try:
+        traced = jax.eval_shape(block, params)
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(
+            f"model: it asks for {error}, which is neither in parameters nor in input.columns"
+        ) from error
+    except Exception as error:
+        raise InputError(f"model: it failed with {type(error).__name__}: {error}") from error
     for name in required:
         if name not in traced.x:
             raise InputError(

@@ -274,8 +274,9 @@ def _cache(config: Config, directory: RunDirectory) -> Path | None:
 def _logging(directory: RunDirectory, config: Config) -> Iterator[None]:
     """Log to the terminal, and to log.txt of the run directory once that exists."""
     root = logging.getLogger("kdescent_dist")
-    before = root.level
+    before = root.level, root.propagate
     root.setLevel(logging.INFO)
+    root.propagate = False  # libraries install handlers of their own, which would print twice
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("%(message)s"))
     file = _LogFile(directory.path / "log.txt")
@@ -286,7 +287,7 @@ def _logging(directory: RunDirectory, config: Config) -> Iterator[None]:
     try:
         yield
     finally:
-        root.setLevel(before)
+        root.level, root.propagate = before
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()

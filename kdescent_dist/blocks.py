@@ -1,0 +1,56 @@
+"""Samples in blocks of equal size, so that samples x kernels is never held in memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+BLOCK = 4096  # samples; 20 kernel values of each stay in the cache of a core
+
+
+def block_shape(n: int) -> tuple[int, int]:
+    """Return the number of blocks and their size, which follow from the number of samples alone.
+
+    Sizes are even out, rather than full blocks with a nearly empty last one, and a multiple of
+    the width of vector registers once there are several.
+    """
+    blocks = -(-n // BLOCK)
+    size = -(-n // blocks)
+    return (blocks, -(-size // 32) * 32) if blocks > 1 else (1, size)
+
+
+def scan_blocks(
+    body: Callable[[list[jax.Array], jax.Array], Any], x: jax.Array, weights: jax.Array
+) -> Any:
+    """Apply ``body`` to each block of samples and stack what it returns.
+
+    The last block is padded with weight 0. Nothing is carried from block to block: the caller
+    adds up the stacked results, in an order of its own.
+
+    Args:
+        body: function of the d coordinates, each of shape (size,), and of the weights (size,).
+        x: (n, d) samples.
+        weights: (n,) weights.
+    """
+    n, dims = x.shape
+    blocks, size = block_shape(n)
+    pad = blocks * size - n
+    columns = [jnp.pad(x[:, i], (0, pad)).reshape(blocks, size) for i in range(dims)]
+    columns.append(jnp.pad(weights, (0, pad)).reshape(blocks, size))
+
+    def step(_: None, block: Sequence[jax.Array]) -> tuple[None, Any]:
+        return None, body(list(block[:-1]), block[-1])
+
+    return lax.scan(step, None, columns)[1]
+
+
+def unblock(stacked: Sequence[jax.Array], n: int) -> jax.Array:
+    """Put coordinates (blocks, size), one array each, back into an array (n, d)."""
+    return jnp.stack([column.reshape(-1)[:n] for column in stacked], axis=1)
+
+
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Matrix product in full precision, also where the hardware would round its factors."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,150 @@
+"""Kernel and Fourier counts of one set of samples, and their errors.
+
+All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
+(or ``psum`` them) before anything that is not linear. They are differentiable in reverse mode
+with respect to every array, and hold one block of samples x kernels at a time, in both passes.
+The dtype is that of the arguments, at least float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.errors import InputError
+from kdescent_dist.fourier_sums import fourier_squared_sums, fourier_sums
+from kdescent_dist.kde_sums import kde_sums
+
+
+@jax.jit
+def kde_counts(
+    x: jax.Array, weights: jax.Array | None, centers: jax.Array, cov: jax.Array
+) -> jax.Array:
+    """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
+
+    A sample so far from a center that its kernel underflows contributes exactly 0, to the counts
+    and to every gradient.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        centers: (K, d) kernel centers.
+        cov: (d, d) covariance of the kernels, positive definite.
+
+    Returns:
+        (K,) counts, in samples per unit volume.
+
+    Raises:
+        InputError: the shapes do not match.
+    """
+    x, weights, centers, cov = _arrays(x, weights, centers, cov)
+    _check_shapes(x, weights, centers, "centers")
+    if cov.shape != (x.shape[1],) * 2:
+        raise InputError(f"cov has shape {cov.shape} for samples of {x.shape[1]} dimensions")
+    if not len(x) or not len(centers):
+        return jnp.zeros(len(centers), x.dtype)
+    return kde_sums(x, weights, centers, cov)
+
+
+@jax.jit
+def fourier_counts(x: jax.Array, weights: jax.Array | None, modes: jax.Array) -> jax.Array:
+    """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        modes: (K, d) wave vectors, in radians per unit of ``x``.
+
+    Returns:
+        (K,) complex counts.
+
+    Raises:
+        InputError: the shapes do not match.
+    """
+    x, weights, modes = _arrays(x, weights, modes)
+    _check_shapes(x, weights, modes, "modes")
+    if not len(x) or not len(modes):
+        return lax.complex(*[jnp.zeros(len(modes), x.dtype)] * 2)
+    return lax.complex(*fourier_sums(x, weights, modes))
+
+
+@jax.jit
+def kde_errors(
+    x: jax.Array, weights: jax.Array | None, centers: jax.Array, cov: jax.Array
+) -> jax.Array:
+    """Return the Poisson error of each kernel count, ``sqrt(sum_n w_n^2 N(x_n; center_k, cov)^2)``.
+
+    Equal to the count over the square root of its effective sample size, and 0 where the kernel
+    is empty.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        centers: (K, d) kernel centers.
+        cov: (d, d) covariance of the kernels, positive definite.
+
+    Returns:
+        (K,) errors, in samples per unit volume.
+
+    Raises:
+        InputError: the shapes do not match.
+    """
+    x, weights, centers, cov = _arrays(x, weights, centers, cov)
+    # N(cov)^2 is N(cov / 2) times N(0; 0, 2 cov): no square of a small number underflows.
+    peak = jnp.sqrt(jnp.linalg.det(4.0 * jnp.pi * cov))
+    return _root(kde_counts(x, weights * weights, centers, 0.5 * cov)) / jnp.sqrt(peak)
+
+
+@jax.jit
+def fourier_errors(x: jax.Array, weights: jax.Array | None, modes: jax.Array) -> jax.Array:
+    """Return the Poisson errors of the real and the imaginary part of each Fourier count.
+
+    They are ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` and the same of the sine.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        modes: (K, d) wave vectors, in radians per unit of ``x``.
+
+    Returns:
+        (K,) complex: the error of the real part plus i times that of the imaginary part.
+
+    Raises:
+        InputError: the shapes do not match.
+    """
+    x, weights, modes = _arrays(x, weights, modes)
+    _check_shapes(x, weights, modes, "modes")
+    if not len(x) or not len(modes):
+        return lax.complex(*[jnp.zeros(len(modes), x.dtype)] * 2)
+    cos, sin = fourier_squared_sums(x, weights * weights, modes)
+    return lax.complex(_root(cos), _root(sin))
+
+
+def _root(square: jax.Array) -> jax.Array:
+    """Square root with a derivative of 0, instead of infinity, at 0."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def _arrays(x, weights, *others) -> list[jax.Array]:
+    """Bring all arguments to one floating dtype, and to one kind of device variation.
+
+    Inside ``shard_map`` an argument may be replicated while the samples differ by device, where
+    a custom derivative wants all to be alike. Adding an empty sum of every argument says so to
+    the type system and vanishes in compilation; its transpose adds up the gradients of the
+    devices.
+    """
+    given = [jnp.asarray(a) for a in (x, *others)]
+    given.insert(1, jnp.ones(len(given[0]), given[0].dtype) if weights is None else weights)
+    dtype = jnp.promote_types(jnp.result_type(*given), jnp.float32)
+    arrays = [jnp.asarray(a, dtype) for a in given]
+    nothing = lax.stop_gradient(sum(jnp.sum(a[:0]) for a in arrays))
+    return [a + nothing for a in arrays]
+
+
+def _check_shapes(x: jax.Array, weights: jax.Array, kernels: jax.Array, name: str) -> None:
+    if x.ndim != 2:
+        raise InputError(f"x has shape {x.shape}: must be (samples, dimensions)")
+    if weights.shape != x.shape[:1]:
+        raise InputError(f"weights has shape {weights.shape} for {len(x)} samples")
+    if kernels.ndim != 2 or kernels.shape[1] != x.shape[1]:
+        raise InputError(f"{name} has shape {kernels.shape} for samples of {x.shape[1]} dimensions")

@@ -1,0 +1,110 @@
+"""Elementary functions in the form that vectorizes: powers of two, sine and cosine in turns.
+
+The library functions handle every argument; the counts need few of them. Exponents are never
+positive, and phases are reduced to half a turn first, so that a branch-free polynomial reaches
+the rounding error of float32. Double precision keeps the library functions.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+# Minimax polynomials: 2^f for |f| <= 1/2 (relative error 2e-9), and sin(2 pi q) / q in powers of
+# q^2 for |q| <= 1/4 (absolute error 3e-9 after multiplying by q).
+_EXP2 = (
+    1.0,
+    0.6931471824645996,
+    0.24022646248340607,
+    0.05550328642129898,
+    0.009618489071726799,
+    0.0013399930903688073,
+    0.0001534581242594868,
+)
+_SIN_TURNS = (
+    6.283185005187988,
+    -41.34165573120117,
+    81.60100555419922,
+    -76.5497817993164,
+    39.536705017089844,
+)
+
+# 1 / (2 pi) in pieces of 12 bits, whose products with other 12-bit numbers are exact in float32.
+_TURNS_PER_RADIAN = (
+    0.15911865234375,
+    3.628432750701904e-05,
+    6.4192136051133275e-09,
+    1.4246381851990009e-12,
+)
+
+
+def exp2_nonpositive(t: jax.Array) -> jax.Array:
+    """Return 2^t for t <= 0, with exactly 0 below the smallest normal number."""
+    if t.dtype != jnp.float32:
+        return jnp.exp2(t)
+    t = jnp.maximum(t, np.float32(-127.0))
+    whole = jnp.round(t)
+    # An exponent of -127 has the bits of 0, which is what makes far samples vanish.
+    scale = lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
+    return _polynomial(t - whole, _EXP2) * scale
+
+
+def cos_sin_turns(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return cos(2 pi t) and sin(2 pi t) for a phase in turns."""
+    r = t - jnp.round(t)
+    if t.dtype != jnp.float32:
+        return jnp.cos(2.0 * np.pi * r), jnp.sin(2.0 * np.pi * r)
+    late = r - np.float32(0.25)
+    late = late - jnp.round(late)
+    return _cos_half_turn(r), _cos_half_turn(late)
+
+
+def _cos_half_turn(r: jax.Array) -> jax.Array:
+    """Return cos(2 pi r) for |r| <= 1/2, as the sine of what is left to a quarter turn."""
+    q = np.float32(0.25) - jnp.abs(r)
+    return q * _polynomial(q * q, _SIN_TURNS)
+
+
+def _polynomial(x: jax.Array, coefficients: tuple[float, ...]) -> jax.Array:
+    value = jnp.full_like(x, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        value = value * x + jnp.asarray(c, x.dtype)
+    return value
+
+
+def upper_bits(a: jax.Array) -> jax.Array:
+    """Keep the upper half of the significant bits; the rest, ``a`` minus this, is exact too."""
+    if a.dtype == jnp.float32:
+        kept = lax.bitcast_convert_type(a, jnp.uint32) & np.uint32(0xFFFFF000)
+    else:
+        kept = lax.bitcast_convert_type(a, jnp.uint64) & np.uint64(0xFFFFFFFFF8000000)
+    return lax.bitcast_convert_type(kept, a.dtype)
+
+
+def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
+    """Return the phase ``modes . origin`` in turns, up to whole turns, without cancellation.
+
+    Far from the origin a phase is many turns, of which only the fraction matters. Both factors
+    are split into pieces of 12 bits, so that every product and its fraction are exact.
+
+    Args:
+        modes: (K, d) wave vectors, in radians per unit of ``origin``.
+        origin: (d,) position with half of the significant bits, as ``upper_bits`` returns it.
+
+    Returns:
+        (K,) phases in turns, about [-1/2, 1/2].
+    """
+    total = jnp.zeros(modes.shape[0], modes.dtype)
+    high = upper_bits(modes)
+    for piece in (high, modes - high):
+        for constant in _TURNS_PER_RADIAN:
+            product = piece * jnp.asarray(constant, modes.dtype)
+            upper = upper_bits(product)
+            for part in (upper, product - upper):
+                for i in range(modes.shape[1]):
+                    total = _fraction(total + _fraction(part[:, i] * origin[i]))
+    return total
+
+
+def _fraction(t: jax.Array) -> jax.Array:
+    return t - jnp.round(t)

@@ -157,14 +157,21 @@ class BlockSums:
         first_kernel = lax.axis_index("kernels") * kernel_blocks
         mine = jnp.clip(self.layout.count - first, 0, blocks)
 
+        # A loop over a single unit reads and stores without an index and would be compiled to
+        # other instructions, with other rounding, than on fewer devices: give it a second one.
+        rows = max(blocks * kernel_blocks, 2)
+        catalog = jax.tree.map(lambda a: jnp.concatenate([a, a]) if blocks == 1 else a, catalog)
+        catalog = lax.optimization_barrier(catalog)
+
         def at(i: jax.Array) -> jax.Array:
             block, kernel_block = i // kernel_blocks, i % kernel_blocks
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)
 
         shape = jax.eval_shape(at, jnp.int32(0))
-        table = jnp.zeros((blocks * kernel_blocks, *shape.shape), shape.dtype)
+        table = jnp.zeros((rows, *shape.shape), shape.dtype)
         table = lax.fori_loop(0, mine * kernel_blocks, lambda i, t: t.at[i].set(at(i)), table)
+        table = table[: blocks * kernel_blocks]
         return table.reshape(blocks, kernel_blocks, *shape.shape)
 
     def _reduce(self, table: jax.Array) -> jax.Array:

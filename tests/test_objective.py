@@ -1,0 +1,270 @@
+"""The loss of the sums and its gradient: against NumPy in float64, and 8 devices against 1."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+
+from kdescent_dist.bin_sums import draw_kernels
+from kdescent_dist.bins import soft_tophat
+from kdescent_dist.block_sums import BlockLayout
+from kdescent_dist.config import BinsConfig, LossConfig
+from kdescent_dist.errors import InputError
+from kdescent_dist.mesh import make_mesh, tree_sum
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.random import block_key, draw_key
+
+KEY = jax.random.key(11)
+
+
+@pytest.fixture(scope="module")
+def bins():
+    return problems.pretrained()
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    rng = np.random.default_rng(2)
+    return {"mass": rng.uniform(size=problems.SIZE).astype(np.float32)}
+
+
+def evaluate(objective, params=problems.GUESS, key=KEY):
+    loss, grad = jax.jit(objective.value_and_grad)(params, key, objective.data)
+    return np.asarray(loss), np.asarray(grad)
+
+
+def population_float64(objective, catalog=None, at=problems.GUESS):
+    """All samples at the given parameters, made block by block, in float64."""
+    layout = objective.layout
+    columns, weights = {}, []
+    params = dict(zip(problems.NAMES, jnp.asarray(at), strict=True))
+    for block in range(layout.count):
+        given = layout.block_size
+        real = np.arange(layout.block_size) + block * layout.block_size < layout.size
+        if catalog is not None:
+            rows = np.arange(layout.block_size) + block * layout.block_size
+            given = {"mass": jnp.asarray(catalog["mass"][np.minimum(rows, layout.size - 1)])}
+        made = problems.toy(params, block_key(KEY, block), given)
+        for name, values in made.x.items():
+            columns.setdefault(name, []).append(np.asarray(values, float))
+        weights.append(np.asarray(made.weights, float) * np.tile(real, 2))
+    return {k: np.concatenate(v) for k, v in columns.items()}, np.concatenate(weights)
+
+
+def window_float64(bin_, columns):
+    weights = np.ones(len(columns["mass"]))
+    for name, (low, high) in bin_.window.items():
+        width = bin_.config.softness * (high - low)
+        rising = 1 / (1 + np.exp(-(columns[name] - low) / width))
+        weights *= rising / (1 + np.exp(-(high - columns[name]) / width))
+    return weights
+
+
+def loss_float64(objective, bins, columns, weights, config):
+    """The document's formula, term by term, at the kernels that the step draws."""
+    squares, training_weight = [], float(problems.training()[1].sum())
+    by_bin = {b.bin.name: b for b in bins}
+    shared = objective.data["shared"]
+    for i, (stack, data) in enumerate(zip(objective.stacks, shared["stacks"], strict=True)):
+        draw = draw_kernels(stack, data, draw_key(KEY, i), 1)
+        for j, bin_ in enumerate(stack.bins):
+            w = window_float64(bin_, columns) * weights
+            x = np.stack([columns[c] for c in bin_.columns], axis=1)
+            cov = np.atleast_2d(np.asarray(by_bin[bin_.name].counts.kernelcov, float))
+            centers = np.asarray(draw.centers[0, j], float)
+            modes = np.asarray(draw.modes[0, j], float)
+            away = x[None] - centers[:, None]
+            square = np.einsum("kni,ij,knj->kn", away, np.linalg.inv(cov), away)
+            kde = np.exp(-square / 2) @ w / np.sqrt(np.linalg.det(2 * np.pi * cov))
+            fourier = np.exp(1j * modes @ x.T) @ w
+            truth = jax.tree.map(lambda a, j=j: np.asarray(a[j], np.complex128), draw.truth)
+            density = bin_.config.normalization == "density"
+            n_model = weights.sum() if density else w.sum()
+            n_truth = training_weight if density else truth.weight.real
+            kde_diff = kde / n_model - truth.kde.real / n_truth
+            fourier_diff = fourier / n_model - truth.fourier / n_truth
+            number_diff = np.array([w.sum() - truth.weight.real]) / config.volume
+            by = bin_.config.weight
+            if config.statistic == "mse":
+                squares += [by * kde_diff**2, by * abs(fourier_diff) ** 2]
+                if bin_.config.number_density:
+                    squares.append(by * number_diff**2)
+                continue
+            kde_err = np.asarray(draw.kde_err[j], float) / n_truth
+            fourier_err = np.asarray(draw.fourier_err[j]) / n_truth
+            squares += [
+                by * (kde_diff / kde_err) ** 2,
+                by * (fourier_diff.real / fourier_err.real) ** 2,
+                by * (fourier_diff.imag / fourier_err.imag) ** 2,
+            ]
+            if bin_.config.number_density:
+                number_err = by_bin[bin_.name].number_err / config.volume
+                squares.append(by * (number_diff / number_err) ** 2)
+    return np.mean(np.concatenate(squares))
+
+
+@pytest.mark.parametrize("statistic", ["mse", "chisq"])
+def test_loss_equals_the_formula_in_float64(bins, statistic):
+    config = LossConfig(statistic=statistic, volume=800.0)
+    objective = problems.objective(bins, loss=config)
+    expected = loss_float64(objective, bins, *population_float64(objective), config)
+    loss, _ = evaluate(objective)
+    np.testing.assert_allclose(loss, expected, rtol=2e-5)
+
+
+def test_loss_with_an_input_catalog_equals_the_formula_in_float64(bins, catalog):
+    config = LossConfig()
+    objective = problems.objective(bins, devices=8, loss=config, catalog=catalog, size=None)
+    columns, weights = population_float64(objective, catalog)
+    assert weights.sum() == pytest.approx(problems.SIZE)
+    expected = loss_float64(objective, bins, columns, weights, config)
+    np.testing.assert_allclose(evaluate(objective)[0], expected, rtol=2e-5)
+
+
+def test_gradient_equals_finite_differences_of_the_float64_formula(bins):
+    config = LossConfig(volume=800.0)
+    objective = problems.objective(bins, loss=config)
+    _, grad = evaluate(objective)
+    differences, step = [], 1e-2
+    for shift in step * np.eye(len(grad), dtype=np.float32):
+        below, above = (
+            loss_float64(objective, bins, *population_float64(objective, at=at), config)
+            for at in (problems.GUESS - shift, problems.GUESS + shift)
+        )
+        differences.append((above - below) / (2 * step))
+    np.testing.assert_allclose(grad, differences, rtol=5e-3, atol=1e-4 * np.abs(grad).max())
+
+
+def test_bits_are_the_same_on_every_mesh(bins, catalog):
+    """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
+    for options in ({}, {"catalog": catalog, "size": None, "block_size": 400}):
+        meshes = [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (2, 2)]
+        results = [evaluate(problems.objective(bins, d, k, **options)) for d, k in meshes]
+        for loss, grad in results[1:]:
+            assert loss.tobytes() == results[0][0].tobytes()
+            assert grad.tobytes() == results[0][1].tobytes()
+
+
+def test_psum_reduction_agrees_to_rounding(bins):
+    expected = evaluate(problems.objective(bins, 1))
+    for devices, kernels in ((1, 1), (8, 1), (8, 2)):
+        objective = problems.objective(bins, devices, kernels, reproducible=False)
+        loss, grad = evaluate(objective)
+        np.testing.assert_allclose(loss, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(grad, expected[1], rtol=1e-4, atol=1e-5)
+
+
+def test_custom_term_sees_the_sums_and_the_parameters(bins):
+    def moments(population):
+        return {"red": jnp.sum(population.weights * population.x["red"])}
+
+    def term(sums, truth, params):
+        mean = sums.statistics["red"] / sums.weight
+        grid = jnp.sum(sums.bins["grid"].weight) + jnp.sum(truth.bins["grid"].weight)
+        return mean**2 + 1e-6 * grid + params["slope"] ** 2
+
+    plain = evaluate(problems.objective(bins, 8))
+    objective = problems.objective(bins, 8, custom=term, statistics=moments)
+    loss, grad = evaluate(objective)
+    columns, weights = population_float64(objective)
+    in_grid = sum(
+        (window_float64(b.bin, columns) * weights).sum() + b.counts.training_sum_of_weights
+        for b in bins
+        if b.bin.group == "grid"
+    )
+    mean = np.average(columns["red"], weights=weights)
+    slope = float(problems.GUESS[1])
+    np.testing.assert_allclose(loss - plain[0], mean**2 + 1e-6 * in_grid + slope**2, rtol=1e-4)
+    # d mean / d mean is 1, and the prior adds 2 x slope to its own gradient.
+    np.testing.assert_allclose((grad - plain[1])[0], 2 * mean, rtol=1e-3)
+
+
+def test_a_model_far_from_all_bins_has_a_finite_loss_and_gradient(bins):
+    far = np.array([1e6, 0.2, 0.9, 0.5], np.float32)
+    loss, grad = evaluate(problems.objective(bins), params=far)
+    assert np.isfinite(loss)
+    assert np.all(np.isfinite(grad))
+
+
+def test_memory_is_bounded_by_a_block(bins):
+    """Ten times the samples in blocks of the same size need the same temporary memory."""
+
+    def temporaries(size):
+        objective = problems.objective(bins, size=size, block_size=2000)
+        lowered = jax.jit(objective.value_and_grad).lower(problems.GUESS, KEY, objective.data)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    small, large = temporaries(20_000), temporaries(200_000)
+    # What grows is the table of the sums of each block, some hundred bytes a block.
+    assert large - small < 90 * 2 * 1000
+
+
+def test_soft_window_equals_its_formula_and_hard_edges_select():
+    x = jnp.linspace(-1.0, 2.0, 31)
+    expected = 1 / (1 + np.exp(-25 * np.asarray(x))) / (1 + np.exp(-25 * (1 - np.asarray(x))))
+    np.testing.assert_allclose(soft_tophat(x, 0.0, 1.0), expected, rtol=1e-5, atol=1e-12)
+    np.testing.assert_array_equal(soft_tophat(x, 0.0, 1.0, 0), (x >= 0) & (x < 1))
+
+
+def test_blocks_follow_from_the_size_alone():
+    assert BlockLayout.of(5000).block_size == 625
+    assert BlockLayout.of(3).count == 3
+    assert BlockLayout.of(10**9).block_size == 65_536
+    assert BlockLayout.of(1003, 400).count == 3
+    assert BlockLayout.of(10, 400).block_size == 10
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 64, 1000])
+def test_tree_sum_is_the_sum_of_the_rows(rows):
+    table = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        tree_sum(jnp.asarray(table)), table.astype(float).sum(0), rtol=1e-5, atol=1e-5
+    )
+
+
+def broken(**changes):
+    def model(params, key, catalog):
+        made = problems.toy(params, key, catalog)
+        return type(made)({**made.x, **changes}, made.weights)
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda p, k, n: jnp.ones((n, 3)), "x has 3 columns, but model.columns names 0"),
+        (lambda p, k, n: {"red": jnp.ones(n), "blue": jnp.ones(n - 1)}, "'blue' has shape"),
+        (lambda p, k, n: {"red": jnp.ones(n + 1)}, "samples for a block of"),
+        (lambda p, k, n: {"red": jnp.ones(n), "blu": jnp.ones(n)}, "no column 'blue'.*blu"),
+        (lambda p, k, n: {"red": jnp.full(n, p["men"])}, "asks for 'men'"),
+        (broken(red=jnp.full(2 * 126, jnp.nan)), "252 of 252 values of 'red' are not finite"),
+        (broken(red=jnp.ones(2 * 126, int)), "'red' is int32, it must be floating"),
+        (lambda p, k, n: ({"red": jnp.ones(n)}, jnp.ones(n + 1)), "'weights' has shape"),
+    ],
+)
+def test_a_model_that_returns_the_wrong_thing_is_refused(bins, model, message):
+    objective = PopulationObjective(
+        model, problems.NAMES, bins, training_weight=1.0, size=problems.SIZE, mesh=make_mesh(1)
+    )
+    with pytest.raises(InputError, match=message):
+        objective.check(problems.GUESS)
+
+
+def test_negative_model_weights_are_refused(bins):
+    def model(params, key, catalog):
+        made = problems.toy(params, key, catalog)
+        return type(made)(made.x, -made.weights)
+
+    objective = PopulationObjective(
+        model, problems.NAMES, bins, training_weight=1.0, size=80, mesh=make_mesh(1)
+    )
+    with pytest.raises(InputError, match="negative weights"):
+        objective.check(problems.GUESS)
+
+
+def test_an_empty_or_nearly_empty_bin_is_named():
+    grid = BinsConfig(columns=["red"], edges={"mass": [0.0, 1.0, 1.5]})
+    with pytest.raises(InputError, match=r"bin 'grid\[mass 1-1.5\]' holds 0 training samples"):
+        problems.pretrained({"grid": grid})

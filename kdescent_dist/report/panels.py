@@ -1,0 +1,140 @@
+"""What the plots of a report share: colors, panels, titles and legends.
+
+Figures are made through the object-oriented API of matplotlib and never touch its global state.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdescent_dist.report.density import ENCLOSED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 110
+FONT = 9.0  # points; nothing in a figure is smaller than 8
+WIDTH = 9.0  # inches of a full-width figure
+
+# Data in blue-greys and models in orange, told apart by the color-blind and in a grey print.
+DATA_FILLS = ("#e3e9f0", "#b9c7d9", "#869cb8")
+DATA = "#4a6588"
+FIT = "#d95f02"
+GUESS = "#5c5c5c"
+TRUTH = "#1a1a1a"
+KDE = "#0b5fa5"
+FOURIER = "#aa3377"
+FAINT = "#d0d0d0"
+
+Share = bool | Literal["none", "all", "row", "col"]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure with what the report says of it.
+
+    Attributes:
+        stem: name of its PNG file, without the suffix.
+        figure: the figure.
+        caption: what it shows, in words.
+    """
+
+    stem: str
+    figure: "Figure"
+    caption: str
+
+
+def pages(items: Sequence[Any], most: int) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Cut a list into pages of nearly equal length.
+
+    Yields:
+        A suffix of a file name ("" if there is one page alone) and the items of the page.
+    """
+    number = -(-len(items) // most)
+    size = -(-len(items) // max(number, 1))
+    for page in range(number):
+        suffix = f"_{page + 1}" if number > 1 else ""
+        yield suffix, items[page * size : (page + 1) * size]
+
+
+def panels_per_row(number: int) -> int:
+    """Choose three or four panels per row, so that the last row has the fewest gaps."""
+    if number <= 4:
+        return number
+    return 3 if -number % 3 < -number % 4 or number in (6, 9) else 4
+
+
+def small_multiples(
+    number: int,
+    columns: int,
+    panel: tuple[float, float],
+    *,
+    sharex: Share = True,
+    sharey: Share = True,
+    extra_height: float = 0.5,
+) -> tuple["Figure", list["Axes"]]:
+    """Make a figure of equal panels, filled row by row.
+
+    Args:
+        number: panels.
+        columns: panels per row.
+        panel: width and height of a panel in inches, with its labels.
+        sharex, sharey: as in ``Figure.subplots``.
+        extra_height: inches left for a legend and the labels of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(columns, number)
+    rows = -(-number // columns)
+    size = (columns * panel[0], rows * panel[1] + extra_height)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    grid = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    axes = list(grid.flat)
+    for unused in axes[number:]:
+        unused.remove()
+    if sharex is True:
+        for above_nothing in axes[max(number - columns, 0) : number]:
+            above_nothing.tick_params(labelbottom=True)
+    for ax in axes[:number]:
+        tidy(ax)
+    return figure, axes[:number]
+
+
+def tidy(ax: "Axes") -> None:
+    """Set the look of one panel."""
+    ax.tick_params(labelsize=8, length=3, width=0.6, color="#888888", direction="out")
+    for spine in ax.spines.values():
+        spine.set(linewidth=0.6, color="#888888")
+    ax.locator_params(nbins=5, tight=False)
+
+
+def title(ax: "Axes", text: str, color: str = "black") -> None:
+    ax.set_title(text, loc="left", fontsize=FONT - 0.5, pad=4, color=color, linespacing=1.15)
+
+
+def legend(figure: "Figure", handles: Sequence[Any]) -> None:
+    """Put one legend above all panels of a figure."""
+    figure.legend(
+        handles=list(handles),
+        loc="outside upper center",
+        # A narrow figure has no room for all entries in one line.
+        ncols=len(handles) if figure.get_figwidth() > 5.5 else 1,
+        fontsize=FONT,
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=1.6,
+    )
+
+
+def population_handles() -> list[Any]:
+    """Legend entries of data as filled contours and models as lines."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    levels = " / ".join(f"{100 * f:.0f}" for f in reversed(ENCLOSED))
+    return [
+        Patch(facecolor=DATA_FILLS[1], edgecolor=DATA, label=f"data ({levels}% of the weight)"),
+        Line2D([], [], color=FIT, lw=1.5, label="model, fitted"),
+        Line2D([], [], color=GUESS, lw=1.0, ls=":", label="model at the guess"),
+    ]

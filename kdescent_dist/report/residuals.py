@@ -1,0 +1,159 @@
+"""Residuals in units of their errors: their distribution, and where in a bin they lie."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdescent_dist.report import panels
+from kdescent_dist.report.data import Bin
+from kdescent_dist.report.labels import column_label, safe, window_label
+from kdescent_dist.report.panels import Plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CLIP = 5.0  # residuals beyond so many errors are drawn there
+
+
+def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
+    """Draw how the residuals of the fit are distributed, against the unit normal."""
+    bins = [b for b in bins if np.isfinite([*b.kde.fit, *b.fourier.fit]).any()]
+    return [_histograms(stem + suffix, page) for suffix, page in panels.pages(bins, 24)]
+
+
+def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
+    """Draw the residuals of the kernel counts of one group at the centers of their kernels."""
+    bins = [b for b in bins if np.isfinite(b.kde.fit).any()]
+    return [_maps(stem + suffix, page) for suffix, page in panels.pages(bins, 16)]
+
+
+def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
+    columns = panels.panels_per_row(len(bins))
+    width = min(panels.WIDTH / columns, 3.2)
+    figure, axes = panels.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
+    edges = np.linspace(-CLIP, CLIP, 41)
+    normal = np.linspace(-CLIP, CLIP, 201)
+    several = len({b.group for b in bins}) > 1
+    for ax, bin_ in zip(axes, bins, strict=True):
+        ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
+        for values, color, style in (
+            (bin_.kde.fit, panels.KDE, "-"),
+            (bin_.fourier.fit, panels.FOURIER, "--"),
+        ):
+            finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
+            if finite.size:
+                height, _ = np.histogram(finite, edges, density=True)
+                ax.stairs(height, edges, color=color, ls=style, lw=1.2)
+        ax.set_xlim(-CLIP, CLIP)
+        panels.title(ax, _name(bin_, several))
+        ax.text(
+            0.97, 0.94, _chisq_label(bin_), transform=ax.transAxes, ha="right", va="top", fontsize=8
+        )
+    _cap_height(axes[0], bins, edges)
+    figure.supxlabel("(model - data) / error", fontsize=panels.FONT)
+    figure.supylabel("probability density", fontsize=panels.FONT)
+    panels.legend(figure, _histogram_handles())
+    caption = (
+        f"Residuals of the fit in units of their errors, clipped at {CLIP:g}, against the unit "
+        "normal. Neighboring kernels overlap, so their residuals are correlated: a shift or a "
+        "bump within the normal is no sign of a misfit, broad wings are. "
+        "Numbers: reduced chi-square."
+    )
+    return Plot(stem, figure, caption)
+
+
+def _cap_height(ax: "Axes", bins: Sequence[Bin], edges: np.ndarray) -> None:
+    """A bin with nearly all residuals in one interval must not flatten the others."""
+    peaks = []
+    for values in (v for b in bins for v in (b.kde.fit, b.fourier.fit)):
+        finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
+        if finite.size:
+            peaks.append(np.histogram(finite, edges, density=True)[0].max())
+    ax.set_ylim(0, 1.25 * float(np.clip(max(peaks), 0.45, 1.1)))
+
+
+def _name(bin_: Bin, with_group: bool) -> str:
+    window = window_label(bin_.window)
+    return f"{safe(bin_.group)}\n{window}" if with_group else window
+
+
+def _chisq_label(bin_: Bin) -> str:
+    parts = {"KDE": bin_.kde.chisq("fit"), "Fourier": bin_.fourier.chisq("fit")}
+    return "\n".join(f"{k} {v:.2f}" for k, v in parts.items() if np.isfinite(v))
+
+
+def _histogram_handles() -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=panels.KDE, lw=1.4, label="kernel counts (KDE)"),
+        Line2D([], [], color=panels.FOURIER, lw=1.4, ls="--", label="Fourier counts"),
+        Line2D([], [], color="black", lw=0.9, label="unit normal"),
+    ]
+
+
+def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    # From the color of the data, where the model lacks weight, to that of the model.
+    colors = LinearSegmentedColormap.from_list(
+        "residual", ["#0b3c74", "#5b8fc4", "#ececec", "#ee9a5a", "#9c3c00"]
+    )
+    columns = panels.panels_per_row(len(bins))
+    width = min(panels.WIDTH / columns, 3.6)
+    flat = len(bins[0].columns) == 1
+    size = (width, (0.7 if flat else 0.9) * width + 0.2)
+    figure, axes = panels.small_multiples(len(bins), columns, size)
+    limits = _limits(bins)
+    norm = Normalize(-CLIP, CLIP)
+    for ax, bin_ in zip(axes, bins, strict=True):
+        known = np.flatnonzero(np.isfinite(bin_.kde.fit))
+        # The largest residuals are drawn last, on top.
+        order = known[np.argsort(np.abs(bin_.kde.fit[known]))]
+        values = bin_.kde.fit[order]
+        x = bin_.centers[order, 0]
+        y = np.clip(values, -CLIP, CLIP) if flat else bin_.centers[order, 1]
+        ax.scatter(
+            x, y, c=values, cmap=colors, norm=norm, s=float(np.clip(5000 / x.size, 3, 24)), lw=0
+        )
+        ax.set_xlim(limits[0])
+        if flat:
+            ax.axhline(0.0, color="black", lw=0.6)
+            ax.set_ylim(-1.06 * CLIP, 1.06 * CLIP)
+        else:
+            ax.set_ylim(limits[1])
+        panels.title(ax, f"{window_label(bin_.window)}\n{_share(bin_)}")
+    names = bins[0].columns
+    figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
+    label = "(model - data) / error"
+    figure.supylabel(label if flat else column_label(names[1]), fontsize=panels.FONT + 1)
+    if not flat:
+        from matplotlib.cm import ScalarMappable
+
+        bar = figure.colorbar(
+            ScalarMappable(norm, colors), ax=axes, extend="both", aspect=40, pad=0.015
+        )
+        bar.set_label(label, fontsize=panels.FONT)
+        bar.ax.tick_params(labelsize=8)
+    caption = (
+        "Residuals of the kernel counts at the centers of the kernels: orange where the model has "
+        f"too much weight, blue where it lacks some, clipped at {CLIP:g} errors."
+    )
+    if len(names) > 2:
+        caption += f" The first two of {len(names)} columns."
+    return Plot(stem, figure, caption)
+
+
+def _share(bin_: Bin) -> str:
+    return f"{100 * bin_.kde.outliers():.2g}% beyond 3 errors"
+
+
+def _limits(bins: Sequence[Bin]) -> list[tuple[float, float]]:
+    centers = np.concatenate([b.centers[np.isfinite(b.kde.fit)] for b in bins])
+    limits = []
+    for values in centers.T:
+        low, high = np.percentile(values, (0.2, 99.8))
+        margin = 0.06 * max(high - low, 1e-6 * max(abs(low), abs(high), 1e-30))
+        limits.append((float(low - margin), float(high + margin)))
+    return limits

@@ -1,0 +1,196 @@
+"""The words and numbers of a report: the verdict, the tables, and the facts of the run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.config import ParameterConfig
+from kdescent_dist.report.data import Bin, Run, ranked
+from kdescent_dist.report.labels import DASH, chisq, describe, duration, number, plain_label
+
+NEAR = 0.01  # a parameter within this fraction of its range from a bound is flagged
+
+
+def verdict(run: Run) -> list[str]:
+    """What came of the fit, in sentences."""
+    sentences = [_status_sentence(run.result), *_loss_sentence(run)]
+    if run.bins:
+        sentences += [_chisq_sentence(run.bins), *_numbers_sentence(run.bins)]
+    if near := [row["name"] for row in parameter_rows(run) if row["near"]]:
+        what = "parameter ends" if len(near) == 1 else "parameters end"
+        sentences.append(f"{len(near)} {what} within 1% of a bound: {', '.join(near)}.")
+    return sentences
+
+
+def _status_sentence(result: Mapping[str, Any]) -> str:
+    step, steps = result.get("step", "?"), result.get("steps", "?")
+    message = str(result.get("message") or "").strip().rstrip(".")
+    match result.get("status"):
+        case "done":
+            return f"The fit is done: {step} of {steps} steps."
+        case "preempted":
+            return (
+                f"The fit was stopped at step {step} of {steps} and is saved: "
+                "start the run again to continue it."
+            )
+        case "failed":
+            return f"The fit failed at step {step} of {steps}" + (
+                f": {message}." if message else "."
+            )
+        case "running":
+            return f"The fit is running: {step} of {steps} steps were done when this was written."
+        case None:
+            return "The run has not written a result."
+        case other:
+            return f"Status of the fit: {other}, {step} of {steps} steps."
+
+
+def _loss_sentence(run: Run) -> list[str]:
+    losses = run.history.loss if run.history else np.empty(0)
+    final = run.result.get("loss")
+    if final is None:
+        final = losses[-1] if losses.size else None
+    if final is None:
+        return []
+    if not np.isfinite(final):
+        return [f"The last loss is {final}."]
+    if losses.size < 2 or not np.isfinite(losses[0]):
+        return [f"The final loss is {number(final, 3)}."]
+    first = float(losses[0])
+    verb = "fell" if final < first else "rose"
+    text = f"The loss {verb} from {number(first, 3)} at the guess to {number(final, 3)}"
+    if final > 0 and first > final:
+        text += f", {number(first / final, 3)} times lower"
+    last = losses[-max(1, losses.size // 10) :]
+    last = last[np.isfinite(last)]
+    if last.size >= 5:
+        text += f"; its median over the last tenth of the steps is {number(np.median(last), 3)}"
+    return [text + "."]
+
+
+def _chisq_sentence(bins: Sequence[Bin]) -> str:
+    parts = []
+    for what, attribute in (("kernel counts", "kde"), ("Fourier counts", "fourier")):
+        values = {b.name: getattr(b, attribute).chisq("fit") for b in bins}
+        values = {name: value for name, value in values.items() if np.isfinite(value)}
+        if not values:
+            continue
+        guess = [getattr(b, attribute).chisq("guess") for b in bins]
+        guess = np.median([g for g in guess if np.isfinite(g)] or [np.nan])
+        before = f" (at the guess {chisq(guess)})"
+        if len(values) == 1:
+            parts.append(f"{what} {chisq(next(iter(values.values())))}{before}")
+            continue
+        worst = max(values, key=values.__getitem__)
+        parts.append(
+            f"{what} median {chisq(np.median(list(values.values())))}{before}, "
+            f"worst {chisq(values[worst])} in {worst}"
+        )
+    bins_of = f"{len(bins)} bins" if len(bins) > 1 else "the bin"
+    if not parts:
+        return f"No residual of {bins_of} has an error above 0."
+    return f"Reduced chi-square of {bins_of}: {'; '.join(parts)}."
+
+
+def _numbers_sentence(bins: Sequence[Bin]) -> list[str]:
+    offsets = {b.name: b.ratio - 1.0 for b in bins if np.isfinite(b.ratio)}
+    if not offsets:
+        return []
+    worst = max(offsets, key=lambda name: abs(offsets[name]))
+    amount = f"{number(100 * abs(offsets[worst]), 2)}% {'above' if offsets[worst] > 0 else 'below'}"
+    if len(offsets) == 1:
+        return [f"The weight of the model in {worst} is {amount} that of the data."]
+    return [f"The weight of the model in a bin is at most {amount} that of the data ({worst})."]
+
+
+def parameter_rows(run: Run) -> list[dict[str, Any]]:
+    """One row per parameter, in the order of the config."""
+    fitted = run.result.get("params") or {}
+    scatter = run.result.get("scatter") or {}
+    rows = []
+    for name, parameter in run.config.parameters.items():
+        fit, truth = fitted.get(name), parameter.truth
+        offset = fit - truth if fit is not None and truth is not None else None
+        label = plain_label(parameter.label) if parameter.label else ""
+        rows.append(
+            {
+                "name": name,
+                "label": label if label != name else "",
+                "guess": number(parameter.guess),
+                "fit": number(fit),
+                "scatter": number(scatter.get(name), 2),
+                "low": number(parameter.low),
+                "high": number(parameter.high),
+                "truth": number(truth),
+                "offset": number(offset, 3),
+                "near": near_bound(fit, parameter),
+            }
+        )
+    return rows
+
+
+def near_bound(value: float | None, parameter: ParameterConfig) -> str:
+    """Name the bound that a value has run into: "low", "high" or "".
+
+    Near is within 1% of the range; with one bound alone the guess stands for the other.
+    """
+    low, high = parameter.low, parameter.high
+    if value is None or not np.isfinite(value):
+        return ""
+    low = None if low is None or not np.isfinite(low) else low
+    high = None if high is None or not np.isfinite(high) else high
+    if low is not None:
+        reach = (high if high is not None else parameter.guess) - low
+        if value - low < NEAR * reach:
+            return "low"
+    if high is not None:
+        reach = high - (low if low is not None else parameter.guess)
+        if high - value < NEAR * reach:
+            return "high"
+    return ""
+
+
+def bin_rows(bins: Sequence[Bin]) -> list[dict[str, Any]]:
+    """One row per bin, worst first."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}" if np.isfinite(value) else DASH
+
+    return [
+        {
+            "name": b.name,
+            "columns": ", ".join(b.columns),
+            "n": f"{b.n_training:,}",
+            "normalization": b.normalization,
+            "kde_guess": chisq(b.kde.chisq("guess")),
+            "kde_fit": chisq(b.kde.chisq("fit")),
+            "kde_outliers": percent(b.kde.outliers()),
+            "fourier_guess": chisq(b.fourier.chisq("guess")),
+            "fourier_fit": chisq(b.fourier.chisq("fit")),
+            "fourier_outliers": percent(b.fourier.outliers()),
+            "ratio": f"{b.ratio:.3f}" if np.isfinite(b.ratio) else DASH,
+        }
+        for b in ranked(bins)
+    ]
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The circumstances of the run, as names and values."""
+    result, config = run.result, run.config
+    catalog = result.get("catalog") or {}
+    entries = {
+        "status": result.get("status"),
+        "steps": f"{result['step']} of {result.get('steps', '?')}" if "step" in result else None,
+        "seed": result.get("seed", config.seed),
+        "samples per step": result.get("samples", config.samples.size),
+        "wall time": duration(result["wall_s"]) if result.get("wall_s") is not None else None,
+        "devices": result.get("devices"),
+        "versions": result.get("versions"),
+        "catalog": catalog.get("source"),
+        "rows used": catalog.get("rows"),
+        "rows dropped": (catalog.get("dropped") or "none") if catalog else None,
+        "run directory": run.directory.name,
+        "message": result.get("message"),
+    }
+    return [(k, describe(v)) for k, v in entries.items() if v not in (None, "")]

@@ -1,10 +1,12 @@
 """Sums over the samples in each bin: kernel and Fourier counts at the kernels drawn in a step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdescent_dist.bins import Stack, StackData
 from kdescent_dist.counts import fourier_counts, kde_counts
@@ -46,27 +48,45 @@ class Draw:
     fourier_err: jax.Array
 
 
-def draw_kernels(stack: Stack, data: StackData, key: jax.Array, kernel_blocks: int) -> Draw:
-    key_kernels, key_modes = jax.random.split(key)
-    bins = len(stack.bins)
+def draw_kernels(
+    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array, kernel_blocks: int
+) -> list[Draw]:
+    """Draw the kernels and modes of each bin, uniformly and with replacement.
 
-    def indices(key: jax.Array, count: int, among: int) -> jax.Array:
-        return jax.random.randint(key, (bins, count), 0, among)
+    Args:
+        stacks, arrays: the stacked bins.
+        key: random key, of one draw for all of them: each draw costs compile time.
+        kernel_blocks: number of parts into which kernels and modes are cut.
+    """
+    sizes = [len(s.bins) * count for s in stacks for count in (s.kernels, s.fourier)]
+    bits = iter(jnp.split(jax.random.bits(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+    draws = []
+    for stack, data in zip(stacks, arrays, strict=True):
 
-    def take(table: jax.Array, rows: jax.Array) -> jax.Array:
-        return jax.vmap(lambda t, r: t[r])(table, rows)
+        def rows(table: jax.Array, count: int, bins: int = len(stack.bins)) -> jax.Array:
+            # The remainder favors the first rows by 1 in 2^32 / rows: nothing.
+            return next(bits).reshape(bins, count) % table.shape[1]
 
-    kernels = indices(key_kernels, stack.kernels, data.centers.shape[1])
-    modes = indices(key_modes, stack.fourier, data.modes.shape[1])
-    return Draw(
-        centers=_split(take(data.centers, kernels), kernel_blocks),
-        modes=_split(take(data.modes, modes), kernel_blocks),
-        truth=BinSums(
-            data.training_sum, take(data.kde_truth, kernels), take(data.fourier_truth, modes)
-        ),
-        kde_err=take(data.kde_err, kernels),
-        fourier_err=take(data.fourier_err, modes),
-    )
+        kernels, modes = rows(data.centers, stack.kernels), rows(data.modes, stack.fourier)
+        draws.append(
+            Draw(
+                centers=_split(_take(data.centers, kernels), kernel_blocks),
+                modes=_split(_take(data.modes, modes), kernel_blocks),
+                truth=BinSums(
+                    data.training_sum,
+                    _take(data.kde_truth, kernels),
+                    _take(data.fourier_truth, modes),
+                ),
+                kde_err=_take(data.kde_err, kernels),
+                fourier_err=_take(data.fourier_err, modes),
+            )
+        )
+    return draws
+
+
+def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
+    """Rows (m, k) of each of m tables (m, p, ...)."""
+    return jax.vmap(lambda table, rows: table[rows])(table, rows)
 
 
 def _split(values: jax.Array, parts: int) -> jax.Array:

@@ -179,10 +179,7 @@ class PopulationObjective:
         )
 
     def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[Callable, Callable]:
-        draws = [
-            draw_kernels(stack, data, draw_key(key, i), self._sums.kernel_blocks)
-            for i, (stack, data) in enumerate(zip(self.stacks, shared["stacks"], strict=True))
-        ]
+        draws = draw_kernels(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
 
         def unit(params, block, catalog, kernel_block):
             population = self.population(params, key, block, catalog)

@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+LAST_INDEX = np.uint32(2**32 - 1)
 
 
 def as_key(randkey: int | jax.Array) -> jax.Array:
@@ -19,12 +22,12 @@ def as_key(randkey: int | jax.Array) -> jax.Array:
 
 def block_key(key: jax.Array, block: jax.Array | int) -> jax.Array:
     """Key of one block of samples within a step."""
-    return jax.random.fold_in(jax.random.fold_in(key, 0), block)
+    return jax.random.fold_in(key, block)
 
 
-def draw_key(key: jax.Array, stack: int) -> jax.Array:
-    """Key of the kernels and modes that one stack of bins draws within a step."""
-    return jax.random.fold_in(jax.random.fold_in(key, 1), stack)
+def draw_key(key: jax.Array) -> jax.Array:
+    """Key of the kernels and modes that are drawn within a step: that of no block."""
+    return jax.random.fold_in(key, LAST_INDEX)
 
 
 # A schedule maps (key of the fit, step) to (key of the step, key of the fit for the next step).

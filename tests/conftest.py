@@ -1,12 +1,16 @@
 """Ring 1 and 2: every test process sees 8 fake CPU devices; a one-device mesh uses the first."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+# Tests build the same programs many times over; the cache compiles each of them once.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def pytest_report_header() -> str:

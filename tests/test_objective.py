@@ -66,8 +66,8 @@ def loss_float64(objective, bins, columns, weights, config):
     squares, training_weight = [], float(problems.training()[1].sum())
     by_bin = {b.bin.name: b for b in bins}
     shared = objective.data["shared"]
-    for i, (stack, data) in enumerate(zip(objective.stacks, shared["stacks"], strict=True)):
-        draw = draw_kernels(stack, data, draw_key(KEY, i), 1)
+    draws = draw_kernels(objective.stacks, shared["stacks"], draw_key(KEY), 1)
+    for stack, draw in zip(objective.stacks, draws, strict=True):
         for j, bin_ in enumerate(stack.bins):
             w = window_float64(bin_, columns) * weights
             x = np.stack([columns[c] for c in bin_.columns], axis=1)
@@ -138,8 +138,11 @@ def test_gradient_equals_finite_differences_of_the_float64_formula(bins):
 
 def test_bits_are_the_same_on_every_mesh(bins, catalog):
     """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
-    for options in ({}, {"catalog": catalog, "size": None, "block_size": 400}):
-        meshes = [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (2, 2)]
+    with_catalog = {"catalog": catalog, "size": None, "block_size": 400}
+    for options, meshes in (
+        ({}, [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]),
+        (with_catalog, [(1, 1), (2, 1), (4, 1), (4, 2)]),
+    ):
         results = [evaluate(problems.objective(bins, d, k, **options)) for d, k in meshes]
         for loss, grad in results[1:]:
             assert loss.tobytes() == results[0][0].tobytes()
@@ -148,7 +151,7 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
 
 def test_psum_reduction_agrees_to_rounding(bins):
     expected = evaluate(problems.objective(bins, 1))
-    for devices, kernels in ((1, 1), (8, 1), (8, 2)):
+    for devices, kernels in ((1, 1), (8, 2)):
         objective = problems.objective(bins, devices, kernels, reproducible=False)
         loss, grad = evaluate(objective)
         np.testing.assert_allclose(loss, expected[0], rtol=1e-5)
@@ -164,8 +167,9 @@ def test_custom_term_sees_the_sums_and_the_parameters(bins):
         grid = jnp.sum(sums.bins["grid"].weight) + jnp.sum(truth.bins["grid"].weight)
         return mean**2 + 1e-6 * grid + params["slope"] ** 2
 
-    plain = evaluate(problems.objective(bins, 8))
-    objective = problems.objective(bins, 8, custom=term, statistics=moments)
+    config = LossConfig(number_density=0.0)  # whose size would drown the term in rounding
+    plain = evaluate(problems.objective(bins, loss=config))
+    objective = problems.objective(bins, loss=config, custom=term, statistics=moments)
     loss, grad = evaluate(objective)
     columns, weights = population_float64(objective)
     in_grid = sum(

@@ -22,9 +22,7 @@ LAYERS = (
     ("training_data", "chunked_counts", "sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("bins", "bin_sums", "loss", "block_sums", "objective"),
     ("optimizer", "state", "checkpoint", "callbacks", "fit", "descent", "diagnostics"),
-    ("run_directory", "report_data", "report_tables"),
-    ("plots", "plots_history", "plots_residuals", "plots_bins", "report"),
-    ("run", "cli"),
+    ("run_directory", "report", "run", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

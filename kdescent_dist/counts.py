@@ -74,7 +74,7 @@ def kde_errors(
     """Return the Poisson error of each kernel count, ``sqrt(sum_n w_n^2 N(x_n; center_k, cov)^2)``.
 
     Equal to the count over the square root of its effective sample size, and 0 where the kernel
-    is empty.
+    is empty: in single precision, where every sample is more than 9 standard deviations away.
 
     Args:
         x: (n, d) samples.

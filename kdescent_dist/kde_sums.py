@@ -1,7 +1,7 @@
 """Weighted sums of normalized Gaussian kernels, with a derivative that recomputes the kernels.
 
 With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x - c)|^2`` up to
-its norm. Samples and centers are whitened once, relative to the mean of the centers so that an
+its norm. Samples and centers are whitened once, relative to the median of the centers so that an
 offset of both costs no digits, and a pair then takes one difference and one product a dimension.
 """
 
@@ -75,7 +75,7 @@ def _whitening(centers: jax.Array, cov: jax.Array) -> tuple[_Whitening, list[jax
     lower = jnp.linalg.cholesky(cov)
     inverse = jax.scipy.linalg.solve_triangular(lower, jnp.eye(dims, dtype=cov.dtype), lower=True)
     norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * jnp.diagonal(lower)))
-    whiten = _Whitening(jnp.mean(centers, axis=0), _SCALE * inverse)
+    whiten = _Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE * inverse)
     return whiten, whiten(list(centers.T)), norm
 
 

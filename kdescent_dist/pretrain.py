@@ -1,0 +1,236 @@
+"""Training counts, computed once at many kernels and modes, for fits to draw from."""
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from kdescent_dist.chunked_counts import chunked_counts
+from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist.errors import InputError
+from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
+from kdescent_dist.mesh import default_mesh
+from kdescent_dist.training_data import check_training_data, training_covariance
+
+
+@dataclasses.dataclass
+class KPretrainer:
+    """Kernel and Fourier counts of a training sample of d dimensions, and what they depend on.
+
+    Attributes:
+        kernel_centers: (num_pretrain_kernels, d) centers, drawn from the training density.
+        fourier_positions: (num_pretrain_fourier_positions, d) wave vectors, in radians per unit.
+        kernelcov: (d, d) covariance of the kernels.
+        kde_counts: training counts at the centers, in samples per unit volume.
+        kde_err: their errors, 0 where a kernel is empty.
+        fourier_counts: complex training counts at the wave vectors.
+        fourier_err: their errors: of the real part, plus i times that of the imaginary part.
+        num_eval_kernels: kernels that a comparison draws.
+        num_eval_fourier_positions: wave vectors that a comparison draws.
+        num_pretrain_kernels: kernels to draw from.
+        num_pretrain_fourier_positions: wave vectors to draw from.
+        bandwidth_factor: factor of the width of the kernels.
+        fourier_range_factor: factor of the largest wave vector.
+        covariant_kernels: whether the kernels have the correlations of the training sample.
+        inverse_density_weight_power: how much more often kernels lie in low density.
+        training_sum_of_weights: sum of the training weights.
+        seed: random seed of the centers and wave vectors.
+    """
+
+    kernel_centers: np.ndarray
+    fourier_positions: np.ndarray
+    kernelcov: np.ndarray
+    kde_counts: np.ndarray
+    kde_err: np.ndarray
+    fourier_counts: np.ndarray
+    fourier_err: np.ndarray
+    num_eval_kernels: int
+    num_eval_fourier_positions: int
+    num_pretrain_kernels: int
+    num_pretrain_fourier_positions: int
+    bandwidth_factor: float
+    fourier_range_factor: float
+    covariant_kernels: bool
+    inverse_density_weight_power: float
+    training_sum_of_weights: float
+    seed: int
+
+    @classmethod
+    def from_training_data(
+        cls,
+        training_x: Any,
+        training_weights: Any = None,
+        num_eval_kernels: int | None = None,
+        num_eval_fourier_positions: int | None = None,
+        num_pretrain_kernels: int | None = None,
+        num_pretrain_fourier_positions: int | None = None,
+        bandwidth_factor: float = 1.0,
+        fourier_range_factor: float = 1.0,
+        covariant_kernels: bool = False,
+        inverse_density_weight_power: float = 0.0,
+        num_idw_draws: int | None = None,
+        chunk_size: int | None = None,
+        seed: int = 0,
+        comm: Any = None,
+        mesh: Mesh | None = None,
+        fourier_half_space: bool = False,
+        drop_non_finite: bool = False,
+    ) -> "KPretrainer":
+        """Draw kernels and modes for a training sample, and count it there.
+
+        The result is the same on any mesh and any number of ranks, bit for bit.
+
+        Args:
+            training_x: (n, d) training samples, or (n,) for one dimension.
+            training_weights: (n,) weights, 1 by default.
+            num_eval_kernels: kernels that a comparison draws, by default 10 d. It sets the
+                bandwidth: ``num_eval_kernels^(-1 / (d + 4))`` standard deviations.
+            num_eval_fourier_positions: modes that a comparison draws, by default 10 d.
+            num_pretrain_kernels: kernels to draw from, by default 300 times those drawn.
+            num_pretrain_fourier_positions: modes to draw from, by default 300 times those drawn.
+            bandwidth_factor: factor of the bandwidth.
+            fourier_range_factor: largest component of a mode, in units of one over the standard
+                deviation of the training samples.
+            covariant_kernels: give the kernels the correlations of the training sample.
+            inverse_density_weight_power: 0 draws kernels from the density p of the training
+                sample, 1 about evenly where there is any, and others from ``p^(1 - power)``.
+            num_idw_draws: with such a power, draws from p to choose among, by default 100 times
+                ``num_pretrain_kernels``.
+            chunk_size: kernels that are counted at once; it bounds the memory.
+            seed: random seed.
+            comm: mpi4py communicator whose ranks share the work. All must be given the same
+                training sample, and all get the result.
+            mesh: devices that share the work, by default all local ones.
+            fourier_half_space: draw modes from the whole half-space of independent ones, scaled
+                with the weighted standard deviation, instead of from the positive orthant, scaled
+                with the unweighted one.
+            drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
+
+        Raises:
+            InputError: samples or weights that cannot be used, or a number out of range.
+        """
+        x, weights = check_training_data(training_x, training_weights, drop_non_finite)
+        dims = x.shape[1]
+        evaluate = _number("num_eval_kernels", num_eval_kernels, 10 * dims, 1)
+        evaluate_modes = _number(
+            "num_eval_fourier_positions", num_eval_fourier_positions, 10 * dims, 0
+        )
+        kernels = _number("num_pretrain_kernels", num_pretrain_kernels, 300 * evaluate, 1)
+        modes = _number(
+            "num_pretrain_fourier_positions",
+            num_pretrain_fourier_positions,
+            300 * evaluate_modes,
+            min(evaluate_modes, 1),
+        )
+        draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)
+        chunk = None if chunk_size is None else _number("chunk_size", chunk_size, 1, 1)
+        _at_least("bandwidth_factor", bandwidth_factor, 0.0, open_end=True)
+        _at_least("fourier_range_factor", fourier_range_factor, 0.0)
+        _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)
+
+        cov = training_covariance(x, weights)
+        kernelcov = cov if covariant_kernels else np.diag(np.diagonal(cov))
+        bandwidth = evaluate ** (-1.0 / (dims + 4)) * bandwidth_factor
+        kernelcov = (kernelcov * bandwidth**2).astype(x.dtype)
+        spread = (
+            np.sqrt(np.diagonal(cov)) if fourier_half_space else x.std(axis=0, ddof=1, dtype=float)
+        )
+
+        mesh = default_mesh(mesh)
+        choice_key, mode_key, draw_key = jax.random.split(jax.random.key(int(seed) + 987), 3)
+        if inverse_density_weight_power > 0:
+            power = float(inverse_density_weight_power)
+            centers = draw_rare_centers(
+                draw_key, choice_key, x, weights, kernels, power, draws, mesh, comm
+            )
+        else:
+            centers = draw_centers(draw_key, x, weights, kernels)
+        k_max = (fourier_range_factor / spread).astype(x.dtype)
+        positions = draw_modes(mode_key, k_max, modes, fourier_half_space)
+
+        kde, kde_err = chunked_counts(
+            _kde, x, weights, centers, (kernelcov,), chunk=chunk, mesh=mesh, comm=comm
+        )
+        fourier, fourier_err = chunked_counts(
+            _fourier, x, weights, positions, chunk=chunk, mesh=mesh, comm=comm
+        )
+        return cls(
+            kernel_centers=centers,
+            fourier_positions=positions,
+            kernelcov=kernelcov,
+            kde_counts=kde,
+            kde_err=kde_err,
+            fourier_counts=fourier,
+            fourier_err=fourier_err,
+            num_eval_kernels=evaluate,
+            num_eval_fourier_positions=evaluate_modes,
+            num_pretrain_kernels=kernels,
+            num_pretrain_fourier_positions=modes,
+            bandwidth_factor=float(bandwidth_factor),
+            fourier_range_factor=float(fourier_range_factor),
+            covariant_kernels=bool(covariant_kernels),
+            inverse_density_weight_power=float(inverse_density_weight_power),
+            training_sum_of_weights=float(len(x) if weights is None else weights.sum(dtype=float)),
+            seed=int(seed),
+        )
+
+    def save(self, filename: Any) -> None:
+        """Write all attributes to a ``.npz`` file; the suffix is added where it is missing."""
+        np.savez(filename, **{name: getattr(self, name) for name in _TYPES})
+
+    @classmethod
+    def load(cls, filename: Any) -> "KPretrainer":
+        """Read what ``save`` wrote; files of diffopt's ``KPretrainer.save`` are read, too.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InputError: it is no such file, or an attribute is missing or unknown.
+        """
+        path = Path(filename)
+        if not path.exists() and path.with_name(path.name + ".npz").exists():
+            path = path.with_name(path.name + ".npz")
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
+                values = {name: data[name] for name in data.files}
+        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{filename}: not a .npz file of training counts ({error})") from error
+        missing, unknown = _TYPES.keys() - values.keys(), values.keys() - _TYPES.keys()
+        if missing or unknown:
+            raise InputError(
+                f"{filename}: not a file of training counts: missing {sorted(missing)}, unknown "
+                f"{sorted(unknown)}"
+            )
+        return cls(**{name: _restored(values[name], _TYPES[name]) for name in _TYPES})
+
+
+_TYPES = {field.name: field.type for field in dataclasses.fields(KPretrainer)}
+
+
+def _restored(value: np.ndarray, kind: Any) -> Any:
+    return value if kind is np.ndarray else kind(value.item())
+
+
+def _kde(x, weights, centers, cov):
+    return kde_counts(x, weights, centers, cov), kde_errors(x, weights, centers, cov)
+
+
+def _fourier(x, weights, modes):
+    return fourier_counts(x, weights, modes), fourier_errors(x, weights, modes)
+
+
+def _number(name: str, value: int | None, default: int, least: int) -> int:
+    number = default if value is None else int(value)
+    if number < least:
+        raise InputError(f"{name}={number}: must be at least {least}")
+    return number
+
+
+def _at_least(name: str, value: float, least: float, open_end: bool = False) -> None:
+    if not (value > least if open_end else value >= least) or not np.isfinite(value):
+        raise InputError(
+            f"{name}={value}: must be {'greater than' if open_end else 'at least'} {least:g}"
+        )

@@ -1,0 +1,96 @@
+"""Training samples as they are given, checked before anything is computed from them."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from jax.dtypes import canonicalize_dtype
+
+from kdescent_dist.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def check_training_data(
+    training_x: Any, training_weights: Any, drop_non_finite: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return training samples (n, d) and weights (n,) or None, as finite host arrays.
+
+    Args:
+        training_x: (n, d) samples, or (n,) for one dimension.
+        training_weights: (n,) weights, or None.
+        drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
+
+    Raises:
+        InputError: the shapes do not match, rows are not finite, a weight is negative, fewer than
+            2 rows count, or a column does not vary.
+    """
+    x = _float_array(training_x, "training_x")
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not x.shape[1]:
+        raise InputError(f"training_x has shape {x.shape}: must be (samples, dimensions)")
+    weights = None
+    if training_weights is not None:
+        weights = _float_array(training_weights, "training_weights")
+        if weights.shape != x.shape[:1]:
+            raise InputError(
+                f"training_weights has shape {weights.shape} for {len(x)} rows of training_x"
+            )
+    x, weights = _without_non_finite(x, weights, drop_non_finite)
+    if weights is not None and np.any(weights < 0):
+        bad = np.flatnonzero(weights < 0)
+        raise InputError(
+            f"training_weights: {len(bad)} of {len(weights)} weights are negative, the first in "
+            f"row {bad[0]}: weights must be at least 0"
+        )
+    counted = len(x) if weights is None else np.count_nonzero(weights)
+    if counted < 2:
+        raise InputError(
+            f"training_x: {counted} rows of nonzero weight: at least 2 are needed for a covariance"
+        )
+    return x, weights
+
+
+def training_covariance(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Return the unbiased weighted covariance (d, d) in double precision.
+
+    Raises:
+        InputError: a column does not vary, or too little for the precision of ``x``.
+    """
+    cov = np.atleast_2d(np.cov(x, rowvar=False, aweights=weights, dtype=np.float64))
+    for i, variance in enumerate(np.diagonal(cov)):
+        if not np.finfo(x.dtype).tiny < variance < np.finfo(x.dtype).max:
+            raise InputError(
+                f"training_x: column {i} has variance {variance:g}: leave out a constant column, "
+                f"and bring the others to a scale nearer to 1"
+            )
+    return cov
+
+
+def _float_array(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(f"{name} has values of type {array.dtype}: must be real numbers")
+    # The type that JAX computes in: double precision only where it was turned on.
+    wide = array.dtype.kind in "iu" or array.dtype.itemsize > 4
+    with np.errstate(over="ignore"):
+        return array.astype(canonicalize_dtype(np.float64 if wide else np.float32))
+
+
+def _without_non_finite(
+    x: np.ndarray, weights: np.ndarray | None, drop: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    good = np.all(np.isfinite(x), axis=1)
+    if weights is not None:
+        good &= np.isfinite(weights)
+    if np.all(good):
+        return x, weights
+    bad = np.flatnonzero(~good)
+    found = (
+        f"training_x: {len(bad)} of {len(x)} rows have a NaN or infinite value or weight, the "
+        f"first is row {bad[0]}"
+    )
+    if not drop:
+        raise InputError(f"{found}: remove them, or pass drop_non_finite=True to drop them")
+    log.warning("%s: dropped", found)
+    return x[good], None if weights is None else weights[good]

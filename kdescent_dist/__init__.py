@@ -1,1 +1,45 @@
-"""Fit stochastic population models to catalogs, on one device or on many."""
+"""Fit stochastic population models to catalogs, on one device or on many.
+
+The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the library door is
+``PopulationObjective`` (or ``LossObjective``) and ``fit``; the command line is ``kdescent-dist``.
+"""
+
+from kdescent_dist.bins import expand_bins, pretrain_bin, soft_tophat
+from kdescent_dist.bounds import Bounds
+from kdescent_dist.catalog import Catalog, load_catalog
+from kdescent_dist.config import BinsConfig, CatalogConfig, CheckpointConfig, FitConfig, LossConfig
+from kdescent_dist.descent import adam, bfgs
+from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.kcalc import KCalc
+from kdescent_dist.mesh import make_mesh
+from kdescent_dist.objective import LossObjective, PopulationObjective
+from kdescent_dist.population import Population
+from kdescent_dist.pretrain import KPretrainer
+
+__all__ = [
+    "BinsConfig",
+    "Bounds",
+    "Catalog",
+    "CatalogConfig",
+    "CheckpointConfig",
+    "FitConfig",
+    "FitResult",
+    "InputError",
+    "KCalc",
+    "KPretrainer",
+    "LossConfig",
+    "LossObjective",
+    "NonFiniteLossError",
+    "Population",
+    "PopulationObjective",
+    "Preempted",
+    "adam",
+    "bfgs",
+    "expand_bins",
+    "fit",
+    "load_catalog",
+    "make_mesh",
+    "pretrain_bin",
+    "soft_tophat",
+]

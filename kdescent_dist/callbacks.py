@@ -134,5 +134,5 @@ class StopWhenFlat:
         if len(self._losses) < 2 * self.window:
             return
         before, now = np.mean(np.reshape(self._losses, (2, self.window)), axis=1)
-        if now > before * (1 - self.tolerance):
+        if not now < before * (1 - self.tolerance):
             raise StopFit(f"the loss is flat: {before:.4g}, then {now:.4g}")

@@ -1,0 +1,224 @@
+"""The fit loop: same bits on any mesh and after any stop, and nothing lost when it goes wrong."""
+
+import itertools
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problems
+import pytest
+
+from kdescent_dist.callbacks import StopFit, StopWhenFlat
+from kdescent_dist.checkpoint import latest_step
+from kdescent_dist.config import CheckpointConfig, FitConfig
+from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.fit import fit
+from kdescent_dist.objective import LossObjective
+
+STEPS = 23
+ADAM = optax.adam(0.05)
+
+
+@pytest.fixture(scope="module")
+def bins():
+    return problems.pretrained({"one": problems.GRIDS["one"]})
+
+
+def run(bins, devices, steps=STEPS, **options):
+    config = FitConfig(steps=steps, steps_per_call=options.pop("steps_per_call", 10))
+    return fit(
+        problems.objective(bins, devices, kernel_blocks=1),
+        problems.GUESS,
+        ADAM,
+        bounds=problems.BOUNDS,
+        names=problems.NAMES,
+        config=config,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(bins):
+    return run(bins, 1)
+
+
+def assert_same_bits(one, other):
+    for name in ("params", "losses", "grad_norms"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+    assert one.final == other.final
+
+
+def after(calls):
+    """A stop request that comes at the given question."""
+    counter = itertools.count()
+    return lambda: next(counter) >= calls
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_fit_has_the_same_bits_on_any_number_of_devices(bins, straight, devices):
+    assert_same_bits(run(bins, devices), straight)
+
+
+@pytest.mark.parametrize(("before", "afterwards"), [(1, 1), (1, 8), (4, 2)])
+def test_a_stopped_fit_continues_to_the_same_bits(bins, straight, tmp_path, before, afterwards):
+    """Also onto another number of devices, and with dispatches of another length."""
+    with pytest.raises(Preempted, match="at step"):
+        run(bins, before, checkpoints=tmp_path, stop_requested=after(3))
+    assert 0 < latest_step(tmp_path) < STEPS
+    resumed = run(bins, afterwards, checkpoints=tmp_path, steps_per_call=3)
+    assert_same_bits(resumed, straight)
+
+
+def test_a_finished_fit_starts_again_to_the_same_result(bins, straight, tmp_path):
+    run(bins, 1, checkpoints=tmp_path)
+    assert_same_bits(run(bins, 1, checkpoints=tmp_path), straight)
+
+
+def test_a_longer_fit_continues_a_finished_one(bins, tmp_path):
+    run(bins, 1, checkpoints=tmp_path)
+    assert_same_bits(
+        run(bins, 1, steps=STEPS + 4, checkpoints=tmp_path), run(bins, 1, steps=STEPS + 4)
+    )
+
+
+def test_trajectory_equals_a_plain_loop_of_optax(bins, straight):
+    """The loop adds nothing to what optax does with the gradients of the unbounded parameters."""
+    from kdescent_dist.bounds import Bounds
+
+    objective = problems.objective(bins, 1, kernel_blocks=1)
+    bounds = Bounds.from_pairs(problems.BOUNDS, len(problems.NAMES))
+    value_and_grad = jax.jit(objective.value_and_grad)
+    unbounded = bounds.to_unbounded(jnp.asarray(problems.GUESS))
+    state = ADAM.init(unbounded)
+    for step in range(4):
+        params, pull = jax.vjp(bounds.to_bounded, unbounded)
+        key = jax.random.fold_in(jax.random.key(0), step)
+        loss, grad = value_and_grad(params, key, objective.data)
+        np.testing.assert_allclose(straight.params[step], params, rtol=1e-5)
+        np.testing.assert_allclose(straight.losses[step], loss, rtol=1e-4)
+        updates, state = ADAM.update(pull(grad)[0], state, unbounded)
+        unbounded = optax.apply_updates(unbounded, updates)
+
+
+def quadratic(params, randkey=None, offset=0.0):
+    noise = 0.0 if randkey is None else 1e-3 * jax.random.normal(randkey)
+    return jnp.sum((params - 1.0 - offset) ** 2) + noise
+
+
+def test_any_loss_can_be_fitted_saved_and_continued(tmp_path):
+    objective = LossObjective(quadratic, {"offset": np.float32(0.5)})
+    options = {"config": FitConfig(steps=300), "names": ["a", "b"]}
+    straight = fit(objective, [0.0, 4.0], optax.adam(0.1), **options)
+    np.testing.assert_allclose(straight.params[-1], 1.5, atol=1e-2)
+    with pytest.raises(Preempted):
+        fit(
+            objective,
+            [0.0, 4.0],
+            optax.adam(0.1),
+            checkpoints=tmp_path,
+            stop_requested=after(4),
+            **options,
+        )
+    resumed = fit(objective, [0.0, 4.0], optax.adam(0.1), checkpoints=tmp_path, **options)
+    assert_same_bits(resumed, straight)
+
+
+def explode(params):
+    """Finite down to 0.5, and not finite below."""
+    return jnp.sum(jnp.where(params > 0.5, params, jnp.nan))
+
+
+def test_a_loss_that_is_not_finite_halts_and_keeps_the_last_good_state(tmp_path):
+    objective = LossObjective(explode, with_key=False)
+    with pytest.raises(NonFiniteLossError, match="loss is not finite at step 6") as caught:
+        fit(objective, [1.05], optax.sgd(0.1), config=FitConfig(steps=50), checkpoints=tmp_path)
+    assert caught.value.params.shape == (7, 1)
+    np.testing.assert_allclose(caught.value.params[5], 0.55, rtol=1e-5)
+    assert np.isfinite(caught.value.losses[:6]).all()
+    assert latest_step(tmp_path) == 6
+
+
+def test_a_gradient_that_is_not_finite_halts_too():
+    objective = LossObjective(lambda p: jnp.sum(jnp.sqrt(p - 1.0)), with_key=False)
+    with pytest.raises(NonFiniteLossError, match="gradient is not finite at step 0"):
+        fit(objective, [1.0], optax.sgd(0.1))
+
+
+def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_continued(
+    bins, straight, tmp_path
+):
+    """A flipped byte in array data is restored silently by Orbax: the digest must tell."""
+    run(bins, 1, steps=10, checkpoints=tmp_path, checkpoint=CheckpointConfig(keep=3))
+    run(bins, 1, steps=15, checkpoints=tmp_path, checkpoint=CheckpointConfig(keep=3))
+    largest = max((tmp_path / "15").rglob("d/*"), key=lambda f: f.stat().st_size)
+    flipped = bytearray(largest.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    largest.write_bytes(flipped)
+    assert_same_bits(run(bins, 1, checkpoints=tmp_path), straight)
+    assert (tmp_path / "15.damaged").is_dir()
+    assert latest_step(tmp_path) == STEPS
+
+
+def test_a_truncated_checkpoint_is_put_aside_too(bins, straight, tmp_path):
+    run(bins, 1, steps=10, checkpoints=tmp_path)
+    run(bins, 1, steps=15, checkpoints=tmp_path)
+    shutil.rmtree(tmp_path / "15" / "state")
+    assert_same_bits(run(bins, 1, checkpoints=tmp_path), straight)
+    assert (tmp_path / "15.damaged").is_dir()
+
+
+def test_without_a_single_whole_checkpoint_nothing_starts_silently_anew(bins, tmp_path):
+    run(bins, 1, steps=10, checkpoints=tmp_path)
+    shutil.rmtree(tmp_path / "10" / "state")
+    with pytest.raises(InputError, match=r"none of its 1 checkpoints is whole"):
+        run(bins, 1, checkpoints=tmp_path)
+
+
+def test_periodic_saves_by_steps_keep_the_latest(bins, tmp_path):
+    checkpoint = CheckpointConfig(every_steps=5, every_seconds=None, keep=2)
+    run(bins, 1, checkpoints=tmp_path, checkpoint=checkpoint, steps_per_call=4)
+    steps = sorted(int(d.name) for d in tmp_path.iterdir() if d.name.isdigit())
+    assert len(steps) == 2
+    assert steps[-1] == STEPS
+
+
+def test_callbacks_see_every_step_once_and_can_end_the_fit(bins):
+    seen = []
+
+    def callback(event):
+        seen.extend(range(event.first, event.first + len(event.history)))
+        assert event.step == seen[-1] + 1
+        if event.step >= 10:
+            raise StopFit("enough")
+
+    result = run(bins, 1, callbacks=[callback])
+    assert result.message == "enough"
+    assert seen == list(range(len(seen)))
+    assert len(result.losses) == len(seen) + 1
+
+
+def test_a_flat_loss_ends_the_fit():
+    objective = LossObjective(quadratic, with_key=False)
+    result = fit(
+        objective,
+        [0.0],
+        optax.sgd(0.4),
+        config=FitConfig(steps=5000, steps_per_call=20),
+        callbacks=[StopWhenFlat(window=10)],
+    )
+    assert "flat" in result.message
+    assert len(result.losses) < 200
+    assert result.params[-1] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_guess_outside_its_bounds_is_named():
+    with pytest.raises(InputError, match=r"mass: guess 3 is outside its bounds \(0, 1\)"):
+        fit(
+            LossObjective(quadratic, with_key=False),
+            [3.0],
+            ADAM,
+            bounds=[(0.0, 1.0)],
+            names=["mass"],
+        )

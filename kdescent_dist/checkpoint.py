@@ -42,11 +42,14 @@ class Checkpoints:
     Args:
         directory: folder of the checkpoints, made when needed.
         config: how often to save and how many to keep.
+        identity: names and values, ready for JSON, that are saved with each state; a state saved
+            under another identity is not restored.
     """
 
-    def __init__(self, directory: Path, config: CheckpointConfig) -> None:
+    def __init__(self, directory: Path, config: CheckpointConfig, identity: dict[str, Any]) -> None:
         self.directory = Path(directory).absolute()
         self.config = config
+        self.identity = identity
         self._manager = self._open()
         self._saved_step = self._manager.latest_step()
         self._saved_at = time.monotonic()
@@ -77,7 +80,12 @@ class Checkpoints:
         if step == self._saved_step:
             return
         record = history.until(step).arrays()
-        meta = {"step": step, "state": digest(state), "history": digest(record)}
+        meta = {
+            "step": step,
+            "identity": self._identity_of(state),
+            "state": digest(state),
+            "history": digest(record),
+        }
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -114,12 +122,14 @@ class Checkpoints:
             The state and the history up to it, or None where there is no checkpoint.
 
         Raises:
-            InputError: there are checkpoints, but not one is whole.
+            InputError: they belong to another fit, or not one is whole.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
                 restored = self._restore_step(step, like)
+            except InputError:
+                raise
             except Exception as error:  # whatever a truncated or altered file raises
                 log.warning(
                     "checkpoint of step %d is damaged (%s): trying an older one", step, error
@@ -136,20 +146,36 @@ class Checkpoints:
         return None
 
     def _restore_step(self, step: int, like: FitState) -> tuple[FitState, History]:
+        meta = self._manager.restore(
+            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+        ).meta
+        self._check_identity(step, meta["identity"], self._identity_of(like))
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target),
-                history=ocp.args.StandardRestore(),
-                meta=ocp.args.JsonRestore(),
+                state=ocp.args.StandardRestore(target), history=ocp.args.StandardRestore()
             ),
         )
         record = {name: np.asarray(values) for name, values in restored.history.items()}
         for name, tree in (("state", restored.state), ("history", record)):
-            if digest(tree) != restored.meta[name]:
+            if digest(tree) != meta[name]:
                 raise ValueError(f"its {name} does not match its digest")
         return restored.state, History(**record)
+
+    def _identity_of(self, state: FitState) -> dict[str, Any]:
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        shapes = {jax.tree_util.keystr(path): str(jax.typeof(leaf)) for path, leaf in leaves}
+        return {**self.identity, "state": shapes}
+
+    def _check_identity(self, step: int, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+        different = [name for name in wanted if saved.get(name) != wanted[name]]
+        if different:
+            lines = "".join(f"\n  {n}: {saved.get(n)} -> {wanted[n]}" for n in different)
+            raise InputError(
+                f"{self.directory}: step {step} was saved by another fit:{lines}\n"
+                "Undo these changes to continue it, or choose another folder"
+            )
 
     def _quarantine(self, step: int) -> None:
         # The manager keeps a list of steps and would refuse to save at or below a bad one.

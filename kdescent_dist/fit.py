@@ -80,14 +80,15 @@ def fit(
         config: number of steps and size of a dispatch.
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
-        checkpoints: folder of checkpoints, from which an earlier fit is continued.
+        checkpoints: folder of checkpoints, from which an earlier fit is continued; its names,
+            guess, bounds, seed and kind of optimizer must be the same.
         checkpoint: how often to save.
         callbacks: called after each dispatch.
         stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
         samples: model samples per step, for the callbacks.
 
     Raises:
-        InputError: the guess is outside its bounds.
+        InputError: the guess is outside its bounds, or the checkpoints are of another fit.
         Preempted: a stop was requested; the state is saved where there are checkpoints.
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
@@ -102,11 +103,19 @@ def fit(
     bounds.check(start, names)
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
-    state = init_state(bounds.to_unbounded(start), optimizer, as_key(seed), objective.mesh)
+    key = as_key(seed)
+    state = init_state(bounds.to_unbounded(start), optimizer, key, objective.mesh)
     history = History.empty(len(start), start.dtype)
     saver = None
     if checkpoints is not None:
-        saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig())
+        identity = {
+            "names": list(names),
+            "guess": start.tolist(),
+            "low": [str(low) for low in bounds.low],  # JSON has no infinity
+            "high": [str(high) for high in bounds.high],
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+        saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig(), identity)
         restored = saver.restore(state)
         state, history = restored or (state, history)
     run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call)

@@ -176,6 +176,24 @@ def test_without_a_single_whole_checkpoint_nothing_starts_silently_anew(bins, tm
         run(bins, 1, checkpoints=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"guess": [0.5, 0.0]}, r"guess: \[0.0, 4.0\] -> \[0.5, 0.0\]"),
+        ({"bounds": [(-9, 9), None]}, "low: .*-inf.* -> .*-9"),
+        ({"seed": 1}, "key: "),
+        ({"optimizer": optax.sgd(0.1)}, "state: "),
+    ],
+)
+def test_checkpoints_of_another_fit_are_refused_and_left_alone(tmp_path, changes, message):
+    options = {"guess": [0.0, 4.0], "optimizer": optax.adam(0.1), "checkpoints": tmp_path}
+    options["config"] = FitConfig(steps=3)
+    fit(LossObjective(quadratic), **options)
+    with pytest.raises(InputError, match=message):
+        fit(LossObjective(quadratic), **{**options, **changes})
+    assert latest_step(tmp_path) == 3
+
+
 def test_periodic_saves_by_steps_keep_the_latest(bins, tmp_path):
     checkpoint = CheckpointConfig(every_steps=5, every_seconds=None, keep=2)
     run(bins, 1, checkpoints=tmp_path, checkpoint=checkpoint, steps_per_call=4)

@@ -75,7 +75,7 @@ def expand_bins(grids: Mapping[str, BinsConfig]) -> list[Bin]:
     bins = []
     for group, config in grids.items():
         per_column = [
-            [(column, (low, high)) for low, high in itertools.pairwise(edges)]
+            [(column, (float(low), float(high))) for low, high in itertools.pairwise(edges)]
             for column, edges in config.edges.items()
         ]
         for cell in itertools.product(*per_column):

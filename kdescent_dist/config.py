@@ -81,7 +81,7 @@ class BinsConfig:
     """A conditional bin, or a grid of bins: kernel and Fourier counts of some columns."""
 
     columns: list[str] = MISSING  # columns that are compared
-    edges: dict[str, list[float]] = field(default_factory=dict)  # n + 1 edges: n bins per column
+    edges: dict[str, Any] = field(default_factory=dict)  # n + 1 edges: n bins per column
     softness: float = 0.04  # width of a soft edge in units of the bin; 0: hard edges
     normalization: str = "conditional"  # conditional | density | counts
     kernels: int | None = None  # kernels per step and bin, by default 10 per column
@@ -309,6 +309,9 @@ def _check_bins(key: str, bins: BinsConfig) -> None:
     if len(set(bins.columns)) < len(bins.columns):
         raise InputError(f"{key}.columns: {bins.columns} names a column twice")
     for column, edges in bins.edges.items():
+        # Typed as a list of floats, OmegaConf would refuse whole numbers in it.
+        if not isinstance(edges, list) or not all(isinstance(e, int | float) for e in edges):
+            raise InputError(f"{key}.edges.{column}: {edges} must be a list of numbers")
         if len(edges) < 2:
             raise InputError(f"{key}.edges.{column}: {edges} needs at least two edges")
         if any(not low < high for low, high in itertools.pairwise(edges)):

@@ -23,7 +23,7 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
 
     Args:
         config: platform, number of CPU devices and precision.
-        cache: folder of the compilation cache.
+        cache: folder of the compilation cache, unless the user has set one for JAX.
 
     Raises:
         InputError: JAX was started before with other devices, or finds no such platform.
@@ -40,7 +40,7 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
                     f"runtime.cpu_devices={config.cpu_devices}: this process already runs on "
                     f"{jax.device_count()} devices"
                 ) from error
-    if cache is not None:
+    if cache is not None and jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:

@@ -1,0 +1,278 @@
+"""The command line as a user meets it: real processes, signals, exit codes and messages."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kdescent_dist import cli
+
+TINY = [
+    "samples.size=800",
+    "catalog.make.size=1000",
+    "bins.all.kernels=8",
+    "bins.all.pretrain_kernels=60",
+    "bins.all.pretrain_fourier=1",
+    "fit.steps=400",
+    "checkpoint.every_seconds=null",
+]
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "kdescent_dist.cli", *TINY, *overrides]
+
+
+def environment() -> dict[str, str]:
+    # The processes of one test session share their compiled programs.
+    cache = str(jax.config.jax_compilation_cache_dir)
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache}
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*overrides),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    process = start(folder, *overrides)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def steps_told(folder: Path) -> list[int]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run, in a folder that has nothing to do with the repository."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    (directory,) = (folder / "runs").iterdir()
+    return directory, done
+
+
+def test_a_run_leaves_its_whole_record(finished):
+    directory, done = finished
+    assert "status: done" in done.stderr
+    assert {path.name for path in directory.iterdir()} >= {
+        "config.yaml",
+        "checkpoints",
+        "pretrain",
+        "metrics.jsonl",
+        "result.json",
+        "history.npz",
+        "diagnostics.npz",
+        "plots",
+        "report.html",
+        "log.txt",
+    }
+    record = result(directory)
+    assert record["status"] == "done"
+    assert record["step"] == 400
+    assert set(record["params"]) == {
+        "mean_1", "mean_2", "variance_1", "variance_2", "correlation"
+    }  # fmt: skip
+    assert record["params"]["mean_1"] == pytest.approx(1.6, abs=0.15)
+    assert {"loss", "seed", "versions", "devices", "wall_s"} <= set(record)
+    steps = steps_told(directory)
+    assert steps == list(range(400))
+
+
+def test_no_progress_bar_where_nobody_watches(finished):
+    _, done = finished
+    assert "\r" not in done.stderr
+    assert "%|" not in done.stderr
+
+
+def test_a_finished_run_started_again_is_done_at_once_with_the_same_result(finished):
+    directory, _ = finished
+    before = np.load(directory / "history.npz")["params"].tobytes()
+    again = run(directory.parents[1])
+    assert again.returncode == 0, again.stderr
+    assert "continuing from the checkpoint of step 400" in again.stderr
+    assert np.load(directory / "history.npz")["params"].tobytes() == before
+    steps = steps_told(directory)
+    assert steps == list(range(400))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path, number):
+    """Onto another number of devices, too: the bits are those of the uninterrupted run."""
+    directory, _ = finished
+    slow = "fit.seconds_per_call=0.001"  # short dispatches leave time for the signal to arrive
+    process = start(tmp_path, "run_dir=run", slow)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not metrics.exists() or metrics.stat().st_size < 500:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 75, err
+    stopped = result(tmp_path / "run")
+    assert stopped["status"] == "preempted"
+    assert 0 < stopped["step"] < 400
+    again = run(tmp_path, "run_dir=run", "runtime.cpu_devices=4")
+    assert again.returncode == 0, again.stderr
+    assert f"continuing from the checkpoint of step {stopped['step']}" in again.stderr
+    for name in ("params", "loss", "grad_norm"):
+        resumed = np.load(tmp_path / "run" / "history.npz")[name]
+        assert resumed.tobytes() == np.load(directory / "history.npz")[name].tobytes()
+    assert result(tmp_path / "run")["params"] == result(directory)["params"]
+    steps = steps_told(tmp_path / "run")
+    assert steps == list(range(400))
+
+
+def test_a_signal_before_the_first_step_is_heard(tmp_path):
+    process = start(tmp_path, "run_dir=run")
+    log = tmp_path / "run" / "log.txt"
+    deadline = time.monotonic() + 200
+    while not log.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 75, err
+
+
+def test_another_problem_is_refused_in_the_same_directory(finished):
+    directory, _ = finished
+    refused = run(directory.parents[1], f"run_dir={directory}", "seed=5", "bins.all.kernels=9")
+    assert refused.returncode == 2
+    assert "bins.all.kernels: 8 -> 9" in refused.stderr
+    assert "seed: 0 -> 5" in refused.stderr
+
+
+@pytest.fixture
+def main(monkeypatch, capfd, tmp_path):
+    """Call the command in this process, and return its exit code and what it complained about."""
+    flags = ("jax_enable_x64", "jax_compilation_cache_dir", "jax_platforms")
+    before = {name: getattr(jax.config, name) for name in flags}
+    monkeypatch.chdir(tmp_path)
+
+    def call(*overrides: str) -> tuple[int, str]:
+        flags = [o for o in overrides if o.startswith("-")]
+        values = [o for o in overrides if not o.startswith("-")]
+        argv = ["kdescent-dist", *flags, *TINY, "run_dir=run", *values]
+        monkeypatch.setattr(sys, "argv", argv)
+        with monkeypatch.context() as context:
+            context.setattr(sys, "path", list(sys.path))
+            context.setenv("HYDRA_FULL_ERROR", "1")
+            try:
+                cli.main()
+            except SystemExit as leaving:
+                return int(leaving.code or 0), capfd.readouterr().err
+        return 0, capfd.readouterr().err
+
+    yield call
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+BAD = [
+    ("fit.stepz=3", "fit.stepz: there is no such key; did you mean steps"),
+    ("fit.steps=many", "fit.steps: Value 'many' of type 'str' could not be converted to Integer"),
+    ("fit.steps=0", "fit.steps=0: must be at least 1"),
+    ("experiment=quikstart", "quickstart"),
+    ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1.0: must be greater than 0"),
+    ("optimizer.name=adams", "optimizer.name=adams: did you mean"),
+    ("+optimizer.options.b9=1", "optimizer.options.b9"),
+    ("parameters.mean_3.guess=1", "parameters.mean_3: there is no such key; did you mean"),
+    ("+parameters.mean_3={low: 1}", "mean_3"),
+    ("parameters.correlation.guess=2", "parameters.correlation: guess 2 is outside its bounds"),
+    ("parameters.mean_1.low=5", "parameters.mean_1: guess 0 is outside its bounds (5, inf)"),
+    (
+        "parameters.mean_1={low: 1, high: -1}",
+        "parameters.mean_1: lower bound 1 is not below upper bound -1",
+    ),
+    ("bins.all.columns=[x1, x9]", "x9"),
+    ("bins.all.columns=[]", "bins.all.columns: name at least one column"),
+    ("bins.all.normalization=percent", "bins.all.normalization=percent: must be one of"),
+    ("+bins.all.edges={x1: [2, 1]}", "bins.all.edges.x1: [2, 1] must increase"),
+    ("+bins.all.edges={x1: 3}", "bins.all.edges.x1: 3 must be a list of numbers"),
+    ("+bins.all.edges={x1: [50, 60]}", "bin 'all[x1 50-60]' holds 0 training samples"),
+    ("mesh.samples=99", "mesh.samples=99 x mesh.kernels=1 needs 99 devices, but there are 8"),
+    ("mesh.reduction=sum", "mesh.reduction=sum: must be one of reproducible, psum"),
+    ("model._target_=nowhere.model", "there is no module nowhere"),
+    ("model._target_=kdescent_dist.models.gaussian.gausian", "gaussian"),
+    ("model.options={spin: 1}", "spin"),
+    ("catalog.path=missing.hdf5 catalog.make=null", "missing.hdf5"),
+    ("catalog.path=missing.hdf5", "add catalog.make=null"),
+    ("samples.size=null", "samples.size"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[b[0] for b in BAD])
+def test_bad_config_is_refused_with_code_2_and_one_message_that_names_it(main, overrides, message):
+    many = overrides.split(" ") if "{" not in overrides and "[" not in overrides else [overrides]
+    code, err = main(*many)
+    complaint = err[err.index("kdescent-dist:") :]
+    assert code == 2
+    assert message in complaint
+    assert "Traceback" not in err
+    assert not Path("run/checkpoints").exists()
+
+
+def exploding(params, key, catalog):
+    """A model that is finite at the guess and not finite a few steps on."""
+    import jax.numpy as jnp
+
+    from kdescent_dist.models.gaussian import gaussian
+
+    population = gaussian(params, key, catalog)
+    factor = jnp.where(params["mean_1"] > 0.2, jnp.nan, 1.0)
+    return type(population)({k: v * factor for k, v in population.x.items()})
+
+
+def test_a_loss_that_is_not_finite_fails_with_code_1_and_keeps_the_last_good_state(main):
+    code, err = main("model._target_=test_cli.exploding")
+    assert code == 1
+    assert "is not finite at step" in err
+    record = result(Path("run"))
+    assert record["status"] == "failed"
+    assert record["step"] > 0
+    assert (Path("run/checkpoints") / str(record["step"])).is_dir()
+
+
+def test_a_sweep_runs_one_fit_after_another(main):
+    code, err = main("-m", "seed=1,2", "run_dir=null", "report.enabled=false", "fit.steps=5")
+    assert code == 0, err
+    assert sorted(result(d)["seed"] for d in Path("runs").iterdir()) == [1, 2]
+
+
+def test_help_and_config_are_readable(finished):
+    shown = run(finished[0], "--help").stdout
+    assert "experiment: color_mass, galaxy_colors, quickstart" in shown
+    assert "Exit codes" in shown
+    config = run(finished[0], "--cfg", "job").stdout
+    assert "learning_rate: 0.1" in config
+    assert "size: 800" in config
+
+
+def test_the_report_is_drawn_again_on_request(finished):
+    directory, _ = finished
+    (directory / "report.html").unlink()
+    done = run(directory.parents[1], "mode=report", f"run_dir={directory}")
+    assert done.returncode == 0, done.stderr
+    assert (directory / "report.html").stat().st_size > 10_000

@@ -13,12 +13,12 @@ BLOCK = 4096  # samples; 20 kernel values of each stay in the cache of a core
 def block_shape(n: int) -> tuple[int, int]:
     """Return the number of blocks and their size, which follow from the number of samples alone.
 
-    Sizes are even out, rather than full blocks with a nearly empty last one, and a multiple of
-    the width of vector registers once there are several.
+    Sizes are evened out, rather than full blocks with a nearly empty last one, and a multiple of
+    the width of vector registers. There are at least two blocks: the compiler would merge a loop
+    of a single one into the program around it, whose last bits then depend on that program.
     """
-    blocks = -(-n // BLOCK)
-    size = -(-n // blocks)
-    return (blocks, -(-size // 32) * 32) if blocks > 1 else (1, size)
+    blocks = max(-(-n // BLOCK), 2)
+    return blocks, -(-n // (32 * blocks)) * 32
 
 
 def scan_blocks(

@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 
 from kdescent_dist.blocks import matmul, scan_blocks, unblock
 from kdescent_dist.elementary import exp2_nonpositive
@@ -16,7 +17,7 @@ from kdescent_dist.mesh import tree_sum
 
 _SCALE = math.sqrt(0.5 / math.log(2.0))
 _SLOPE = 2.0 * math.log(2.0)  # 2^-d^2 has the derivative -_SLOPE d 2^-d^2
-_FAR = 1e25  # beyond this a sample counts as this far: its square is infinite, its difference not
+_FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
 
 
 @jax.custom_vjp
@@ -46,19 +47,28 @@ kde_sums.defvjp(_forward, _backward)
 
 
 class _Whitening:
-    """The affine map to coordinates in which a kernel is ``2^-|z - c|^2``."""
+    """The affine map to coordinates in which a kernel is ``2^-|z - c|^2``.
 
-    def __init__(self, origin: jax.Array, matrix: jax.Array) -> None:
-        self.origin, self.matrix = origin, matrix
+    First each coordinate by itself is shifted and scaled, then a triangular matrix with ones on
+    its diagonal takes out the correlations: in between, far samples can be cut off without
+    regard to the units of the coordinates.
+    """
+
+    def __init__(self, origin: jax.Array, scale: jax.Array, matrix: jax.Array) -> None:
+        self.origin, self.scale, self.matrix = origin, scale, matrix
 
     def __call__(self, columns: list[jax.Array]) -> list[jax.Array]:
-        shifted = [jnp.clip(c - o, -_FAR, _FAR) for c, o in zip(columns, self.origin, strict=True)]
-        rows = [_combine(self.matrix[i, : i + 1], shifted[: i + 1]) for i in range(len(shifted))]
-        return [jnp.clip(row, -_FAR, _FAR) for row in rows]
+        scaled = [
+            jnp.clip((column - origin) * scale, -_FAR, _FAR)
+            for column, origin, scale in zip(columns, self.origin, self.scale, strict=True)
+        ]
+        # A matrix product is not fused with what follows, which would repeat it for every kernel.
+        return list(matmul(self.matrix, jnp.stack(scaled)))
 
     def pull_back(self, gradients: list[jax.Array]) -> list[jax.Array]:
         """Map a gradient in the white coordinates to one in the original coordinates."""
-        return [_combine(self.matrix[j:, j], gradients[j:]) for j in range(len(gradients))]
+        matrix = self.matrix * self.scale
+        return [_combine(matrix[j:, j], gradients[j:]) for j in range(len(gradients))]
 
 
 def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
@@ -71,11 +81,11 @@ def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
 
 def _whitening(centers: jax.Array, cov: jax.Array) -> tuple[_Whitening, list[jax.Array], jax.Array]:
     """Return the map, the d coordinates (K,) of the white centers, and the norm of a kernel."""
-    dims = cov.shape[0]
     lower = jnp.linalg.cholesky(cov)
-    inverse = jax.scipy.linalg.solve_triangular(lower, jnp.eye(dims, dtype=cov.dtype), lower=True)
-    norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * jnp.diagonal(lower)))
-    whiten = _Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE * inverse)
+    widths = jnp.diagonal(lower)
+    matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
+    norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * widths))
+    whiten = _Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE / widths, matrix)
     return whiten, whiten(list(centers.T)), norm
 
 
@@ -143,5 +153,6 @@ def _cov_gradient(x, weights, centers, cov, cotangent):
     white = _white_center_gradients(x, weights, whiten, white_centers, cotangent)
     second = second + matmul(jnp.stack(white), jnp.stack(white_centers, axis=1))
     middle = -second - counts * jnp.eye(len(cov), dtype=cov.dtype)
-    full = matmul(whiten.matrix.T, matmul(middle, whiten.matrix))
+    inverse = whiten.matrix * whiten.scale
+    full = matmul(inverse.T, matmul(middle, inverse))
     return (full + full.T) / (4.0 * _SCALE**2)

@@ -208,6 +208,17 @@ def test_far_samples_vanish_exactly(example, far):
         assert jnp.all(array == 0.0)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_of_the_samples_does_not_matter(example, unit):
+    """What is far is decided in kernel widths; counts per unit area scale with it, too."""
+    x, weights, centers, cov, _ = example
+    scaled = single(x * unit, weights, centers * unit, cov * unit**2)
+    reference = weights @ kernels(x, centers, cov)[0]
+    assert_close(kde_counts(*scaled) * unit**2, reference, 1e-5)
+    expected = np.sqrt(weights**2 @ kernels(x, centers, cov)[0] ** 2)
+    assert_close(kde_errors(*scaled) * unit**2, expected, 1e-5)
+
+
 def test_one_far_sample_leaves_the_others_alone(example):
     """An outlier neither turns counts into NaN nor costs the other samples their digits."""
     x, weights, centers, cov, modes = single(*example)

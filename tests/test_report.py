@@ -15,7 +15,13 @@ from kdescent_dist.config import BinsConfig, ParameterConfig, to_yaml
 from kdescent_dist.errors import InputError
 from kdescent_dist.report import make_report
 from kdescent_dist.report.data import residuals, tophat
-from kdescent_dist.report.density import Raster, enclosed_levels, percentiles, robust_limits
+from kdescent_dist.report.density import (
+    Raster,
+    core_width,
+    enclosed_levels,
+    percentiles,
+    robust_limits,
+)
 from kdescent_dist.report.labels import number, plain_label, safe
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.tables import near_bound, verdict
@@ -274,6 +280,22 @@ def test_the_worst_of_too_many_bins_are_drawn_and_the_others_counted(tmp_path):
     assert len([row for row in page.rows if row and row[0].startswith("grid")]) == 40
 
 
+def test_lone_bins_of_equal_columns_share_a_figure(tmp_path):
+    groups = {
+        name: BinsConfig(columns=["g_r", "r_i"], edges={"redshift": edges})
+        for name, edges in {"near": [0.1, 0.4], "far": [0.9, 1.3]}.items()
+    }
+    write_run(tmp_path, groups, parameters=2, size=400)
+    make_report(tmp_path)
+    assert [p.name for p in (tmp_path / "plots").glob("fit_*")] == ["fit_near-far.png"]
+
+
+def test_a_share_of_all_weight_says_nothing_without_a_window(tmp_path):
+    groups = {"all": BinsConfig(columns=["g_r"], normalization="density", fourier=0)}
+    write_run(tmp_path, groups, parameters=2, size=300)
+    assert "Numbers in the bins" not in Page(make_report(tmp_path)).text
+
+
 @pytest.mark.parametrize("missing", ["diagnostics.npz", "history.npz", "result.json"])
 def test_a_missing_file_is_named_and_costs_its_sections_alone(single, missing):
     (single / missing).unlink()
@@ -372,7 +394,7 @@ def test_contours_that_reach_beyond_the_grid_are_left_out():
 
 def test_a_raster_treats_weighted_and_repeated_samples_alike():
     x = np.random.default_rng(0).normal(size=(200, 2))
-    raster = Raster.around(x, np.ones(200), [(-4, 4), (-4, 4)])
+    raster = Raster.around(x, np.ones(200), 200, [(-4, 4), (-4, 4)])
     weights = np.repeat([1.0, 2.0], 100)
     repeated = np.concatenate([x, x[100:]])
     np.testing.assert_allclose(
@@ -386,6 +408,13 @@ def test_weighted_percentiles_agree_with_the_normal_distribution():
     np.testing.assert_allclose(
         percentiles(x, norm.pdf(x), q), norm.ppf(np.array(q) / 100), atol=0.02
     )
+
+
+def test_the_smoothing_follows_the_narrowest_population():
+    x = np.linspace(-8, 8, 20_001)
+    assert core_width(x, norm.pdf(x)) == pytest.approx(1.0, abs=0.01)
+    two = 0.5 * norm.pdf(x, -4, 2.0) + 0.5 * norm.pdf(x, 4, 0.2)
+    assert 0.2 < core_width(x, two) < 0.5
 
 
 def test_limits_follow_the_data_rather_than_outliers_or_a_distant_guess():

@@ -1,5 +1,6 @@
 """What a report is made from: the record of a run, and the residuals of its bins."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,8 +102,10 @@ class Bin:
 
     @property
     def counted(self) -> bool:
-        """Whether the number of samples matters to the loss, not their distribution alone."""
-        return self.number_density or self.normalization != "conditional"
+        """Whether the weight in the bin matters to the loss, not its distribution alone."""
+        if self.share:  # which is 1 whatever the model is, where there is no window
+            return bool(self.window)
+        return self.number_density or self.normalization == "counts"
 
     @property
     def share(self) -> bool:
@@ -190,11 +193,18 @@ def ranked(bins: Sequence[Bin]) -> list[Bin]:
 
 
 def grouped(bins: Sequence[Bin]) -> Iterator[tuple[str, list[Bin]]]:
-    """The bins that share a config key (and so their columns), in order of appearance."""
-    groups: dict[str, list[Bin]] = {}
-    for bin_ in bins:
-        groups.setdefault(bin_.group, []).append(bin_)
-    yield from groups.items()
+    """Bins that are drawn together, with a name of them, in order of appearance.
+
+    These are the bins of one grid, or lone bins that compare the same columns in the same way.
+    """
+    sizes = Counter(b.group for b in bins)
+    groups: dict[tuple, list[Bin]] = {}
+    for b in bins:
+        alone = (*b.columns, b.normalization, b.share)
+        groups.setdefault((b.group,) if sizes[b.group] > 1 else alone, []).append(b)
+    for members in groups.values():
+        names = list(dict.fromkeys(b.group for b in members))
+        yield ", ".join(names if len(names) <= 4 else [*names[:2], "...", names[-1]]), members
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 Weighted = tuple[np.ndarray, np.ndarray]  # (n,) values and (n,) weights
 
 ENCLOSED = (0.95, 0.68, 0.30)  # fractions of the weight within the contours, from the outermost
-SMOOTHING = 0.5  # of Scott's rule, which is too smooth for more than one population
+CORE = 0.3  # fraction of the weight whose narrowest interval sets the smoothing
 
 
 def percentiles(x: np.ndarray, weights: np.ndarray, q: Sequence[float]) -> np.ndarray:
@@ -59,6 +59,24 @@ def effective_number(weights: np.ndarray) -> float:
     return float(np.sum(weights)) ** 2 / square if square > 0 else 0.0
 
 
+def core_width(x: np.ndarray, weights: np.ndarray) -> float:
+    """Standard deviation of the normal distribution whose core is as narrow as that of (n,) values.
+
+    The core is the narrowest interval that holds a fraction ``CORE`` of the weight: where there
+    are several populations, it is that of the densest of them.
+    """
+    from scipy.special import ndtri
+
+    order = np.argsort(x)
+    x, cumulative = x[order], np.cumsum(weights[order])
+    cumulative = cumulative / cumulative[-1]
+    starts = cumulative <= 1.0 - CORE
+    if not starts.any():
+        return float(x[-1] - x[0])
+    widths = np.interp(cumulative[starts] + CORE, cumulative, x) - x[starts]
+    return float(widths.min() / (2.0 * ndtri(0.5 + 0.5 * CORE)))
+
+
 @dataclass(frozen=True)
 class Raster:
     """A grid of cells and one smoothing, with which all populations of a panel are drawn.
@@ -73,24 +91,28 @@ class Raster:
 
     @classmethod
     def around(
-        cls, x: np.ndarray, weights: np.ndarray, limits: Sequence[tuple[float, float]]
+        cls,
+        x: np.ndarray,
+        weights: np.ndarray,
+        number: float,
+        limits: Sequence[tuple[float, float]],
     ) -> "Raster":
-        """Choose the smoothing from the data, by Scott's rule with a robust width.
+        """Choose the smoothing by Scott's rule for the width of the core of the samples.
 
         Args:
-            x: (n, 2) data.
-            weights: (n,) weights of the data.
+            x: (n, 2) samples, whose widths count.
+            weights: (n,) weights of the samples.
+            number: effective number of samples.
             limits: (low, high) of both axes; the grid reaches beyond them, so that the edge
                 of the panel does not bend the contours.
         """
         edges, sigma = [], []
-        scott = max(effective_number(weights), 1.0) ** (-1.0 / 6.0)
+        scott = max(number, 1.0) ** (-1.0 / 6.0)
         for i, (low, high) in enumerate(limits):
             beyond = 0.15 * (high - low)
             edges.append(np.linspace(low - beyond, high + beyond, 121))
-            first, last = percentiles(x[:, i], weights, (16, 84))
-            width = SMOOTHING * scott * 0.5 * (last - first) / (edges[-1][1] - edges[-1][0])
-            sigma.append(float(np.clip(np.nan_to_num(width, nan=1.5), 1.2, 8.0)))
+            width = scott * core_width(x[:, i], weights) / (edges[-1][1] - edges[-1][0])
+            sigma.append(float(np.clip(width, 1.2, 8.0)))
         return cls((edges[0], edges[1]), (sigma[0], sigma[1]))
 
     def density(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:

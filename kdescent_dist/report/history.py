@@ -86,9 +86,10 @@ def _loss_handles(window: int) -> list[Any]:
 def plot_traces(history: History, parameters: Mapping[str, ParameterConfig]) -> list[Plot]:
     """Draw each parameter against the step, with its bounds and, where known, its true value."""
     names = [name for name in parameters if name in history.params]
+    per_row, most = (4, 24) if len(names) <= 24 else (5, 30)
     return [
-        _traces("parameters" + suffix, history, page, parameters)
-        for suffix, page in panels.pages(names, 24)
+        _traces("parameters" + suffix, history, page, parameters, per_row)
+        for suffix, page in panels.pages(names, most, per_row)
     ]
 
 
@@ -97,9 +98,11 @@ def _traces(
     history: History,
     names: Sequence[str],
     parameters: Mapping[str, ParameterConfig],
+    per_row: int,
 ) -> Plot:
-    columns = min(len(names), 4)
-    size = (min(panels.WIDTH / columns, 4.0), 1.5)
+    columns = min(len(names), per_row)
+    # A last page that is not full keeps the size of the others' panels.
+    size = (min(panels.WIDTH / columns, 3.0 if per_row == 4 else panels.WIDTH / per_row), 1.45)
     figure, axes = panels.small_multiples(len(names), columns, size, sharey=False)
     thin = np.unique(np.linspace(0, history.step.size - 1, MOST_POINTS).astype(int))
     for ax, name in zip(axes, names, strict=True):

@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from kdescent_dist.report.data import Bin
 
 DASH = "\N{EN DASH}"  # stands where there is no value
 MINUS = "\N{MINUS SIGN}"
@@ -50,6 +52,13 @@ def window_label(window: Mapping[str, tuple[float, float]], separator: str = "\n
     return separator.join(
         f"{low:g} < {column_label(column)} < {high:g}" for column, (low, high) in window.items()
     )
+
+
+def bin_title(bin_: Bin, among: Sequence[Bin]) -> str:
+    """Title of the panel of a bin: its window, and its group where the page has several."""
+    window = window_label(bin_.window)
+    several = len({b.group for b in among}) > 1
+    return f"{safe(bin_.group)}\n{window}" if several else window
 
 
 def number(value: Any, digits: int = 5) -> str:
@@ -100,7 +109,8 @@ def chisq(value: float) -> str:
 def describe(value: Any) -> str:
     """A value of result.json in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k}: {describe(v)}" for k, v in value.items())
+        nested = {k: f"({describe(v)})" if isinstance(v, Mapping) else v for k, v in value.items()}
+        return ", ".join(f"{k}: {describe(v)}" for k, v in nested.items())
     if isinstance(value, list | tuple):
         return ", ".join(describe(v) for v in value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -109,7 +109,7 @@ def _per_group(
 ) -> Iterable[tuple[str, list[Plot]]]:
     taken: set[str] = set()
     for group, members in grouped(bins):
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", group).strip("-") or "bins"
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", group).strip("-")[:40] or "bins"
         while slug in taken:
             slug += "-x"
         taken.add(slug)

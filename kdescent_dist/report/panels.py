@@ -21,7 +21,7 @@ WIDTH = 9.0  # inches of a full-width figure
 DATA_FILLS = ("#e3e9f0", "#b9c7d9", "#869cb8")
 DATA = "#4a6588"
 FIT = "#d95f02"
-GUESS = "#5c5c5c"
+GUESS = "#737373"
 TRUTH = "#1a1a1a"
 KDE = "#0b5fa5"
 FOURIER = "#aa3377"
@@ -45,14 +45,15 @@ class Plot:
     caption: str
 
 
-def pages(items: Sequence[Any], most: int) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Cut a list into pages of nearly equal length.
+def pages(items: Sequence[Any], most: int, per_row: int = 1) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Cut a list into pages of nearly equal length, which all but the last have full rows.
 
     Yields:
         A suffix of a file name ("" if there is one page alone) and the items of the page.
     """
     number = -(-len(items) // most)
     size = -(-len(items) // max(number, 1))
+    size = -(-size // per_row) * per_row
     for page in range(number):
         suffix = f"_{page + 1}" if number > 1 else ""
         yield suffix, items[page * size : (page + 1) * size]

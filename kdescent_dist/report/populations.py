@@ -14,13 +14,13 @@ from kdescent_dist.report.density import (
     enclosed_levels,
     robust_limits,
 )
-from kdescent_dist.report.labels import column_label, window_label
+from kdescent_dist.report.labels import bin_title, column_label
 from kdescent_dist.report.panels import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POPULATIONS = ("data", "guess", "fit")
+POPULATIONS = ("data", "fit", "guess")
 Selected = Mapping[str, tuple[np.ndarray, np.ndarray]]  # population: (n, d) values, (n,) weights
 
 
@@ -64,8 +64,8 @@ def _layout(number: int) -> tuple[int, tuple[float, float]]:
     return columns, (width, 0.92 * width + 0.15)
 
 
-def _describe(bin_: Bin) -> str:
-    return f"{window_label(bin_.window)}\nn = {bin_.n_training:,}"
+def _title(bin_: Bin, pairs: Sequence[tuple[Bin, Selected]]) -> str:
+    return f"{bin_title(bin_, [b for b, _ in pairs])}\nn = {bin_.n_training:,}"
 
 
 def _contours(
@@ -75,7 +75,7 @@ def _contours(
     figure, axes = panels.small_multiples(len(pairs), columns, size)
     for ax, (bin_, selected) in zip(axes, pairs, strict=True):
         _draw_pair(ax, selected, (0, 1), limits)
-        panels.title(ax, _describe(bin_))
+        panels.title(ax, _title(bin_, pairs))
     names = pairs[0][0].columns
     figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
     figure.supylabel(column_label(names[1]), fontsize=panels.FONT + 1)
@@ -105,7 +105,7 @@ def _all_pairs(
             ax.set_ylabel(column_label(names[couple[1]]), fontsize=panels.FONT)
         for unused in row[len(couples) :]:
             unused.remove()
-        panels.title(row[0], _describe(bin_))
+        panels.title(row[0], _title(bin_, pairs))
     panels.legend(figure, panels.population_handles())
     shown = "all pairs" if len(couples) == len(names) * (len(names) - 1) // 2 else "neighbors"
     return Plot(
@@ -125,7 +125,9 @@ def _draw_pair(
     if not populations:
         ax.text(0.5, 0.5, "no samples", transform=ax.transAxes, ha="center", fontsize=8)
         return
-    raster = Raster.around(*populations.get("data", next(iter(populations.values()))), limits)
+    # The smoothing suits the noisier of data and fit, whose weights may leave few that count.
+    number = min(effective_number(w) for _, w in list(populations.values())[:2])
+    raster = Raster.around(*next(iter(populations.values())), number, limits)
     if "data" in populations:
         x, weights = populations["data"]
         density = raster.density(x, weights)
@@ -136,7 +138,7 @@ def _draw_pair(
             bounds = [*levels, 1.001 * max(float(density.max()), levels[-1])]
             ax.contourf(*raster.centers, density.T, levels=bounds, colors=fills, zorder=2)
     for which, style in (
-        ("guess", {"colors": panels.GUESS, "linestyles": ":", "linewidths": 0.9}),
+        ("guess", {"colors": panels.GUESS, "linestyles": ":", "linewidths": 0.8}),
         ("fit", {"colors": panels.FIT, "linestyles": "-", "linewidths": 1.3}),
     ):
         if which in populations:
@@ -175,7 +177,7 @@ def _histograms(
     absolute = any(bin_.normalization != "conditional" for bin_, _ in pairs)
     for ax, (bin_, selected) in zip(axes, pairs, strict=True):
         _draw_histogram(ax, bin_, selected, limits, absolute)
-        panels.title(ax, _describe(bin_))
+        panels.title(ax, _title(bin_, pairs))
     figure.supxlabel(column_label(pairs[0][0].columns[0]), fontsize=panels.FONT + 1)
     what = "share of all weight" if pairs[0][0].share else "weight"
     unit = f"{what} per unit of {column_label(pairs[0][0].columns[0])}"

@@ -7,7 +7,7 @@ import numpy as np
 
 from kdescent_dist.report import panels
 from kdescent_dist.report.data import Bin
-from kdescent_dist.report.labels import column_label, safe, window_label
+from kdescent_dist.report.labels import bin_title, column_label
 from kdescent_dist.report.panels import Plot
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
     figure, axes = panels.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
     edges = np.linspace(-CLIP, CLIP, 41)
     normal = np.linspace(-CLIP, CLIP, 201)
-    several = len({b.group for b in bins}) > 1
     for ax, bin_ in zip(axes, bins, strict=True):
         ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
         for values, color, style in (
@@ -46,7 +45,7 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
                 height, _ = np.histogram(finite, edges, density=True)
                 ax.stairs(height, edges, color=color, ls=style, lw=1.2)
         ax.set_xlim(-CLIP, CLIP)
-        panels.title(ax, _name(bin_, several))
+        panels.title(ax, bin_title(bin_, bins))
         ax.text(
             0.97, 0.94, _chisq_label(bin_), transform=ax.transAxes, ha="right", va="top", fontsize=8
         )
@@ -71,11 +70,6 @@ def _cap_height(ax: "Axes", bins: Sequence[Bin], edges: np.ndarray) -> None:
         if finite.size:
             peaks.append(np.histogram(finite, edges, density=True)[0].max())
     ax.set_ylim(0, 1.25 * float(np.clip(max(peaks), 0.45, 1.1)))
-
-
-def _name(bin_: Bin, with_group: bool) -> str:
-    window = window_label(bin_.window)
-    return f"{safe(bin_.group)}\n{window}" if with_group else window
 
 
 def _chisq_label(bin_: Bin) -> str:
@@ -123,7 +117,7 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
             ax.set_ylim(-1.06 * CLIP, 1.06 * CLIP)
         else:
             ax.set_ylim(limits[1])
-        panels.title(ax, f"{window_label(bin_.window)}\n{_share(bin_)}")
+        panels.title(ax, f"{bin_title(bin_, bins)}\n{_share(bin_)}")
     names = bins[0].columns
     figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
     label = "(model - data) / error"
@@ -132,7 +126,11 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
         from matplotlib.cm import ScalarMappable
 
         bar = figure.colorbar(
-            ScalarMappable(norm, colors), ax=axes, extend="both", aspect=40, pad=0.015
+            ScalarMappable(norm, colors),
+            ax=axes,
+            extend="both",
+            aspect=18 * -(-len(bins) // columns),
+            pad=0.015,
         )
         bar.set_label(label, fontsize=panels.FONT)
         bar.ax.tick_params(labelsize=8)

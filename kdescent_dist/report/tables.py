@@ -19,7 +19,8 @@ def verdict(run: Run) -> list[str]:
         sentences += [_chisq_sentence(run.bins), *_numbers_sentence(run.bins)]
     if near := [row["name"] for row in parameter_rows(run) if row["near"]]:
         what = "parameter ends" if len(near) == 1 else "parameters end"
-        sentences.append(f"{len(near)} {what} within 1% of a bound: {', '.join(near)}.")
+        named = ", ".join(near if len(near) <= 8 else [*near[:7], "..."])
+        sentences.append(f"{len(near)} {what} within 1% of a bound: {named}.")
     return sentences
 
 

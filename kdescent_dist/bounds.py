@@ -64,8 +64,9 @@ class Bounds:
                     f"{name}: {what} {value:g} is outside its bounds ({low:g}, {high:g})"
                 )
 
-    def to_unbounded(self, params: jax.Array) -> jax.Array:
+    def to_unbounded(self, params: jax.Array | np.ndarray) -> jax.Array:
         """Map bounded (..., parameters) to unbounded ones."""
+        params = jnp.asarray(params)
         both, only_low, only_high = self._cases()
         low, high, mid, scale = self._constants(params.dtype)
         two = scale * jnp.tan((jnp.where(both, params, mid) - mid) / scale)

@@ -4,15 +4,18 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from kdescent_dist.config import CheckpointConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.state import FitState, History
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ def digest(tree: Any) -> str:
     """SHA-256 of the paths, types, shapes and bytes of the leaves of a pytree."""
     sha = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(leaf)
         sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
@@ -55,7 +58,10 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._pending: int | None = None
 
-    def _open(self) -> ocp.CheckpointManager:
+    def _open(self) -> "ocp.CheckpointManager":
+        # Importing Orbax adds a handler to the root logger, so it waits until it is needed.
+        import orbax.checkpoint as ocp
+
         keep = ocp.checkpoint_managers.LatestN(self.config.keep)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep, cleanup_tmp_directories=True
@@ -75,6 +81,8 @@ class Checkpoints:
 
     def save(self, state: FitState, history: History) -> None:
         """Save in the background; the previous save is complete when this returns."""
+        import orbax.checkpoint as ocp
+
         step = int(state.step)
         self._commit()
         if step == self._saved_step:
@@ -146,22 +154,21 @@ class Checkpoints:
         return None
 
     def _restore_step(self, step: int, like: FitState) -> tuple[FitState, History]:
-        meta = self._manager.restore(
-            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        ).meta
+        import orbax.checkpoint as ocp
+
+        def read(**items: Any) -> Any:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+        meta = read(meta=ocp.args.JsonRestore())["meta"]
         self._check_identity(step, meta["identity"], self._identity_of(like))
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), history=ocp.args.StandardRestore()
-            ),
-        )
-        record = {name: np.asarray(values) for name, values in restored.history.items()}
-        for name, tree in (("state", restored.state), ("history", record)):
+        restored = read(state=ocp.args.StandardRestore(target), history=ocp.args.StandardRestore())
+        state = restored["state"]
+        record = {name: np.asarray(values) for name, values in restored["history"].items()}
+        for name, tree in (("state", state), ("history", record)):
             if digest(tree) != meta[name]:
                 raise ValueError(f"its {name} does not match its digest")
-        return restored.state, History(**record)
+        return state, History(**record)
 
     def _identity_of(self, state: FitState) -> dict[str, Any]:
         leaves = jax.tree_util.tree_leaves_with_path(state)

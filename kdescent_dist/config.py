@@ -189,7 +189,7 @@ class Config:
 
 
 # Keys that change how fast or how long a fit runs and what is told of it, never its trajectory.
-RESUMABLE = (
+RESUMABLE: tuple[str, ...] = (
     "question",
     "mode",
     "run_dir",

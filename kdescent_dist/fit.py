@@ -55,7 +55,7 @@ def fit(
     guess: Any,
     optimizer: optax.GradientTransformation,
     *,
-    bounds: Bounds | Sequence | None = None,
+    bounds: Bounds | Sequence | np.ndarray | jax.Array | None = None,
     names: Sequence[str] | None = None,
     config: FitConfig | None = None,
     seed: int | jax.Array = 0,

@@ -4,6 +4,7 @@ The mesh has two axes: ``samples`` (model or training samples) and ``kernels`` (
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +17,14 @@ AXES = ("samples", "kernels")
 
 
 def make_mesh(
-    samples: int | None = None, kernels: int = 1, devices: Sequence[jax.Device] | None = None
+    samples: int | None = None, kernels: int = 1, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """Arrange devices in a mesh of shape (samples, kernels).
 
     Args:
         samples: devices along the samples axis; by default all that ``kernels`` leaves.
         kernels: devices along the kernels axis.
-        devices: the devices to use, by default all of them.
+        devices: JAX devices to use, by default all of them.
 
     Raises:
         InputError: the mesh needs more devices than there are.

@@ -27,8 +27,11 @@ from kdescent_dist.random import block_key, draw_key
 class Objective(Protocol):
     """What ``fit`` needs: arrays, and the loss and gradient at parameters (parameters,)."""
 
-    data: Any
-    mesh: jax.sharding.Mesh | None
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def mesh(self) -> jax.sharding.Mesh | None: ...
 
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
@@ -130,8 +133,9 @@ class PopulationObjective:
         self.statistics = statistics
         self.mesh = mesh or make_mesh()
         self.layout = BlockLayout.of(size, block_size)
-        kernel_blocks = kernel_blocks or self.mesh.shape["kernels"]
-        self._sums = BlockSums(self.layout, self.mesh, kernel_blocks, reproducible)
+        self._sums = BlockSums(
+            self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
+        )
         stacked = stack_bins(bins, dtype)
         self.stacks = tuple(stack for stack, _ in stacked)
         shared = {
@@ -157,7 +161,7 @@ class PopulationObjective:
         mask = self.layout.mask(block, population.size // size)
         return Population(population.x, jnp.where(mask, population.weights, 0))
 
-    def check(self, params: jax.Array) -> None:
+    def check(self, params: jax.Array | np.ndarray) -> None:
         """Try the model on one block at ``params``.
 
         Raises:

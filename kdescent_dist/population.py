@@ -96,7 +96,7 @@ def _named_columns(x: Any, columns: Sequence[str]) -> dict[str, jax.Array]:
 
 def check_model(
     block: Callable[[jax.Array], Population],
-    params: jax.Array,
+    params: jax.Array | np.ndarray,
     required: Sequence[str],
 ) -> None:
     """Trace a model on one block, then run it, and check what it returns.

@@ -13,8 +13,8 @@ def as_key(randkey: int | jax.Array) -> jax.Array:
     Raises:
         TypeError: neither an integer nor a typed key.
     """
-    if hasattr(randkey, "dtype") and jnp.issubdtype(randkey.dtype, jax.dtypes.prng_key):
-        return randkey  # type: ignore[return-value]
+    if isinstance(randkey, jax.Array) and jnp.issubdtype(randkey.dtype, jax.dtypes.prng_key):
+        return randkey
     if isinstance(randkey, int) or jnp.issubdtype(jnp.asarray(randkey).dtype, jnp.integer):
         return jax.random.key(randkey)
     raise TypeError(f"randkey must be an integer or a jax.random.key, not {type(randkey)}")

@@ -40,7 +40,7 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
                     f"runtime.cpu_devices={config.cpu_devices}: this process already runs on "
                     f"{jax.device_count()} devices"
                 ) from error
-    if cache is not None and jax.config.jax_compilation_cache_dir is None:
+    if cache is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:

@@ -86,10 +86,14 @@ def _loss_handles(window: int) -> list[Any]:
 def plot_traces(history: History, parameters: Mapping[str, ParameterConfig]) -> list[Plot]:
     """Draw each parameter against the step, with its bounds and, where known, its true value."""
     names = [name for name in parameters if name in history.params]
-    per_row, most = (4, 24) if len(names) <= 24 else (5, 30)
+    # As many panels per row as the longest title leaves room for.
+    longest = max((len(name) for name in names), default=0)
+    per_row = 3 if longest > 29 else 4 if longest > 22 else 5
+    if len(names) <= 24:
+        per_row = min(per_row, max(panels.panels_per_row(len(names)), 3))
     return [
         _traces("parameters" + suffix, history, page, parameters, per_row)
-        for suffix, page in panels.pages(names, most, per_row)
+        for suffix, page in panels.pages(names, 6 * per_row, per_row)
     ]
 
 
@@ -101,8 +105,8 @@ def _traces(
     per_row: int,
 ) -> Plot:
     columns = min(len(names), per_row)
-    # A last page that is not full keeps the size of the others' panels.
-    size = (min(panels.WIDTH / columns, 3.0 if per_row == 4 else panels.WIDTH / per_row), 1.45)
+    # Few panels do not grow to the full width.
+    size = (min(panels.WIDTH / columns, 3.0), 1.45)
     figure, axes = panels.small_multiples(len(names), columns, size, sharey=False)
     thin = np.unique(np.linspace(0, history.step.size - 1, MOST_POINTS).astype(int))
     for ax, name in zip(axes, names, strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.mesh import AXES, replicated
+from kdescent_dist.training_data import filled_up
 
 CHUNK = 64  # kernels; with a block of samples they stay in the cache of a core
 
@@ -45,6 +46,7 @@ def chunked_counts(
     Returns:
         What ``counts`` returns, each (K,).
     """
+    x, weights = filled_up(x, np.ones(len(x), x.dtype) if weights is None else weights)
     size, dims = kernels.shape
     chunk = min(chunk or CHUNK, max(size, 1))
     number = -(-size // chunk)

@@ -1,14 +1,17 @@
 """Where training counts are taken: kernel centers drawn from the training density, and modes."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import gaussian_kde
 from jax.sharding import Mesh
 
 from kdescent_dist.chunked_counts import chunked_counts
 from kdescent_dist.counts import kde_counts
 from kdescent_dist.errors import InputError
+from kdescent_dist.training_data import filled_up, training_covariance
 
 
 def draw_centers(
@@ -19,7 +22,7 @@ def draw_centers(
     Raises:
         InputError: the columns of ``x`` are linearly dependent.
     """
-    return _resample(key, _density(x, weights), number)
+    return _resample(key, _Density.of(x, weights), number)
 
 
 def draw_rare_centers(
@@ -58,11 +61,10 @@ def draw_rare_centers(
             f"num_idw_draws={draws}: must be at least num_pretrain_kernels={number}, better 100 "
             f"times as many"
         )
-    density = _density(x, weights)
+    density = _Density.of(x, weights)
     candidates = _resample(draw_key, density, draws)
-    covariance = np.asarray(density.covariance)
     (value,) = chunked_counts(
-        _counts_only, x, weights, candidates, (covariance,), mesh=mesh, comm=comm
+        _counts_only, x, weights, candidates, (density.covariance,), mesh=mesh, comm=comm
     )
     # The largest of log-weights plus Gumbel noise are a sample without replacement.
     rarity = -power * np.log(np.maximum(value, np.finfo(value.dtype).tiny))
@@ -93,12 +95,54 @@ def _counts_only(x, weights, centers, cov):
     return (kde_counts(x, weights, centers, cov),)
 
 
-def _density(x: np.ndarray, weights: np.ndarray | None) -> gaussian_kde:
-    return gaussian_kde(jnp.asarray(x.T), weights=None if weights is None else jnp.asarray(weights))
+@dataclass(frozen=True)
+class _Density:
+    """Gaussian kernel density estimate with the bandwidth of Scott (1992).
+
+    Attributes:
+        x: (n, d) training samples, filled up to a size that many training samples share.
+        weights: (n,) weights that add up to 1.
+        size: number of training samples before.
+        covariance: (d, d) covariance of the kernels.
+    """
+
+    x: np.ndarray
+    weights: np.ndarray
+    size: int
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, weights: np.ndarray | None) -> "_Density":
+        counted = jnp.ones(len(x), x.dtype) if weights is None else jnp.asarray(weights)
+        share = np.asarray(counted / jnp.sum(counted))
+        effective = 1.0 / np.sum(share.astype(float) ** 2)
+        factor = effective ** (-1.0 / (x.shape[1] + 4))
+        covariance = (training_covariance(x, weights) * factor**2).astype(x.dtype)
+        return cls(*filled_up(x, share), len(x), covariance)
 
 
-def _resample(key: jax.Array, density: gaussian_kde, number: int) -> np.ndarray:
-    centers = np.asarray(density.resample(key, (number,)).T)
+@partial(jax.jit, static_argnums=5)
+def _draw(
+    key: jax.Array,
+    x: jax.Array,
+    weights: jax.Array,
+    last: jax.Array,
+    covariance: jax.Array,
+    number: int,
+) -> jax.Array:
+    """Draw a training sample for each center by the inverse of the cumulative weights."""
+    key_row, key_offset = jax.random.split(key)
+    cumulative = jnp.cumsum(weights)
+    level = cumulative[last] * (1 - jax.random.uniform(key_row, (number,), x.dtype))
+    rows = jnp.searchsorted(cumulative, level)
+    origin = jnp.zeros(x.shape[1], x.dtype)
+    offsets = jax.random.multivariate_normal(key_offset, origin, covariance, (number,), x.dtype)
+    return x[rows] + offsets
+
+
+def _resample(key: jax.Array, density: _Density, number: int) -> np.ndarray:
+    last, covariance = np.int32(density.size - 1), density.covariance
+    centers = np.asarray(_draw(key, density.x, density.weights, last, covariance, number))
     if not np.all(np.isfinite(centers)):
         raise InputError(
             "training_x: its columns are linearly dependent, so that their covariance cannot be "

@@ -10,6 +10,8 @@ from kdescent_dist.errors import InputError
 
 log = logging.getLogger(__name__)
 
+LARGEST_SMALL = 65_536  # training samples that are filled up to a power of 2
+
 
 def check_training_data(
     training_x: Any, training_weights: Any, drop_non_finite: bool
@@ -65,6 +67,20 @@ def training_covariance(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray
                 f"and bring the others to a scale nearer to 1"
             )
     return cov
+
+
+def filled_up(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat the last sample, with weight 0, up to a size that many training samples share.
+
+    Compiled programs depend on the size: with hundreds of bins, each of another one, compiling
+    would take longer than counting. Small sizes become powers of 2, and large ones, where
+    counting takes longer, grow by an eighth at most.
+    """
+    size = len(x)
+    power = 1 << (size - 1).bit_length()
+    step = power if size <= LARGEST_SMALL else power // 16
+    fill = -size % step
+    return np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(weights, (0, fill))
 
 
 def _float_array(values: Any, name: str) -> np.ndarray:

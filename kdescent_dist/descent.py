@@ -15,6 +15,7 @@ from kdescent_dist.callbacks import ProgressBar
 from kdescent_dist.config import FitConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.fit import fit
+from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule
 
@@ -62,9 +63,12 @@ def adam(
     # The first half of this split starts the chain of keys; the second is the constant key.
     key, constant_key = jax.random.split(key)
     bar = ProgressBar(nsteps, show=None if progress else False)
+    # A ``KCalc`` of the loss works on all local devices: a state that starts elsewhere would have
+    # the program compiled twice.
+    mesh = default_mesh()
     try:
         result = fit(
-            LossObjective(lossfunc, other_kwargs, with_key=randkey is not None),
+            LossObjective(lossfunc, other_kwargs, with_key=randkey is not None, mesh=mesh),
             guess,
             optax.adam(learning_rate) if optimizer is None else optimizer,
             bounds=param_bounds,

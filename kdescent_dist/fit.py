@@ -16,7 +16,7 @@ from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.config import CheckpointConfig, FitConfig
-from kdescent_dist.errors import NonFiniteLossError, Preempted
+from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.objective import Objective
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.state import FitState, History, init_state
@@ -88,7 +88,8 @@ def fit(
         samples: model samples per step, for the callbacks.
 
     Raises:
-        InputError: the guess is outside its bounds, or the checkpoints are of another fit.
+        InputError: the guess is outside its bounds; the checkpoints are of another fit, or beyond
+            the last step.
         Preempted: a stop was requested; the state is saved where there are checkpoints.
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
@@ -118,6 +119,12 @@ def fit(
         saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig(), identity)
         restored = saver.restore(state)
         state, history = restored or (state, history)
+        if int(state.step) > config.steps:
+            saver.close()
+            raise InputError(
+                f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
+                f"{int(state.step)}; raise it, or choose another folder"
+            )
     run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call)
     loop = _Loop(run, objective.data, config, saver, callbacks, stop_requested, samples)
     try:

@@ -162,10 +162,10 @@ class PopulationObjective:
         return Population(population.x, jnp.where(mask, population.weights, 0))
 
     def check(self, params: jax.Array | np.ndarray) -> None:
-        """Try the model on one block at ``params``.
+        """Try the model on one block at ``params``, and trace the user's own terms.
 
         Raises:
-            InputError: it returns a wrong shape, misses a column, or is not finite.
+            InputError: it returns a wrong shape, misses a column, or is not finite; a term fails.
         """
         block = {name: values[0] for name, values in self.data["catalog"].items()}
         required = dict.fromkeys(
@@ -173,6 +173,13 @@ class PopulationObjective:
         )
         key = jax.random.key(0)
         check_model(lambda p: self.population(p, key, 0, block), params, list(required))
+        if self.custom is not None or self.statistics is not None:
+            try:
+                jax.eval_shape(self.value_and_grad, params, key, self.data)
+            except Exception as error:
+                raise InputError(
+                    f"loss.custom or loss.statistics: {type(error).__name__}: {error}"
+                ) from error
 
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any

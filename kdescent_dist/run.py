@@ -47,9 +47,14 @@ def run(config: Config) -> dict[str, Any]:
     directory = RunDirectory.of(config)
     if config.mode == "report":
         return _report_only(config, directory)
-    with StopSignals().installed() as signals, _logging(directory, config):
-        runtime.start(config.runtime, _cache(config, directory))
-        return _Run(config, directory, signals).carry_out()
+    with StopSignals().installed() as signals, _logging(directory):
+        try:
+            runtime.start(config.runtime, _cache(config, directory))
+            return _Run(config, directory, signals).carry_out()
+        except Exception as error:
+            expected = isinstance(error, InputError | Preempted | NonFiniteLossError)
+            log.error("%s", error, exc_info=not expected)
+            raise
 
 
 def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
@@ -65,6 +70,7 @@ class _Run:
         self.directory = directory
         self.signals = signals
         self.begun = time.perf_counter()
+        self.earlier: dict[str, Any] = {}
         self.names = tuple(config.parameters)
         values = list(config.parameters.values())
         self.dtype = np.float64 if config.runtime.x64 else np.float32
@@ -80,12 +86,10 @@ class _Run:
         model = self._function(asdict(config.model), "model")
         custom = self._function(config.loss.custom, "loss.custom")
         statistics = self._function(config.loss.statistics, "loss.statistics")
-        training, given = self._catalogs()
-        bins = expand_bins(config.bins)
-        self.directory.claim(config)
+        self.directory.open(config)
         log.info("run directory: %s", self.directory.path)
-        earlier = self.directory.result()
-        pretrained = self._pretrain(bins, training, mesh)
+        training, given = self._catalogs()
+        pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
         objective = PopulationObjective(
             model,
             self.names,
@@ -105,9 +109,18 @@ class _Run:
         )
         objective.check(self.guess)
         self._stop_if_asked()
-        self._write_result("running", earlier)
-        result = self._fit(objective, optimizer, earlier)
-        return self._finish(result, objective, pretrained, training, earlier)
+        self.directory.claim(config)
+        self.earlier = self.directory.result()
+        self._write_result("running")
+        try:
+            result = self._fit(objective, optimizer)
+            return self._finish(result, objective, pretrained, training)
+        except Preempted:
+            self._write_result("preempted")
+            raise
+        except Exception as error:
+            self._write_result("failed", message=f"{type(error).__name__}: {error}")
+            raise
 
     def _function(self, spec: dict[str, Any] | None, key: str) -> Any:
         """The function that a ``_target_`` names, with its options bound."""
@@ -171,9 +184,7 @@ class _Run:
         if self.signals.requested():
             raise Preempted(f"stopped by {self.signals.received} before the first step")
 
-    def _fit(
-        self, objective: PopulationObjective, optimizer: Any, earlier: dict[str, Any]
-    ) -> FitResult:
+    def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
         config = self.config
         step = latest_step(self.directory.checkpoints) or 0
         if step:
@@ -194,12 +205,6 @@ class _Run:
                 stop_requested=self.signals.requested,
                 samples=objective.layout.size,
             )
-        except Preempted:
-            self._write_result("preempted", earlier)
-            raise
-        except NonFiniteLossError as error:
-            self._write_result("failed", earlier, message=str(error), step=error.step)
-            raise
         finally:
             bar.close()
 
@@ -209,7 +214,6 @@ class _Run:
         objective: PopulationObjective,
         pretrained: list[PretrainedBin],
         training: Catalog,
-        earlier: dict[str, Any],
     ) -> dict[str, Any]:
         config = self.config
         columns = {name: values.astype(self.dtype) for name, values in training.columns.items()}
@@ -235,7 +239,6 @@ class _Run:
         last = result.params[-max(len(result.params) // 10, 2) :]
         written = self._write_result(
             "done",
-            earlier,
             message=result.message,
             step=int(result.state.step),
             params=result.final,
@@ -249,9 +252,9 @@ class _Run:
         log.info("status: done, step %d, loss %.5g", written["step"], written["loss"])
         return written
 
-    def _write_result(self, status: str, earlier: dict[str, Any], **known: Any) -> dict[str, Any]:
+    def _write_result(self, status: str, **known: Any) -> dict[str, Any]:
         result = {
-            **earlier,
+            **self.earlier,
             "status": status,
             "step": latest_step(self.directory.checkpoints) or 0,
             "steps": self.config.fit.steps,
@@ -259,7 +262,7 @@ class _Run:
             "name": self.config.name,
             "catalog": self.catalog,
             "versions": runtime.versions(),
-            "wall_s": round(earlier.get("wall_s", 0) + time.perf_counter() - self.begun, 3),
+            "wall_s": round(self.earlier.get("wall_s", 0) + time.perf_counter() - self.begun, 3),
             **known,
         }
         self.directory.write_result(result)
@@ -271,14 +274,18 @@ def _cache(config: Config, directory: RunDirectory) -> Path | None:
 
 
 @contextmanager
-def _logging(directory: RunDirectory, config: Config) -> Iterator[None]:
-    """Log to the terminal, and to log.txt of the run directory once that exists."""
+def _logging(directory: RunDirectory) -> Iterator[None]:
+    """Log to the terminal, and to log.txt of the run directory once that exists.
+
+    Errors go to the file alone: whoever called tells the user of them.
+    """
     root = logging.getLogger("kdescent_dist")
     before = root.level, root.propagate
     root.setLevel(logging.INFO)
     root.propagate = False  # libraries install handlers of their own, which would print twice
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(lambda record: record.levelno < logging.ERROR)
     file = _LogFile(directory.path / "log.txt")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handlers = [terminal, file]

@@ -44,27 +44,34 @@ class RunDirectory:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def claim(self, config: Config) -> None:
-        """Write the resolved config, or check that this is a continuation of the same problem.
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.yaml"
+
+    def open(self, config: Config) -> None:
+        """Make the directory, or check that this is a continuation of the same problem.
 
         Raises:
-            InputError: the directory holds another problem; lists the keys that differ.
+            InputError: it cannot be made, or holds another problem; lists the keys that differ.
         """
-        file = self.path / "config.yaml"
-        if file.exists():
-            differences = configs.differences(configs.from_yaml(file.read_text()), config)
+        if self._config.exists():
+            differences = configs.differences(configs.from_yaml(self._config.read_text()), config)
             if differences:
                 lines = "\n  ".join(differences)
                 raise InputError(
                     f"run_dir={self.path} holds a fit of another problem:\n  {lines}\n"
                     "Undo these changes to continue it, or choose another run_dir"
                 )
-            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "log.txt").touch()
         except OSError as error:
-            raise InputError(f"run_dir={self.path}: it cannot be made: {error}") from error
-        _write(file, configs.to_yaml(config))
+            raise InputError(f"run_dir={self.path}: it cannot be written to: {error}") from error
+
+    def claim(self, config: Config) -> None:
+        """Write the resolved config, for good: only once all of the input has been checked."""
+        if not self._config.exists():
+            _write(self._config, configs.to_yaml(config))
 
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says, empty before the first one was written."""

@@ -83,6 +83,13 @@ def test_a_longer_fit_continues_a_finished_one(bins, tmp_path):
     )
 
 
+def test_a_fit_that_went_further_is_not_cut_short(bins, tmp_path):
+    run(bins, 1, checkpoints=tmp_path)
+    with pytest.raises(InputError, match=f"fit.steps=5: .* already at step {STEPS}"):
+        run(bins, 1, steps=5, checkpoints=tmp_path)
+    assert latest_step(tmp_path) == STEPS
+
+
 def test_trajectory_equals_a_plain_loop_of_optax(bins, straight):
     """The loop adds nothing to what optax does with the gradients of the unbounded parameters."""
     from kdescent_dist.bounds import Bounds

@@ -256,6 +256,12 @@ def test_a_model_that_returns_the_wrong_thing_is_refused(bins, model, message):
         objective.check(problems.GUESS)
 
 
+def test_a_term_that_fails_is_named_before_anything_is_compiled(bins):
+    objective = problems.objective(bins, custom=lambda sums, truth, params: params["men"])
+    with pytest.raises(InputError, match=r"loss.custom or loss.statistics: KeyError: 'men'"):
+        objective.check(problems.GUESS)
+
+
 def test_negative_model_weights_are_refused(bins):
     def model(params, key, catalog):
         made = problems.toy(params, key, catalog)

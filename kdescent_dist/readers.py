@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -93,7 +94,17 @@ def _read_hdf5(path: Path, group: str | None, key: str, choose: Choose) -> Colum
         visit("", node)
         if isinstance(node, h5py.Group):
             node.visititems(visit)
+        if group is None:
+            found = _also_within_common_group(found)
         return {name: found[name][:] for name in choose(list(found))}
+
+
+def _also_within_common_group(found: dict[str, Any]) -> dict[str, Any]:
+    """Also by their names in the group that all datasets share: a lone table needs no ``group``."""
+    common = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
+    if not common:
+        return found
+    return found | {name.removeprefix(common + "/"): item for name, item in found.items()}
 
 
 def _hdf5_groups(file: Any, group: str) -> str:

@@ -286,6 +286,7 @@ def test_a_missing_file_names_what_is_there_instead(tmp_path, monkeypatch):
 def test_a_column_in_a_group_is_found_for_the_user(tmp_path):
     with h5py.File(tmp_path / "table.hdf5", "w") as file:
         file["photometry/z"] = TABLE["z"]
+        file["shapes/e1"] = TABLE["z"]
     config = CatalogConfig(path=str(tmp_path / "table.hdf5"), columns={"a": "photometry/z + 1"})
     with pytest.raises(InputError, match=r"set catalog\.group=photometry"):
         load_catalog(config, required=["z"])

@@ -159,6 +159,15 @@ def test_a_table_of_records_is_a_group(nested):
     assert read(nested, "records/n")["records/n"].tolist() == [1, 2]
 
 
+def test_the_only_group_of_a_file_needs_no_name(tmp_path):
+    with h5py.File(tmp_path / "one.hdf5", "w") as file:
+        file["survey/photometry/z"] = [0.5, 0.7]
+        file["survey/photometry/lsst/mag"] = [1.0, 2.0]
+    for name in ("z", "survey/photometry/z"):
+        assert read(tmp_path / "one.hdf5", name)[name].tolist() == [0.5, 0.7]
+    assert read(tmp_path / "one.hdf5", "lsst/mag")["lsst/mag"].tolist() == [1.0, 2.0]
+
+
 def test_a_missing_group_names_those_there_are(nested):
     with pytest.raises(InputError, match=r"catalog\.group=photometri: .*did you mean photometry"):
         read(nested, group="photometri")

@@ -36,7 +36,7 @@ def robust_limits(
         return 0.0, 1.0
     span = max(high - low, 1e-6 * max(abs(low), abs(high), 1e-30))
     farthest = (low - 0.5 * span, high + 0.5 * span)
-    for samples, q in ((fit, (1, 99)), (guess, (10, 90))):
+    for samples, q in ((fit, (0.5, 99.5)), (guess, (10, 90))):
         further = _range(samples, q)
         if np.isfinite(further).all():
             low = min(low, max(further[0], farthest[0]))

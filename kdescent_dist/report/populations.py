@@ -132,7 +132,9 @@ def _draw_pair(
         x, weights = populations["data"]
         density = raster.density(x, weights)
         levels = enclosed_levels(density)
-        _draw_outside(ax, raster, density, x, levels)
+        # Dots have no weight to show that a sample lies in the soft edge of the bin: leave it out.
+        typical = np.sum(weights**2) / np.sum(weights)
+        _draw_outside(ax, raster, density, x[weights > 0.5 * typical], levels)
         if levels:
             fills = panels.DATA_FILLS[-len(levels) :]
             bounds = [*levels, 1.001 * max(float(density.max()), levels[-1])]

@@ -8,7 +8,6 @@ a table that is added up in an order of its own, so that in the ``reproducible``
 are the same on any mesh.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,47 +19,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.mesh import by_samples, replicated, tree_sum
-
-DEFAULT_BLOCKS = 8
-LARGEST_DEFAULT_BLOCK = 65_536
-
-
-@dataclass(frozen=True)
-class BlockLayout:
-    """How ``size`` samples are cut into ``count`` blocks of ``block_size``, the last one short."""
-
-    size: int
-    block_size: int
-
-    @classmethod
-    def of(cls, size: int, block_size: int | None = None) -> "BlockLayout":
-        """By default at least 8 blocks, of at most 65,536 samples."""
-        if block_size is None:
-            block_size = min(math.ceil(size / DEFAULT_BLOCKS), LARGEST_DEFAULT_BLOCK)
-        return cls(size, min(block_size, size))
-
-    @property
-    def count(self) -> int:
-        return math.ceil(self.size / self.block_size)
-
-    def per_device(self, mesh: Mesh) -> int:
-        return math.ceil(self.count / mesh.shape["samples"])
-
-    def cut(self, column: np.ndarray, mesh: Mesh) -> jax.Array:
-        """Cut a column (size,) into (blocks, block_size), sharded over the samples axis.
-
-        The last row is repeated to fill up the last blocks, where its weight is 0.
-        """
-        rows = self.per_device(mesh) * mesh.shape["samples"] * self.block_size
-        padded = np.pad(column, (0, rows - self.size), mode="edge")
-        return jax.device_put(padded.reshape(-1, self.block_size), by_samples(mesh))
-
-    def mask(self, block: jax.Array | int, copies: int) -> jax.Array:
-        """Whether each of ``copies`` concatenated copies of a block's samples is a real one."""
-        real = jnp.arange(self.block_size) < self.size - block * self.block_size
-        return jnp.tile(real, copies)
-
+from kdescent_dist.block_layout import BlockLayout
+from kdescent_dist.mesh import replicated, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]

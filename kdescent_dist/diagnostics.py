@@ -27,7 +27,7 @@ def draw_population(
 
     @jax.jit
     def of_block(params: jax.Array, block: jax.Array, catalog: Any) -> Any:
-        population = objective.population(params, key, block, catalog)
+        population = objective.model.population(params, key, block, catalog)
         copies = population.size // objective.layout.block_size
         return population.x, population.weights, objective.layout.mask(block, copies)
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
 from kdescent_dist.bins import PretrainedBin, stack_bins
-from kdescent_dist.block_sums import BlockLayout, BlockSums
+from kdescent_dist.block_layout import BlockLayout
+from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.config import LossConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh
-from kdescent_dist.population import Model, Population, as_population, check_model
-from kdescent_dist.random import block_key, draw_key
+from kdescent_dist.population import BlockModel, Model, Population
+from kdescent_dist.random import draw_key
 
 
 class Objective(Protocol):
@@ -125,14 +126,13 @@ class PopulationObjective:
             raise InputError(f"samples.size={size}, but the input catalog has {rows.pop()} rows")
         if not bins:
             raise InputError("bins: at least one is needed")
-        self.model = model
         self.names = tuple(names)
-        self.columns = tuple(columns)
         self.config = loss or LossConfig()
         self.custom = custom
         self.statistics = statistics
         self.mesh = mesh or make_mesh()
         self.layout = BlockLayout.of(size, block_size)
+        self.model = BlockModel(model, self.names, tuple(columns), self.layout)
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
@@ -150,29 +150,13 @@ class PopulationObjective:
             },
         }
 
-    def population(
-        self, params: jax.Array, key: jax.Array, block: jax.Array | int, catalog: Any
-    ) -> Population:
-        """The population of one block, padded samples having weight 0."""
-        size = self.layout.block_size
-        named = dict(zip(self.names, params, strict=True))
-        output = self.model(named, block_key(key, block), catalog or size)
-        population = as_population(output, self.columns, size)
-        mask = self.layout.mask(block, population.size // size)
-        return Population(population.x, jnp.where(mask, population.weights, 0))
-
     def check(self, params: jax.Array | np.ndarray) -> None:
-        """Try the model on one block at ``params``, and trace the user's own terms.
+        """Trace the user's own terms.
 
         Raises:
-            InputError: it returns a wrong shape, misses a column, or is not finite; a term fails.
+            InputError: one fails.
         """
-        block = {name: values[0] for name, values in self.data["catalog"].items()}
-        required = dict.fromkeys(
-            name for stack in self.stacks for name in (*stack.columns, *stack.conditions)
-        )
         key = jax.random.key(0)
-        check_model(lambda p: self.population(p, key, 0, block), params, list(required))
         if self.custom is not None or self.statistics is not None:
             try:
                 jax.eval_shape(self.value_and_grad, params, key, self.data)
@@ -193,7 +177,7 @@ class PopulationObjective:
         draws = draw_kernels(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
 
         def unit(params, block, catalog, kernel_block):
-            population = self.population(params, key, block, catalog)
+            population = self.model.population(params, key, block, catalog)
             sums = {
                 "weight": jnp.sum(population.weights),
                 "stacks": [

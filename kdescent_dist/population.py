@@ -8,6 +8,7 @@ samples, or of m n samples made of m concatenated copies of the block in its ord
 galaxy is drawn once red and once blue.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config import closest
 from kdescent_dist.errors import InputError
+from kdescent_dist.random import block_key
 
 Model = Callable[..., Any]
 
@@ -92,6 +95,59 @@ def _named_columns(x: Any, columns: Sequence[str]) -> dict[str, jax.Array]:
             f"{list(columns)}"
         )
     return {name: x[:, i] for i, name in enumerate(columns)}
+
+
+@dataclass(frozen=True)
+class BlockModel:
+    """A model that makes its population block by block.
+
+    Attributes:
+        model: ``model(params, key, catalog) -> Population``.
+        names: parameter names, in the order of the parameter vector.
+        columns: column names, where the model returns a plain array.
+        layout: the blocks.
+    """
+
+    model: Model
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    layout: BlockLayout
+
+    def population(
+        self, params: jax.Array, key: jax.Array, block: jax.Array | int, catalog: Any
+    ) -> Population:
+        """The population of one block, padded samples having weight 0.
+
+        Args:
+            params: (parameters,) parameters.
+            key: random key of the step.
+            block: index of the block.
+            catalog: its columns of the input catalog, each (block_size,); empty if generative.
+        """
+        size = self.layout.block_size
+        named = dict(zip(self.names, params, strict=True))
+        output = self.model(named, block_key(key, block), catalog or size)
+        population = as_population(output, self.columns, size)
+        mask = self.layout.mask(block, population.size // size)
+        return Population(population.x, jnp.where(mask, population.weights, 0))
+
+    def check(
+        self, params: np.ndarray, catalog: Mapping[str, np.ndarray], required: Sequence[str]
+    ) -> None:
+        """Trace the model on its first block, then run it, and check what it returns.
+
+        Args:
+            params: (parameters,) values at which to try it.
+            catalog: columns of the input catalog, each (n,); empty if generative.
+            required: columns that the bins need.
+
+        Raises:
+            InputError: it fails, a shape or column is wrong, or a value is not finite.
+        """
+        rows = np.arange(self.layout.block_size) % self.layout.size
+        first = {name: values[rows].astype(params.dtype) for name, values in catalog.items()}
+        block = functools.partial(self.population, key=jax.random.key(0), block=0, catalog=first)
+        check_model(block, params, required)
 
 
 def check_model(

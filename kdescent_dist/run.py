@@ -14,6 +14,7 @@ import numpy as np
 
 from kdescent_dist import runtime
 from kdescent_dist.bins import PretrainedBin, expand_bins, pretrain_bin, required_columns
+from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Metrics, ProgressBar
 from kdescent_dist.catalog import Catalog, load_catalog
@@ -25,6 +26,7 @@ from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
+from kdescent_dist.population import BlockModel
 from kdescent_dist.report import make_report
 from kdescent_dist.run_directory import RunDirectory, catalog_digest
 from kdescent_dist.runtime import StopSignals
@@ -89,6 +91,11 @@ class _Run:
         self.directory.open(config)
         log.info("run directory: %s", self.directory.path)
         training, given = self._catalogs()
+        size = config.samples.size or len(training if given is None else next(iter(given.values())))
+        layout = BlockLayout.of(size, config.samples.block_size)
+        BlockModel(model, self.names, tuple(config.model.columns), layout).check(
+            self.guess, given or {}, required_columns(config.bins)
+        )
         pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
         objective = PopulationObjective(
             model,

@@ -15,7 +15,7 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
-    ("errors", "config", "targets", "runtime", "mesh", "random", "bounds"),
+    ("errors", "config", "targets", "runtime", "mesh", "random", "bounds", "block_layout"),
     ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
     ("population", "models"),
     ("elementary", "blocks", "kde_sums", "fourier_sums", "counts"),

@@ -8,11 +8,11 @@ import pytest
 
 from kdescent_dist.bin_sums import draw_kernels
 from kdescent_dist.bins import soft_tophat
-from kdescent_dist.block_sums import BlockLayout
+from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config import BinsConfig, LossConfig
 from kdescent_dist.errors import InputError
-from kdescent_dist.mesh import make_mesh, tree_sum
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.mesh import tree_sum
+from kdescent_dist.population import BlockModel
 from kdescent_dist.random import block_key, draw_key
 
 KEY = jax.random.key(11)
@@ -235,6 +235,12 @@ def broken(**changes):
     return model
 
 
+def check(model, size=problems.SIZE, catalog=None):
+    layout = BlockLayout.of(size)
+    required = ["red", "blue", "mass"]
+    BlockModel(model, problems.NAMES, (), layout).check(problems.GUESS, catalog or {}, required)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -248,12 +254,9 @@ def broken(**changes):
         (lambda p, k, n: ({"red": jnp.ones(n)}, jnp.ones(n + 1)), "'weights' has shape"),
     ],
 )
-def test_a_model_that_returns_the_wrong_thing_is_refused(bins, model, message):
-    objective = PopulationObjective(
-        model, problems.NAMES, bins, training_weight=1.0, size=problems.SIZE, mesh=make_mesh(1)
-    )
+def test_a_model_that_returns_the_wrong_thing_is_refused(model, message):
     with pytest.raises(InputError, match=message):
-        objective.check(problems.GUESS)
+        check(model)
 
 
 def test_a_term_that_fails_is_named_before_anything_is_compiled(bins):
@@ -262,16 +265,18 @@ def test_a_term_that_fails_is_named_before_anything_is_compiled(bins):
         objective.check(problems.GUESS)
 
 
-def test_negative_model_weights_are_refused(bins):
+def test_negative_model_weights_are_refused():
     def model(params, key, catalog):
         made = problems.toy(params, key, catalog)
         return type(made)(made.x, -made.weights)
 
-    objective = PopulationObjective(
-        model, problems.NAMES, bins, training_weight=1.0, size=80, mesh=make_mesh(1)
-    )
     with pytest.raises(InputError, match="negative weights"):
-        objective.check(problems.GUESS)
+        check(model)
+
+
+def test_a_good_model_passes_its_check_with_a_catalog_smaller_than_a_block(catalog):
+    check(problems.toy, catalog=catalog)
+    check(problems.toy, size=1)
 
 
 def test_an_empty_or_nearly_empty_bin_is_named():

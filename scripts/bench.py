@@ -63,7 +63,7 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
     for library in ("ours", "diffopt"):
         yield job("memory", "bench_scaling.peak", library=library, n=sizes[-1], kernels=60)
     yield job("collectives", "bench_scaling.collectives", devices=8, sizes=[10_000, 1_000_000])
-    largest = min(options.largest, 1_000_000) if quick else options.largest
+    largest = min(options.largest, 100_000) if quick else options.largest
     n = 10_000
     while n <= largest:
         yield job("scale", "bench_scaling.scale", devices=cores, n=n)
@@ -136,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, in a few minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in about three minutes")
     parser.add_argument(
         "--only",
         type=sections,

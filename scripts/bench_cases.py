@@ -165,7 +165,7 @@ def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float
         options["guess"],
         optax.adam(options["learning_rate"]),
         bounds=options["param_bounds"],
-        config=ours.FitConfig(steps=max(steps, 200), steps_per_call=50),
+        config=ours.FitConfig(steps=200, steps_per_call=50),
         callbacks=[lambda event: times.append(event.seconds / len(event.history))],
     )
     return first, min(times), min(times)

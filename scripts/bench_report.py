@@ -165,7 +165,8 @@ def draw(record: Row, path: Path) -> None:
 def _bars(axes: Any, rows: list[Row]) -> None:
     axes.barh(range(len(rows)), [row["ratio"] for row in rows], color="tab:blue")
     for place, row in enumerate(rows):
-        axes.text(row["ratio"], place, f" {row['ratio']:.3g}", va="center", fontsize=8)
+        end = max(row["ratio"], *(row.get("targets") or (0, 0)))
+        axes.text(end, place, f"  {row['ratio']:.3g}", va="center", fontsize=8)
         for target, color in zip(row.get("targets") or (), ("tab:red", "tab:green"), strict=False):
             axes.plot([target] * 2, [place - 0.4, place + 0.4], color=color, lw=2)
     axes.set_yticks(range(len(rows)), [row["case"] for row in rows], fontsize=8)
@@ -186,4 +187,4 @@ def _lines(axes: Any, rows: list[Row]) -> None:
     memory = axes.twinx()
     memory.plot(samples, [row["peak_bytes"] / 1e6 for row in rows], "s--", color="tab:orange")
     memory.set_ylabel("peak memory [MB]", color="tab:orange")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.2 * max(row["peak_bytes"] for row in rows) / 1e6)

@@ -18,6 +18,7 @@ from bench_measure import (
 )
 
 import kdescent_dist as ours
+from kdescent_dist.bins import PretrainedBin
 
 METHODS = ["compare_kde_counts", "compare_fourier_counts"]
 
@@ -58,23 +59,29 @@ def peak(library: str, n: int, kernels: int) -> list[Row]:
     return [{"case": case, f"{library}_bytes": peak_bytes()}]
 
 
-def _objective(n: int, reproducible: bool = True) -> ours.PopulationObjective:
-    config = ours.BinsConfig(
-        columns=["red", "blue"], kernels=20, fourier=20, pretrain_kernels=500, pretrain_fourier=500
-    )
+def _objective(n: int, bins: list[PretrainedBin], reproducible: bool = True):
     return ours.PopulationObjective(
-        line,
-        NAMES,
-        line_bins(config, 5_000),
-        training_weight=5_000.0,
-        size=n,
-        reproducible=reproducible,
+        line, NAMES, bins, training_weight=5_000.0, size=n, reproducible=reproducible
+    )
+
+
+def _one_bin() -> list[PretrainedBin]:
+    """20 kernels and 20 modes of two columns, on all samples."""
+    return line_bins(
+        ours.BinsConfig(
+            columns=["red", "blue"],
+            kernels=20,
+            fourier=20,
+            pretrain_kernels=500,
+            pretrain_fourier=500,
+        ),
+        5_000,
     )
 
 
 def scale(n: int) -> list[Row]:
     """One step of a generative model, in a process of its own, and the peak of its memory."""
-    objective = _objective(n)
+    objective = _objective(n, _one_bin())
     params, key = jnp.asarray(TRUTH) + 0.1, jax.random.key(0)
     program = compiled(objective.value_and_grad, params, key, objective.data)
     step = best_seconds(lambda: program(params, key, objective.data))
@@ -111,9 +118,10 @@ def collectives_of(text: str) -> tuple[Counter[str], int]:
 def collectives(sizes: list[int]) -> list[Row]:
     """Collectives of a step of 20 kernels, 20 modes and 3 parameters, on all devices."""
     params, key, rows = jnp.asarray(TRUTH), jax.random.key(0), []
+    bins = _one_bin()
     for n in sizes:
         for reproducible in (True, False):
-            objective = _objective(n, reproducible)
+            objective = _objective(n, bins, reproducible)
             program = compiled(objective.value_and_grad, params, key, objective.data)
             kinds, total = collectives_of(program.as_text())
             name = "reproducible" if reproducible else "psum"

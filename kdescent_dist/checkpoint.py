@@ -1,35 +1,22 @@
 """Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one."""
 
-import hashlib
 import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.config import CheckpointConfig
 from kdescent_dist.errors import InputError
+from kdescent_dist.identity import digest
 from kdescent_dist.state import FitState, History
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 log = logging.getLogger(__name__)
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 of the paths, types, shapes and bytes of the leaves of a pytree."""
-    sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        array = np.ascontiguousarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()
 
 
 def latest_step(directory: Path) -> int | None:
@@ -136,7 +123,7 @@ class Checkpoints:
         for step in steps:
             try:
                 restored = self._restore_step(step, like)
-            except InputError:
+            except (InputError, PermissionError):
                 raise
             except Exception as error:  # whatever a truncated or altered file raises
                 log.warning(

@@ -25,18 +25,20 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ConfigStore.instance().store(name="schema", node=Config)
     _make_importable()
-    start = hydra.main(version_base="1.3", config_path=str(_conf()), config_name="config")(_job)
+    codes = [DONE]
+
+    def job(node: DictConfig) -> None:
+        codes.append(_run(node))
+        if codes[-1] == PREEMPTED:  # the signal was for all jobs of a sweep
+            sys.exit(PREEMPTED)
+
+    start = hydra.main(version_base="1.3", config_path=str(_conf()), config_name="config")(job)
     try:
         start()
     except (HydraException, OmegaConfBaseException) as error:
         _complain(_message(error))
         sys.exit(BAD_INPUT)
-
-
-def _job(node: DictConfig) -> None:
-    code = _run(node)
-    if code != DONE:
-        sys.exit(code)
+    sys.exit(max(codes))
 
 
 def _run(node: DictConfig) -> int:
@@ -48,7 +50,7 @@ def _run(node: DictConfig) -> int:
     except Preempted as stop:
         _complain(f"{stop}; start it again to continue")
         return PREEMPTED
-    except NonFiniteLossError as error:
+    except (NonFiniteLossError, OSError) as error:
         _complain(str(error))
         return FAILED
     except Exception:

@@ -7,13 +7,13 @@ class InputError(ValueError):
     """A config value, a catalog or a model that cannot be used (exit code 2)."""
 
 
-class NonFiniteLossError(FloatingPointError):
-    """The loss or its gradient is not finite; carries what was computed before.
+class StoppedFitError(Exception):
+    """A fit ended before its last step; carries what was computed.
 
     Attributes:
-        step: the step at which it happened.
-        params: (steps, parameters) trial parameters up to and including that step.
-        losses: (steps,) losses, the last of them not finite where the loss itself failed.
+        step: number of updates done.
+        params: (trials, parameters) trial parameters.
+        losses: (trials,) losses at them, the last of them not finite where the loss failed.
     """
 
     def __init__(self, message: str, step: int, params: np.ndarray, losses: np.ndarray) -> None:
@@ -23,5 +23,9 @@ class NonFiniteLossError(FloatingPointError):
         self.losses = losses
 
 
-class Preempted(Exception):
+class NonFiniteLossError(StoppedFitError, FloatingPointError):
+    """The loss or its gradient is not finite; the state before is saved (exit code 1)."""
+
+
+class Preempted(StoppedFitError):
     """The fit was asked to stop by a signal; its state is saved (exit code 75)."""

@@ -81,7 +81,7 @@ def fit(
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
         checkpoints: folder of checkpoints, from which an earlier fit is continued; its names,
-            guess, bounds, seed and kind of optimizer must be the same.
+            guess, bounds, seed, kind of optimizer, model and catalogs must be the same.
         checkpoint: how often to save.
         callbacks: called after each dispatch.
         stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
@@ -99,6 +99,8 @@ def fit(
         start = start.astype(np.result_type(float))
     start = np.asarray(jnp.asarray(start))  # float32, unless x64 is on
     names = tuple(names or (f"p{i}" for i in range(len(start))))
+    if len(names) != len(start):
+        raise InputError(f"names: {len(names)} names for a guess of {len(start)} parameters")
     if not isinstance(bounds, Bounds):
         bounds = Bounds.from_pairs(bounds, len(start))
     bounds.check(start, names)
@@ -115,6 +117,7 @@ def fit(
             "low": [str(low) for low in bounds.low],  # JSON has no infinity
             "high": [str(high) for high in bounds.high],
             "key": np.asarray(jax.random.key_data(key)).tolist(),
+            **objective.identity,
         }
         saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig(), identity)
         restored = saver.restore(state)
@@ -199,7 +202,8 @@ class _Loop:
         while (step := int(state.step)) < self.config.steps:
             if self.stop_requested():
                 self._save(state, history)
-                raise Preempted(f"stopped on request at step {step}")
+                message = f"stopped on request at step {step}"
+                raise Preempted(message, step, history.params, history.loss)
             state, history, seconds = self._dispatch(state, history, count)
             # The first dispatch, of one step, is mostly compilation and tells no speed.
             if (step and seconds > 0) or count > 1:
@@ -254,7 +258,8 @@ class _Loop:
             callback(event)
 
     def _save(self, state: FitState, history: History) -> None:
-        if self.saver is not None:
+        # Before the first update there is nothing to lose, and Orbax saves no empty history.
+        if self.saver is not None and int(state.step) > 0:
             self.saver.save(state, history)
 
     def _result(
@@ -263,7 +268,9 @@ class _Loop:
         # One more evaluation, whose update is not taken, gives the loss at the final parameters.
         # The run donates its state: hand it a copy.
         copy = jax.tree.map(jnp.copy, state)
-        _, record, _, _ = self.run(copy, jnp.int32(1), self.data)
+        _, record, _, good = self.run(copy, jnp.int32(1), self.data)
         last = History(**{name: np.asarray(values)[:1] for name, values in record.items()})
         full = history.until(int(state.step)).join(last)
+        if not good:
+            self._fail(state, full)
         return FitResult(names, full.params, full.loss, full.grad_norm, state, message)

@@ -5,6 +5,7 @@ kernel counts, of Fourier counts and of number densities between model and train
 plain (``mse``) or in units of the training errors (``chisq``), plus a term of the user's own.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,9 +20,10 @@ from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.config import LossConfig
 from kdescent_dist.errors import InputError
+from kdescent_dist.identity import digest, source_digest
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh
-from kdescent_dist.population import BlockModel, Model, Population
+from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
 from kdescent_dist.random import draw_key
 
 
@@ -33,6 +35,9 @@ class Objective(Protocol):
 
     @property
     def mesh(self) -> jax.sharding.Mesh | None: ...
+
+    @property
+    def identity(self) -> dict[str, str]: ...
 
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
@@ -60,6 +65,11 @@ class LossObjective:
     def data(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if _is_arrays(value)}
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells this objective from another, for a resume."""
+        return {"loss": source_digest(self.loss), "options": digest(self.data)}
+
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
     ) -> tuple[jax.Array, jax.Array]:
@@ -82,6 +92,7 @@ class PopulationObjective:
         training_weight: sum of the weights of the training catalog.
         size: samples per step; by default the rows of ``catalog``.
         catalog: columns (n,) of the input catalog of the model, none for a generative model.
+        catalog_weights: (n,) weights of the input catalog, which multiply those of the model.
         columns: column names, where the model returns a plain array.
         loss: terms of the loss.
         custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` by name.
@@ -105,6 +116,7 @@ class PopulationObjective:
         training_weight: float,
         size: int | None = None,
         catalog: Mapping[str, np.ndarray] | None = None,
+        catalog_weights: np.ndarray | None = None,
         columns: Sequence[str] = (),
         loss: LossConfig | None = None,
         custom: Callable[[Sums, Sums, dict[str, jax.Array]], jax.Array] | None = None,
@@ -116,6 +128,8 @@ class PopulationObjective:
         dtype: Any = np.float32,
     ) -> None:
         catalog = dict(catalog or {})
+        if catalog_weights is not None:
+            catalog[INPUT_WEIGHTS] = catalog_weights
         rows = {len(values) for values in catalog.values()}
         if len(rows) > 1:
             raise InputError(f"input catalog: its columns have different lengths {sorted(rows)}")
@@ -136,6 +150,14 @@ class PopulationObjective:
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
+        self.identity = {
+            "model": source_digest(model),
+            "loss.custom": source_digest(custom),
+            "loss.statistics": source_digest(statistics),
+            "training catalog": digest([dataclasses.asdict(b.counts) for b in bins]),
+            "input catalog": digest(catalog),
+            "blocks": f"{size} samples in blocks of {self.layout.block_size}",
+        }
         stacked = stack_bins(bins, dtype)
         self.stacks = tuple(stack for stack, _ in stacked)
         shared = {

@@ -23,6 +23,7 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.random import block_key
 
 Model = Callable[..., Any]
+INPUT_WEIGHTS = "weights of the input catalog"  # a column that the model does not see
 
 
 @jax.tree_util.register_dataclass
@@ -122,14 +123,20 @@ class BlockModel:
             params: (parameters,) parameters.
             key: random key of the step.
             block: index of the block.
-            catalog: its columns of the input catalog, each (block_size,); empty if generative.
+            catalog: its columns of the input catalog, each (block_size,), and their weights as
+                the column ``INPUT_WEIGHTS``, if there are any; empty if generative.
         """
         size = self.layout.block_size
+        weights = catalog.get(INPUT_WEIGHTS)
+        catalog = {name: values for name, values in catalog.items() if name != INPUT_WEIGHTS}
         named = dict(zip(self.names, params, strict=True))
         output = self.model(named, block_key(key, block), catalog or size)
         population = as_population(output, self.columns, size)
-        mask = self.layout.mask(block, population.size // size)
-        return Population(population.x, jnp.where(mask, population.weights, 0))
+        copies = population.size // size
+        of_model = population.weights
+        if weights is not None:
+            of_model = of_model * jnp.tile(weights, copies)
+        return Population(population.x, jnp.where(self.layout.mask(block, copies), of_model, 0))
 
     def check(
         self, params: np.ndarray, catalog: Mapping[str, np.ndarray], required: Sequence[str]

@@ -3,8 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 
 from kdescent_dist import runtime
-from kdescent_dist.bins import PretrainedBin, expand_bins, pretrain_bin, required_columns
+from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Metrics, ProgressBar
@@ -21,14 +20,16 @@ from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config import Config
 from kdescent_dist.diagnostics import diagnose
-from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.identity import digest
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
-from kdescent_dist.report import make_report
-from kdescent_dist.run_directory import RunDirectory, catalog_digest
+from kdescent_dist.report import make_report, require_plots
+from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.targets import import_target
 
@@ -49,12 +50,15 @@ def run(config: Config) -> dict[str, Any]:
     directory = RunDirectory.of(config)
     if config.mode == "report":
         return _report_only(config, directory)
-    with StopSignals().installed() as signals, _logging(directory):
+    with StopSignals().installed() as signals, logging_to(directory.path / "log.txt"):
         try:
+            if config.report.enabled:
+                require_plots()
             runtime.start(config.runtime, _cache(config, directory))
-            return _Run(config, directory, signals).carry_out()
+            with directory.opened(config):
+                return _Run(config, directory, signals).carry_out()
         except Exception as error:
-            expected = isinstance(error, InputError | Preempted | NonFiniteLossError)
+            expected = isinstance(error, InputError | StoppedFitError)
             log.error("%s", error, exc_info=not expected)
             raise
 
@@ -62,7 +66,7 @@ def run(config: Config) -> dict[str, Any]:
 def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
     if not directory.result():
         raise InputError(f"run_dir={directory.path}: no result.json: there is nothing to report")
-    print(f"report: {make_report(directory.path)}")
+    print(f"report: {make_report(directory.path, config.report)}")
     return directory.result()
 
 
@@ -72,38 +76,68 @@ class _Run:
         self.directory = directory
         self.signals = signals
         self.begun = time.perf_counter()
-        self.earlier: dict[str, Any] = {}
+        self.earlier_s = directory.result().get("wall_s", 0.0)
         self.names = tuple(config.parameters)
         values = list(config.parameters.values())
         self.dtype = np.float64 if config.runtime.x64 else np.float32
         self.guess = np.asarray([p.guess for p in values], self.dtype)
         self.bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
+        self.facts: dict[str, Any] = {}
 
     def carry_out(self) -> dict[str, Any]:
+        try:
+            objective, optimizer, pretrained, training = self._prepare()
+        except Preempted as stop:
+            self._write_result("preempted", message=str(stop))
+            raise
+        self.directory.claim(self.config)
+        self._write_result("running")
+        try:
+            result = self._fit(objective, optimizer)
+            written = self._finish(result, objective, pretrained, training)
+        except StoppedFitError as stop:
+            status = "preempted" if isinstance(stop, Preempted) else "failed"
+            self._write_result(status, message=str(stop), step=stop.step, **self._last(stop))
+            raise
+        except Exception as error:
+            self._write_result("failed", message=f"{type(error).__name__}: {error}")
+            raise
+        self._report()
+        log.info("status: done, step %d, loss %.5g", written["step"], written["loss"])
+        return written
+
+    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], Catalog]:
+        """Check everything, cheap checks first, and count the training catalog."""
         config = self.config
-        # All that can be checked without the catalog is checked before it is read.
         self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
+        step = latest_step(self.directory.checkpoints) or 0
+        if step > config.fit.steps:
+            raise InputError(
+                f"fit.steps={config.fit.steps}: the fit in {self.directory.path} is already at "
+                f"step {step}; raise it, or choose another run_dir"
+            )
         mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
         optimizer = make_optimizer(config.optimizer, config.fit.steps)
         model = self._function(asdict(config.model), "model")
         custom = self._function(config.loss.custom, "loss.custom")
         statistics = self._function(config.loss.statistics, "loss.statistics")
-        self.directory.open(config)
-        log.info("run directory: %s", self.directory.path)
         training, given = self._catalogs()
-        size = config.samples.size or len(training if given is None else next(iter(given.values())))
+        size = config.samples.size or len(training if given is None else given)
         layout = BlockLayout.of(size, config.samples.block_size)
+        inputs = {} if given is None else given.columns
         BlockModel(model, self.names, tuple(config.model.columns), layout).check(
-            self.guess, given or {}, required_columns(config.bins)
+            self.guess, inputs, required_columns(config.bins)
         )
         pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
+        weighted = given is not None and np.any(given.weights != 1)
         objective = PopulationObjective(
             model,
             self.names,
             pretrained,
             training_weight=float(training.weights.sum()),
-            size=config.samples.size,
-            catalog=given,
+            size=size,
+            catalog=inputs,
+            catalog_weights=given.weights if given is not None and weighted else None,
             columns=config.model.columns,
             loss=config.loss,
             custom=custom,
@@ -115,67 +149,60 @@ class _Run:
             dtype=self.dtype,
         )
         objective.check(self.guess)
+        self.facts |= {"samples": size, "devices": runtime.describe_devices(mesh)}
         self._stop_if_asked()
-        self.directory.claim(config)
-        self.earlier = self.directory.result()
-        self._write_result("running")
-        try:
-            result = self._fit(objective, optimizer)
-            return self._finish(result, objective, pretrained, training)
-        except Preempted:
-            self._write_result("preempted")
-            raise
-        except Exception as error:
-            self._write_result("failed", message=f"{type(error).__name__}: {error}")
-            raise
+        return objective, optimizer, pretrained, training
 
     def _function(self, spec: dict[str, Any] | None, key: str) -> Any:
         """The function that a ``_target_`` names, with its options bound."""
-        if spec is None:
+        if not spec:
             return None
-        target = import_target(spec["_target_"], f"{key}._target_")
+        target = import_target(spec.get("_target_"), f"{key}._target_")
         options = spec.get("options", {k: v for k, v in spec.items() if k[0] != "_"})
         return functools.partial(target, **options) if options else target
 
-    def _catalogs(self) -> tuple[Catalog, dict[str, np.ndarray] | None]:
-        """The training catalog, and the columns of the input catalog of the model."""
+    def _catalogs(self) -> tuple[Catalog, Catalog | None]:
+        """The training catalog, and the input catalog of the model if it takes one."""
         config = self.config
         needed, inputs = required_columns(config.bins), config.input
-        if inputs.catalog is None:
+        own = inputs.catalog is not None
+        if not own:
             needed = list(dict.fromkeys([*needed, *inputs.columns]))
         training = load_catalog(config.catalog, required=needed, seed=config.seed)
-        log.info("catalog: %d rows of %s", len(training), training.source)
-        for reason, rows in training.dropped.items():
-            log.info("catalog: %d rows left out: %s", rows, reason)
-        self.catalog = {
-            "source": training.source,
-            "rows": len(training),
-            "dropped": dict(training.dropped),
-        }
+        self._tell("catalog", training)
         if not inputs.columns:
             return training, None
-        source = training
+        source = Catalog({n: training.columns[n] for n in inputs.columns}, training.weights)
         if inputs.catalog is not None:
             source = load_catalog(
                 inputs.catalog, required=inputs.columns, seed=config.seed, key="input.catalog"
             )
-        rows = np.arange(len(source))
-        if config.samples.size is not None and config.samples.size != len(source):
-            if config.samples.size > len(source):
-                raise InputError(
-                    f"samples.size={config.samples.size}: the input catalog has only "
-                    f"{len(source)} rows; leave it out to use them all"
-                )
-            rng = np.random.default_rng(config.seed)
-            rows = np.sort(rng.choice(rows, config.samples.size, replace=False))
-        return training, {name: source.columns[name][rows] for name in inputs.columns}
+            self._tell("input catalog", source)
+        size = config.samples.size or len(source)
+        if size > len(source):
+            raise InputError(
+                f"samples.size={size}: the input catalog has only {len(source)} rows; leave it "
+                "out to use them all"
+            )
+        rows = np.random.default_rng(config.seed).choice(len(source), size, replace=False)
+        return training, source if size == len(source) else source.select(np.sort(rows))
+
+    def _tell(self, what: str, catalog: Catalog) -> None:
+        log.info("%s: %d rows of %s", what, len(catalog), catalog.source)
+        for reason, rows in catalog.dropped.items():
+            log.info("%s: %d rows left out: %s", what, rows, reason)
+        self.facts[what.replace(" ", "_")] = {
+            "source": catalog.source,
+            "rows": len(catalog),
+            "dropped": dict(catalog.dropped),
+        }
 
     def _pretrain(
-        self, bins: Sequence, training: Catalog, mesh: jax.sharding.Mesh
+        self, bins: Sequence[Bin], training: Catalog, mesh: jax.sharding.Mesh
     ) -> list[PretrainedBin]:
         columns = {name: values.astype(self.dtype) for name, values in training.columns.items()}
         weights = training.weights.astype(self.dtype)
-        source = catalog_digest(columns, weights, self.config.seed)
+        source = digest([columns, weights, np.int64(self.config.seed)])
         pretrained = []
         for bin_ in bins:
             self._stop_if_asked()
@@ -189,7 +216,8 @@ class _Run:
 
     def _stop_if_asked(self) -> None:
         if self.signals.requested():
-            raise Preempted(f"stopped by {self.signals.received} before the first step")
+            message = f"stopped by {self.signals.received} before the first step"
+            raise Preempted(message, 0, np.zeros((0, len(self.names))), np.zeros(0))
 
     def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
         config = self.config
@@ -222,19 +250,6 @@ class _Run:
         pretrained: list[PretrainedBin],
         training: Catalog,
     ) -> dict[str, Any]:
-        config = self.config
-        columns = {name: values.astype(self.dtype) for name, values in training.columns.items()}
-        arrays = diagnose(
-            objective,
-            pretrained,
-            columns,
-            training.weights.astype(self.dtype),
-            self.guess,
-            result.params[-1],
-            seed=config.seed,
-            samples=config.report.samples,
-        )
-        self.directory.write_arrays("diagnostics", arrays)
         history = {
             "step": np.arange(len(result.losses)),
             "loss": result.losses,
@@ -251,25 +266,55 @@ class _Run:
             params=result.final,
             scatter=dict(zip(self.names, last.std(axis=0).tolist(), strict=True)),
             loss=float(result.losses[-1]),
-            devices=runtime.describe_devices(objective.mesh),
-            samples=objective.layout.size,
         )
-        if config.report.enabled:
-            log.info("report: %s", make_report(self.directory.path))
-        log.info("status: done, step %d, loss %.5g", written["step"], written["loss"])
+        if self.config.report.enabled:
+            columns = {name: v.astype(self.dtype) for name, v in training.columns.items()}
+            arrays = diagnose(
+                objective,
+                pretrained,
+                columns,
+                training.weights.astype(self.dtype),
+                self.guess,
+                result.params[-1],
+                seed=self.config.seed,
+                samples=self.config.report.samples,
+            )
+            self.directory.write_arrays("diagnostics", arrays)
         return written
+
+    def _report(self) -> None:
+        """Draw the report; the fit is done, whatever happens to it."""
+        if not self.config.report.enabled:
+            return
+        try:
+            log.info("report: %s", make_report(self.directory.path, self.config.report))
+        except Exception as error:
+            again = f"kdescent-dist mode=report run_dir={self.directory.path}"
+            log.warning("the report failed (%s); to draw it again: %s", error, again, exc_info=True)
+
+    def _last(self, stop: StoppedFitError) -> dict[str, Any]:
+        """The last trial of a fit that was stopped whose loss is finite."""
+        finite = np.flatnonzero(np.isfinite(stop.losses))
+        if not len(finite):
+            return {}
+        params = stop.params[finite[-1]].tolist()
+        return {
+            "params": dict(zip(self.names, params, strict=True)),
+            "loss": float(stop.losses[finite[-1]]),
+        }
 
     def _write_result(self, status: str, **known: Any) -> dict[str, Any]:
         result = {
-            **self.earlier,
             "status": status,
             "step": latest_step(self.directory.checkpoints) or 0,
             "steps": self.config.fit.steps,
-            "seed": self.config.seed,
             "name": self.config.name,
-            "catalog": self.catalog,
+            "seed": self.config.seed,
+            "params": None,
+            "loss": None,
+            "wall_s": round(self.earlier_s + time.perf_counter() - self.begun, 3),
             "versions": runtime.versions(),
-            "wall_s": round(self.earlier.get("wall_s", 0) + time.perf_counter() - self.begun, 3),
+            **self.facts,
             **known,
         }
         self.directory.write_result(result)
@@ -278,48 +323,3 @@ class _Run:
 
 def _cache(config: Config, directory: RunDirectory) -> Path | None:
     return directory.path.absolute() / "cache" if config.runtime.compilation_cache else None
-
-
-@contextmanager
-def _logging(directory: RunDirectory) -> Iterator[None]:
-    """Log to the terminal, and to log.txt of the run directory once that exists.
-
-    Errors go to the file alone: whoever called tells the user of them.
-    """
-    root = logging.getLogger("kdescent_dist")
-    before = root.level, root.propagate
-    root.setLevel(logging.INFO)
-    root.propagate = False  # libraries install handlers of their own, which would print twice
-    terminal = logging.StreamHandler()
-    terminal.setFormatter(logging.Formatter("%(message)s"))
-    terminal.addFilter(lambda record: record.levelno < logging.ERROR)
-    file = _LogFile(directory.path / "log.txt")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers = [terminal, file]
-    for handler in handlers:
-        root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.level, root.propagate = before
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log file that keeps its lines until its folder has been made."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, delay=True)
-        self._path = path
-        self._waiting: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._path.parent.exists():
-            self._waiting.append(record)
-            return
-        for waiting in self._waiting:
-            super().emit(waiting)
-        self._waiting.clear()
-        super().emit(record)

@@ -1,10 +1,13 @@
 """The run directory: the record of a run, which is all that its resume and its report read."""
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,12 +51,30 @@ class RunDirectory:
     def _config(self) -> Path:
         return self.path / "config.yaml"
 
-    def open(self, config: Config) -> None:
-        """Make the directory, or check that this is a continuation of the same problem.
+    @contextmanager
+    def opened(self, config: Config) -> Iterator[None]:
+        """Make the directory, or check that this is a continuation, and keep others out of it.
 
         Raises:
-            InputError: it cannot be made, or holds another problem; lists the keys that differ.
+            InputError: it cannot be made, another process is at work in it, or it holds another
+                problem; lists the keys that differ.
         """
+        self._make(config)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                # The lock goes with the process, however that ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"run_dir={self.path}: another process is at work in it: wait for it, or "
+                    "choose another run_dir"
+                ) from error
+            except OSError:  # a file system without locks
+                log.warning("run directory: %s cannot be locked", self.path)
+            log.info("run directory: %s", self.path)
+            yield
+
+    def _make(self, config: Config) -> None:
         if self._config.exists():
             differences = configs.differences(configs.from_yaml(self._config.read_text()), config)
             if differences:
@@ -104,15 +125,6 @@ class RunDirectory:
         key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", bin_.name).strip("_")
         return self.path / "pretrain" / f"{name}-{key}.npz"
-
-
-def catalog_digest(columns: dict[str, np.ndarray], weights: np.ndarray, seed: int) -> str:
-    """SHA-256 of the training columns, weights and seed that pretraining depends on."""
-    sha = hashlib.sha256(str(seed).encode())
-    for name, values in sorted({**columns, "weights": weights}.items()):
-        sha.update(f"{name} {values.dtype} {values.shape}".encode())
-        sha.update(np.ascontiguousarray(values).tobytes())
-    return sha.hexdigest()
 
 
 def _write(file: Path, text: str) -> None:

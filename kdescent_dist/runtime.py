@@ -45,8 +45,14 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:
         jax.devices()
-    except RuntimeError as error:
-        raise InputError(f"runtime.platform={config.platform}: {error}") from error
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error) or "JAX finds no such device"
+        raise InputError(f"runtime.platform={config.platform}: {reason}") from error
+    if config.platform not in (None, jax.default_backend()):
+        raise InputError(
+            f"runtime.platform={config.platform}: this process already runs on "
+            f"{jax.default_backend()}"
+        )
 
 
 def is_primary() -> bool:
@@ -90,6 +96,8 @@ class StopSignals:
         # Nothing but a flag may be set here: the signal can interrupt any line, also a save.
         if number == signal.SIGINT and self.received == "SIGINT":
             os._exit(130)
+        if number == signal.SIGINT:
+            os.write(2, b"\nstopping after these steps; Ctrl-C again stops at once, unsaved\n")
         self.received = signal.Signals(number).name
 
     @contextmanager

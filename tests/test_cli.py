@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, signals, exit codes and messages."""
 
+import fcntl
 import json
 import os
 import signal
@@ -258,7 +259,61 @@ def test_a_loss_that_is_not_finite_fails_with_code_1_and_keeps_the_last_good_sta
 def test_a_sweep_runs_one_fit_after_another(main):
     code, err = main("-m", "seed=1,2", "run_dir=null", "report.enabled=false", "fit.steps=5")
     assert code == 0, err
-    assert sorted(result(d)["seed"] for d in Path("runs").iterdir()) == [1, 2]
+    assert sorted(result(d)["seed"] for d in Path("runs").glob("quickstart-*")) == [1, 2]
+
+
+def test_a_sweep_goes_on_after_a_job_that_fails_and_tells_the_worst_code(main):
+    code, err = main("-m", "fit.steps=0,5", "run_dir=null", "report.enabled=false")
+    assert code == 2
+    assert "fit.steps=0: must be at least 1" in err
+    (directory,) = Path("runs").glob("quickstart-*")
+    assert result(directory)["status"] == "done"
+
+
+def test_input_that_failed_its_checks_may_be_corrected_in_the_same_directory(main):
+    code, err = main("+bins.all.edges={x1: [50, 60]}")
+    assert code == 2, err
+    code, err = main("report.enabled=false", "fit.steps=3")
+    assert code == 0, err
+
+
+def test_a_changed_model_is_refused(main, tmp_path):
+    """A module that was edited would silently give the parameters of its old self."""
+    source = "from kdescent_dist.models.gaussian import gaussian\n\n\n"
+    source += "def mine(params, key, catalog):\n    return gaussian(params, key, {})\n"
+    small = ["report.enabled=false", "fit.steps=3", "model._target_=edited.mine"]
+    (tmp_path / "edited.py").write_text(source.format("catalog"))
+    code, err = main(*small)
+    assert code == 0, err
+    (tmp_path / "edited.py").write_text(source.format("2 * catalog"))
+    sys.modules.pop("edited")
+    code, err = main(*small)
+    assert code == 2
+    assert "was saved by another fit:\n  model:" in err
+
+
+def test_two_runs_at_once_in_one_directory_are_refused(main):
+    Path("run").mkdir()
+    with Path("run/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, err = main()
+    assert code == 2
+    assert "run_dir=run: another process is at work in it" in err
+
+
+def test_a_run_directory_that_is_a_file_is_named(main):
+    Path("run").write_text("")
+    code, err = main()
+    assert code == 2
+    assert "run_dir=run: it cannot be written to" in err
+
+
+def test_fewer_steps_than_done_are_refused_and_the_record_stays(finished):
+    directory, _ = finished
+    refused = run(directory.parents[1], "fit.steps=5", f"run_dir={directory}")
+    assert refused.returncode == 2
+    assert "fit.steps" in refused.stderr
+    assert result(directory)["status"] == "done"
 
 
 def test_help_and_config_are_readable(finished):

@@ -147,10 +147,37 @@ def test_a_loss_that_is_not_finite_halts_and_keeps_the_last_good_state(tmp_path)
     assert latest_step(tmp_path) == 6
 
 
-def test_a_gradient_that_is_not_finite_halts_too():
+def test_a_gradient_that_is_not_finite_at_the_guess_halts_too(tmp_path):
+    """Before the first update there is no state to save."""
     objective = LossObjective(lambda p: jnp.sum(jnp.sqrt(p - 1.0)), with_key=False)
     with pytest.raises(NonFiniteLossError, match="gradient is not finite at step 0"):
-        fit(objective, [1.0], optax.sgd(0.1))
+        fit(objective, [1.0], optax.sgd(0.1), checkpoints=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_at_the_final_parameters_is_no_success(tmp_path):
+    objective = LossObjective(explode, with_key=False)
+    config = FitConfig(steps=6)
+    with pytest.raises(NonFiniteLossError, match="loss is not finite at step 6") as caught:
+        fit(objective, [1.05], optax.sgd(0.1), config=config, checkpoints=tmp_path)
+    assert caught.value.params.shape == (7, 1)
+    assert latest_step(tmp_path) == 6
+
+
+def test_a_stop_before_the_first_step_leaves_no_checkpoint(tmp_path):
+    with pytest.raises(Preempted, match="at step 0"):
+        fit(
+            LossObjective(quadratic),
+            [0.0],
+            ADAM,
+            checkpoints=tmp_path,
+            stop_requested=lambda: True,
+        )
+    assert latest_step(tmp_path) is None
+
+
+def test_names_must_be_as_many_as_parameters():
+    with pytest.raises(InputError, match="2 names for a guess of 1 parameters"):
+        fit(LossObjective(quadratic), [0.0], ADAM, names=["a", "b"])
 
 
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_continued(
@@ -159,10 +186,10 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_continued(
     """A flipped byte in array data is restored silently by Orbax: the digest must tell."""
     run(bins, 1, steps=10, checkpoints=tmp_path, checkpoint=CheckpointConfig(keep=3))
     run(bins, 1, steps=15, checkpoints=tmp_path, checkpoint=CheckpointConfig(keep=3))
-    largest = max((tmp_path / "15").rglob("d/*"), key=lambda f: f.stat().st_size)
-    flipped = bytearray(largest.read_bytes())
-    flipped[len(flipped) // 2] ^= 1
-    largest.write_bytes(flipped)
+    for file in (tmp_path / "15" / "state").rglob("d/*"):
+        flipped = bytearray(file.read_bytes())
+        flipped[len(flipped) // 2] ^= 1
+        file.write_bytes(flipped)
     assert_same_bits(run(bins, 1, checkpoints=tmp_path), straight)
     assert (tmp_path / "15.damaged").is_dir()
     assert latest_step(tmp_path) == STEPS

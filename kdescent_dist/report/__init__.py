@@ -5,6 +5,6 @@
 histograms of ``density``; ``tables`` puts them into words and rows; ``page`` sets the page.
 """
 
-from kdescent_dist.report.page import make_report
+from kdescent_dist.report.page import make_report, require_plots
 
-__all__ = ["make_report"]
+__all__ = ["make_report", "require_plots"]

@@ -5,10 +5,11 @@ import importlib
 import importlib.resources
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kdescent_dist.config import ReportConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.report.data import Bin, Run, grouped, ranked
 from kdescent_dist.report.history import plot_loss, plot_traces
@@ -39,7 +40,7 @@ class Image:
     caption: str
 
 
-def make_report(run_dir: Path) -> Path:
+def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
     """Draw the plots of a run and write its report.
 
     Reads the run directory alone; what has not been written yet, or cannot be read, is left out
@@ -47,6 +48,7 @@ def make_report(run_dir: Path) -> Path:
 
     Args:
         run_dir: directory of a run, finished or not.
+        settings: by default those of the run.
 
     Returns:
         Path of ``report.html`` in it; the plots are in ``plots``.
@@ -54,8 +56,10 @@ def make_report(run_dir: Path) -> Path:
     Raises:
         InputError: there is no ``config.yaml``, or matplotlib or jinja2 is missing.
     """
-    _require_plots()
+    require_plots()
     run = read_run(Path(run_dir))
+    if settings is not None:
+        run = replace(run, config=replace(run.config, report=settings))
     folder = run.directory / "plots"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):
@@ -94,13 +98,19 @@ def shown_bins(run: Run) -> list[Bin]:
     return run.bins if len(run.bins) <= most else ranked(run.bins)[:most]
 
 
-def _require_plots() -> None:
+def require_plots() -> None:
+    """Check that a report can be drawn.
+
+    Raises:
+        InputError: matplotlib or jinja2 is missing.
+    """
     for name in ("matplotlib", "jinja2"):
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"report: {name} is not installed; pip install kdescent-dist[plots]"
+                f"report: {name} is not installed: pip install kdescent-dist[plots], or set "
+                "report.enabled=false"
             ) from error
 
 

@@ -1,0 +1,52 @@
+"""Where a run logs to: the terminal, and log.txt of the run directory."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Log to the terminal, and to the file ``path`` once that is there.
+
+    Errors go to the file alone: whoever called tells the user of them.
+    """
+    root = logging.getLogger("kdescent_dist")
+    before = root.level, root.propagate
+    root.setLevel(logging.INFO)
+    root.propagate = False  # libraries install handlers of their own, which would print twice
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(lambda record: record.levelno < logging.ERROR)
+    file = _LogFile(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers = [terminal, file]
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.level, root.propagate = before
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that keeps its lines until it has been made, and never stops a run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, delay=True)
+        self._path = path
+        self._waiting: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(record)
+        # A full disk or a folder that is taken away must not end what is being logged.
+        with contextlib.suppress(OSError):
+            if self._path.is_file():
+                for waiting in self._waiting:
+                    super().emit(waiting)
+                self._waiting.clear()

@@ -5,6 +5,7 @@ and are stacked, so that they are computed together.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.config import BinsConfig
+from kdescent_dist.config import BinsConfig, check_bins, closest
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
 
@@ -71,9 +72,14 @@ class Bin:
 
 
 def expand_bins(grids: Mapping[str, BinsConfig]) -> list[Bin]:
-    """List every bin of every grid, the last conditional column varying fastest."""
+    """List every bin of every grid, the last conditional column varying fastest.
+
+    Raises:
+        InputError: names the value of a config that is out of range.
+    """
     bins = []
     for group, config in grids.items():
+        check_bins(f"bins.{group}", config)
         per_column = [
             [(column, (float(low), float(high))) for low, high in itertools.pairwise(edges)]
             for column, edges in config.edges.items()
@@ -129,9 +135,11 @@ def pretrain_bin(
         counts: training counts that were computed before, from the same arguments.
 
     Raises:
-        InputError: the bin holds fewer training samples than its ``min_training``.
+        InputError: a column is missing or not finite; the bin holds fewer training samples than
+            its ``min_training``, or a column does not vary in it.
     """
     config = bin_.config
+    _check_columns(bin_, columns)
     count = bin_.count(columns)
     if count < config.min_training:
         raise InputError(
@@ -144,23 +152,49 @@ def pretrain_bin(
     kernels = 10 * x.shape[1] if config.kernels is None else config.kernels
     fourier = 10 * x.shape[1] if config.fourier is None else config.fourier
     if counts is None:
-        counts = KPretrainer.from_training_data(
-            x,
-            training_weights=window[keep],
-            # A bin without kernels still needs a bandwidth, and is never drawn from.
-            num_eval_kernels=max(kernels, 1),
-            num_eval_fourier_positions=max(fourier, 1),
-            num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
-            num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
-            bandwidth_factor=config.bandwidth_factor,
-            fourier_range_factor=config.fourier_range_factor,
-            fourier_half_space=config.fourier_half_space,
-            covariant_kernels=config.covariant_kernels,
-            inverse_density_weight_power=config.inverse_density_weight_power,
-            seed=seed,
-            mesh=mesh,
-        )
+        try:
+            counts = KPretrainer.from_training_data(
+                x,
+                training_weights=window[keep],
+                # A bin without kernels still needs a bandwidth, and is never drawn from.
+                num_eval_kernels=max(kernels, 1),
+                num_eval_fourier_positions=max(fourier, 1),
+                num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
+                num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
+                bandwidth_factor=config.bandwidth_factor,
+                fourier_range_factor=config.fourier_range_factor,
+                fourier_half_space=config.fourier_half_space,
+                covariant_kernels=config.covariant_kernels,
+                inverse_density_weight_power=config.inverse_density_weight_power,
+                seed=seed,
+                mesh=mesh,
+            )
+        except InputError as error:
+            raise InputError(_in_bin(bin_, str(error))) from error
     return PretrainedBin(bin_, counts, count, float(np.sqrt(np.sum(window[keep] ** 2))))
+
+
+def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray]) -> None:
+    keys = {name: f"bins.{bin_.group}.edges.{name}" for name in bin_.window}
+    keys |= dict.fromkeys(bin_.columns, f"bins.{bin_.group}.columns")
+    for name, key in keys.items():
+        if name not in columns:
+            raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
+        values = np.asarray(columns[name])
+        if bad := np.count_nonzero(~np.isfinite(values)):
+            raise InputError(
+                f"{key}: {bad} of {len(values)} values of column {name!r} are NaN or infinite: "
+                "leave these rows out"
+            )
+
+
+def _in_bin(bin_: Bin, message: str) -> str:
+    """A message about the matrix of compared columns, told by the names of bin and columns."""
+    names = dict(enumerate(bin_.columns))
+    message = message.removeprefix("training_x: ")
+    message = re.sub(r"column (\d+)", lambda m: f"column {names[int(m[1])]!r}", message)
+    columns = ", ".join(bin_.columns)
+    return f"bins.{bin_.group}: bin {bin_.name!r} of columns {columns}: {message}"
 
 
 @jax.tree_util.register_dataclass

@@ -8,11 +8,14 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+import math
+import numbers
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdescent_dist.errors import InputError
@@ -46,12 +49,14 @@ class ParameterConfig:
 
 @dataclass
 class CatalogConfig:
-    """The training catalog: a file (``path``), or a function that makes it (``make``)."""
+    """A catalog: a file (``path``), or a function that makes it (``make``)."""
 
     path: str | None = None  # HDF5, Parquet, FITS, NPZ or CSV; "sample:dc2" is the shipped sample
     format: str | None = None  # hdf5, parquet, fits, npz, csv; by default from the suffix
     group: str | None = None  # group of an HDF5 file, or extension of a FITS file
-    make: dict[str, Any] | None = None  # {_target_: dotted path, ...}: returns named columns
+    # {_target_: dotted path, ...}: returns named columns. Typed as a dict, OmegaConf could not fill
+    # it on the command line once it is null; so too for the functions below.
+    make: Any = None
     columns: dict[str, str] = field(default_factory=dict)  # name: expression of file columns
     sentinel: dict[str, float] = field(default_factory=dict)  # file column: value for "missing"
     where: str | None = None  # boolean expression of names and file columns; false rows go
@@ -107,8 +112,8 @@ class LossConfig:
     fourier: float = 1.0
     number_density: float = 1.0
     volume: float = 1.0  # divides the model and training numbers of the number-density term
-    custom: dict[str, Any] | None = None  # {_target_: ...}: term(sums, truth, params) -> scalar
-    statistics: dict[str, Any] | None = None  # {_target_: ...}: statistics(population) -> sums
+    custom: Any = None  # {_target_: ...}: term(sums, truth, params) -> scalar
+    statistics: Any = None  # {_target_: ...}: statistics(population) -> sums
 
 
 @dataclass
@@ -206,6 +211,44 @@ RESUMABLE: tuple[str, ...] = (
 )
 
 
+# Free-form keys, which the command line may fill with and without a plus sign.
+FREE: tuple[str, ...] = (
+    "model.options",
+    "catalog.make",
+    "input.catalog.make",
+    "loss.custom",
+    "loss.statistics",
+    "optimizer.options",
+)
+
+
+def schema(overrides: Iterable[str] = ()) -> DictConfig:
+    """The typed defaults that the files and overrides of the command line are merged into.
+
+    Args:
+        overrides: the command line. OmegaConf cannot add an entry to a dict of dataclasses, so the
+            bins and parameters that it adds (``+bins.NAME...``) are in the defaults already.
+
+    Returns:
+        The defaults, in which what is unset is empty rather than null, so that single keys of it
+        can be set; ``from_omegaconf`` makes it None again.
+    """
+    config = Config()
+    config.catalog.make, config.loss.custom, config.loss.statistics = {}, {}, {}
+    config.input.catalog = CatalogConfig(make={})
+    for override in overrides:
+        if added := re.match(r"\+\+?(bins|parameters)\.([^.=]+)[.=]", override):
+            group, name = added.groups()
+            if group == "bins":
+                config.bins[name] = BinsConfig()
+            else:
+                config.parameters[name] = ParameterConfig()
+    node = OmegaConf.structured(config)
+    for key in FREE:
+        OmegaConf.set_struct(OmegaConf.select(node, key), False)
+    return node
+
+
 def from_omegaconf(node: Any) -> Config:
     """Resolve a composed OmegaConf node into a checked ``Config``.
 
@@ -217,8 +260,19 @@ def from_omegaconf(node: Any) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
     assert isinstance(config, Config)
+    _empty_to_none(config)
     check(config)
     return config
+
+
+def _empty_to_none(config: Config) -> None:
+    config.loss.custom = config.loss.custom or None
+    config.loss.statistics = config.loss.statistics or None
+    config.catalog.make = config.catalog.make or None
+    if config.input.catalog is not None:
+        config.input.catalog.make = config.input.catalog.make or None
+        if config.input.catalog == CatalogConfig():
+            config.input.catalog = None
 
 
 def to_yaml(config: Config) -> str:
@@ -253,24 +307,21 @@ def check(config: Config) -> None:
         InputError: names the key, its value and what is allowed.
     """
     _one_of("mode", config.mode, MODES)
-    _one_of("loss.statistic", config.loss.statistic, STATISTICS)
     _one_of("mesh.reduction", config.mesh.reduction, REDUCTIONS)
     _one_of("optimizer.schedule", config.optimizer.schedule, SCHEDULES)
+    _at_least("seed", config.seed, 0)
     if not config.parameters:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
-    if config.catalog.path is None and config.catalog.make is None:
-        raise InputError("catalog: set catalog.path (a file) or catalog.make (a function)")
-    if config.catalog.path is not None and config.catalog.make is not None:
-        raise InputError("catalog.path and catalog.make are both set: add catalog.make=null")
+    _check_catalogs(config)
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
-    for key in ("kde", "fourier", "number_density"):
-        _at_least(f"loss.{key}", getattr(config.loss, key), 0)
-    _above("loss.volume", config.loss.volume, 0)
+    check_loss(config.loss)
     for name, bins in config.bins.items():
-        _check_bins(f"bins.{name}", bins)
+        check_bins(f"bins.{name}", bins)
+    check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
+    check_fit(config.fit)
     _positive(
         config,
         "samples.size",
@@ -278,7 +329,6 @@ def check(config: Config) -> None:
         "catalog.subsample",
         "optimizer.decay_steps",
         "fit.steps",
-        "fit.steps_per_call",
         "checkpoint.every_steps",
         "checkpoint.keep",
         "mesh.samples",
@@ -288,7 +338,7 @@ def check(config: Config) -> None:
         "report.max_bins",
         "report.samples",
     )
-    for key in ("fit.seconds_per_call", "checkpoint.every_seconds", "optimizer.clip_norm"):
+    for key in ("checkpoint.every_seconds", "optimizer.clip_norm"):
         value = _lookup(config, key)
         if value is not None:
             _above(key, value, 0)
@@ -302,20 +352,91 @@ def check(config: Config) -> None:
         )
 
 
-def _check_bins(key: str, bins: BinsConfig) -> None:
+def _check_catalogs(config: Config) -> None:
+    for key, catalog in (("catalog", config.catalog), ("input.catalog", config.input.catalog)):
+        if catalog is None:
+            continue
+        _check_target(f"{key}.make", catalog.make)
+        if catalog.path is None and catalog.make is None:
+            raise InputError(f"{key}: set {key}.path (a file) or {key}.make (a function)")
+        if catalog.path is not None and catalog.make is not None:
+            raise InputError(f"{key}.path and {key}.make are both set: add {key}.make=null")
+
+
+def _check_target(key: str, spec: Any) -> None:
+    if spec is not None and (not isinstance(spec, Mapping) or "_target_" not in spec):
+        raise InputError(f"{key}={spec}: must be {{_target_: dotted path of a function, ...}}")
+
+
+def check_loss(loss: LossConfig) -> None:
+    """Check the terms of the loss.
+
+    Raises:
+        InputError: names the key, its value and what is allowed.
+    """
+    _one_of("loss.statistic", loss.statistic, STATISTICS)
+    for key in ("kde", "fourier", "number_density"):
+        _at_least(f"loss.{key}", getattr(loss, key), 0)
+    _above("loss.volume", loss.volume, 0)
+    for key in ("custom", "statistics"):
+        _check_target(f"loss.{key}", getattr(loss, key))
+
+
+def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:
+    """Check that something is compared.
+
+    Args:
+        loss: weights of the terms.
+        bins: what each bin, or grid of bins, has of them.
+        custom: whether there is a term of the user's own.
+
+    Raises:
+        InputError: no bin has a term of positive weight.
+    """
+    terms = (
+        one.weight > 0
+        and (
+            (loss.kde > 0 and one.kernels != 0)
+            or (loss.fourier > 0 and one.fourier != 0)
+            or (loss.number_density > 0 and one.number_density)
+        )
+        for one in bins.values()
+    )
+    if not custom and not any(terms):
+        raise InputError(
+            "loss: no term is left to fit: give loss.kde, loss.fourier or loss.number_density, "
+            "and bins.NAME.weight of bins that have such a term, a positive weight"
+        )
+
+
+def check_fit(fit: FitConfig) -> None:
+    """Check the settings of the fit loop, which may also take no step at all.
+
+    Raises:
+        InputError: names the key, its value and what is allowed.
+    """
+    _at_least("fit.steps", fit.steps, 0)
+    _at_least("fit.steps_per_call", fit.steps_per_call, 1)
+    _above("fit.seconds_per_call", fit.seconds_per_call, 0)
+
+
+def check_bins(key: str, bins: BinsConfig) -> None:
+    """Check a bin, or a grid of bins.
+
+    Args:
+        key: its config key, for messages.
+        bins: what is compared, and how.
+
+    Raises:
+        InputError: names the key, its value and what is allowed.
+    """
     _one_of(f"{key}.normalization", bins.normalization, NORMALIZATIONS)
     if not bins.columns:
         raise InputError(f"{key}.columns: name at least one column")
     if len(set(bins.columns)) < len(bins.columns):
         raise InputError(f"{key}.columns: {bins.columns} names a column twice")
     for column, edges in bins.edges.items():
-        # Typed as a list of floats, OmegaConf would refuse whole numbers in it.
-        if not isinstance(edges, list) or not all(isinstance(e, int | float) for e in edges):
-            raise InputError(f"{key}.edges.{column}: {edges} must be a list of numbers")
-        if len(edges) < 2:
-            raise InputError(f"{key}.edges.{column}: {edges} needs at least two edges")
-        if any(not low < high for low, high in itertools.pairwise(edges)):
-            raise InputError(f"{key}.edges.{column}: {edges} must increase")
+        _check_edges(f"{key}.edges.{column}", edges)
     _at_least(f"{key}.softness", bins.softness, 0)
     _above(f"{key}.bandwidth_factor", bins.bandwidth_factor, 0)
     _above(f"{key}.fourier_range_factor", bins.fourier_range_factor, 0)
@@ -330,6 +451,25 @@ def _check_bins(key: str, bins: BinsConfig) -> None:
             _at_least(f"{key}.{name}", value, 1)
     if bins.kernels == 0 and bins.fourier == 0 and not bins.number_density:
         raise InputError(f"{key}: kernels=0 and fourier=0 leave nothing to compare")
+
+
+def _check_edges(key: str, edges: Any) -> None:
+    # Typed as a list of floats, OmegaConf would refuse whole numbers in it.
+    if (
+        isinstance(edges, str | Mapping)
+        or not isinstance(edges, Iterable)
+        or not all(isinstance(e, numbers.Real) and not isinstance(e, bool) for e in edges)
+    ):
+        raise InputError(f"{key}: {edges} must be a list of numbers")
+    values = [float(e) for e in edges]
+    if not all(math.isfinite(e) for e in values):
+        raise InputError(
+            f"{key}: {edges} must be finite: write a one-sided window with an edge beyond the data"
+        )
+    if len(values) < 2:
+        raise InputError(f"{key}: {edges} needs at least two edges")
+    if any(not low < high for low, high in itertools.pairwise(values)):
+        raise InputError(f"{key}: {edges} must increase")
 
 
 def _lookup(config: Config, key: str) -> Any:
@@ -351,12 +491,19 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(f"{key}={value}: must be one of {', '.join(allowed)}")
 
 
+def _finite(key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"{key}={value}: must be finite")
+
+
 def _at_least(key: str, value: float, least: float) -> None:
+    _finite(key, value)
     if not value >= least:
         raise InputError(f"{key}={value}: must be at least {least}")
 
 
 def _above(key: str, value: float, least: float) -> None:
+    _finite(key, value)
     if not value > least:
         raise InputError(f"{key}={value}: must be greater than {least}")
 

@@ -116,7 +116,7 @@ def bfgs(
         lossfunc: as in ``adam``; called with the constant ``randkey``, or without if None.
         guess: (parameters,) starting parameters.
         maxsteps: largest number of iterations.
-        param_bounds: one ``(low, high)`` or None per parameter.
+        param_bounds: one ``(low, high)`` or None per parameter; the guess may be on a bound.
         randkey: seed or key.
         thin: return every ``thin``-th iteration; 0 for the last one alone.
         progress: show a progress bar.
@@ -131,14 +131,13 @@ def bfgs(
     """
     start = np.asarray(guess, float)
     bounds = Bounds.from_pairs(param_bounds, len(start))
-    bounds.check(start, [f"p{i}" for i in range(len(start))])
-    keys = {} if randkey is None else {"randkey": as_key(randkey)}
-    value_and_grad = jax.jit(
-        jax.value_and_grad(lambda params, keys, options: lossfunc(params, **keys, **options))
-    )
+    start = _inside(start, bounds, np.asarray(guess).dtype)
+    objective = LossObjective(lossfunc, other_kwargs, with_key=randkey is not None)
+    key = as_key(0 if randkey is None else randkey)
+    value_and_grad = jax.jit(objective.value_and_grad)
 
     def loss_and_grad(params: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, grad = value_and_grad(jnp.asarray(params), keys, other_kwargs)
+        loss, grad = value_and_grad(jnp.asarray(params), key, objective.data)
         return float(loss), np.asarray(grad, float)
 
     params: list[np.ndarray] = []
@@ -166,3 +165,15 @@ def bfgs(
     kept = _thinned(len(params) - 1, thin)
     rows, values = jnp.asarray(np.array(params)[kept]), jnp.asarray(np.array(losses)[kept])
     return (rows, values, result) if thin else (rows[-1], values[-1], result)
+
+
+def _inside(guess: np.ndarray, bounds: Bounds, dtype: np.dtype) -> np.ndarray:
+    """The guess, checked against closed bounds: one on a bound as rounded to ``dtype`` is on it."""
+    rounded = dtype if np.issubdtype(dtype, np.floating) else np.float64
+    at_low = guess == bounds.low.astype(rounded)
+    at_high = guess == bounds.high.astype(rounded)
+    start = np.where(at_low, bounds.low, np.where(at_high, bounds.high, guess))
+    # Bounds.check is for open intervals: it sees the nearest number within.
+    inwards = np.where(at_low, np.inf, np.where(at_high, -np.inf, start))
+    bounds.check(np.nextafter(start, inwards), [f"p{i}" for i in range(len(start))])
+    return start

@@ -40,6 +40,8 @@ def mean_square(
 ) -> jax.Array:
     """The mean of all squared residuals, each times the weights of its term and of its bin.
 
+    Where one of these weights is 0, the residuals do not count in the mean.
+
     Args:
         config: terms and their weights.
         stacks, arrays: the stacked bins.
@@ -52,7 +54,9 @@ def mean_square(
         norms = _norms(stack, sums, draw.truth, weight, training_weight)
         for term_weight, squares, counted in _squares(config, data, draw, sums, *norms):
             if term_weight > 0:
-                weighted = term_weight * data.weight[:, None] * squares
+                weight_of_bin = data.weight[:, None]
+                counted &= weight_of_bin > 0
+                weighted = term_weight * weight_of_bin * squares
                 total += jnp.sum(jnp.where(counted, weighted, 0))
                 count += jnp.sum(counted)
     return total / jnp.maximum(count, 1)

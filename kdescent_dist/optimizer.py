@@ -1,7 +1,10 @@
 """An optax optimizer from its config."""
 
 import inspect
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from kdescent_dist.config import OptimizerConfig, closest
@@ -22,14 +25,26 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     for name in config.options:
         if name not in allowed:
             raise InputError(f"optimizer.options.{name}: {closest(name, allowed)}")
-    optimizer = factory(learning_rate_schedule(config, steps), **config.options)
+    rate = learning_rate_schedule(config, steps)
+    if reason := _failure(factory, rate, config.options):
+        if config.options and not _failure(factory, rate, {}):
+            raise InputError(f"optimizer.options={config.options}: {reason}")
+        if callable(rate) and not _failure(factory, config.learning_rate, config.options):
+            reason += " (it needs optimizer.schedule=constant and optimizer.warmup_steps=0)"
+        raise InputError(f"optimizer.name={config.name}: cannot be used here: {reason}")
+    optimizer = factory(rate, **config.options)
     if config.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
     return optimizer
 
 
-def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate as a function of the step: an optional linear warm-up, then the schedule."""
+def learning_rate_schedule(config: OptimizerConfig, steps: int) -> float | optax.Schedule:
+    """Learning rate as a function of the step: an optional linear warm-up, then the schedule.
+
+    A constant one is a number: some optimizers of optax take no function of the step.
+    """
+    if config.schedule == "constant" and not config.warmup_steps:
+        return config.learning_rate
     decay = config.decay_steps or max(steps - config.warmup_steps, 1)
     peak, final = config.learning_rate, config.final_fraction
     if config.schedule == "cosine":
@@ -42,6 +57,25 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedul
         warmup = optax.linear_schedule(0.0, peak, config.warmup_steps)
         schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
     return schedule
+
+
+def _failure(factory: Any, rate: Any, options: dict[str, Any]) -> str:
+    """Why an optimizer cannot be made or cannot update a vector; empty if it can."""
+    vector = jnp.zeros(3)
+    try:
+        optimizer = factory(rate, **options)
+        state = jax.eval_shape(optimizer.init, vector)
+        updates, after = jax.eval_shape(optimizer.update, vector, state, vector)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    if _shapes(after) != _shapes(state) or _shapes(updates) != _shapes(vector):
+        return "its state changes in shape or type from step to step"
+    return ""
+
+
+def _shapes(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _is_optimizer(name: str) -> bool:

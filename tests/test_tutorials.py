@@ -76,6 +76,28 @@ def test_bfgs_recovers_the_truth_of_tutorial_1(tutorial_1):
     np.testing.assert_allclose(params[-1], truth, atol=0.1)
 
 
+def parabola(params, power, offsets):
+    return jnp.sum((params - offsets) ** (2 if power == "square" else 4))
+
+
+def test_bfgs_accepts_a_guess_on_a_bound_and_options_that_are_not_arrays():
+    params, losses, _ = kdescent.bfgs(
+        parabola,
+        jnp.array([0.1, 0.0]),
+        param_bounds=[(0.1, None), (-1, 0.0)],
+        progress=False,
+        power="square",
+        offsets=np.array([0.5, -0.5]),
+    )
+    np.testing.assert_allclose(params[-1], [0.5, -0.5], atol=1e-4)
+    assert losses[-1] < 1e-6
+
+
+def test_bfgs_refuses_a_guess_beyond_a_bound():
+    with pytest.raises(kdescent.InputError, match=r"p0: guess 2 is outside its bounds \(0, 1\)"):
+        kdescent.bfgs(parabola, [2.0], param_bounds=[(0, 1)], power="square", offsets=0.0)
+
+
 def tutorial_2_model(params, randkey, undersample=False, nsample=20_000):
     low, span = params[0], params[1] + 0.001
     at_low, at_high = params[2:11], params[11:20]

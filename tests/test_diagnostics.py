@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
-from kdescent_dist import diagnostics
+from kdescent_dist import diagnostics, population_sums
 
 SEED = 2**70 + 1  # more bits than a random key has
 MASS = np.random.default_rng(8).permutation(np.linspace(0.0, 1.0, problems.SIZE, dtype=np.float32))
@@ -109,10 +109,10 @@ def test_a_subsample_has_the_size_asked_for_and_weights_that_stand_for_all(bins,
 
 def test_every_real_sample_is_kept_equally_often():
     """Of 4 blocks and two copies, the short last block among them; no padded row at all."""
-    layout = diagnostics.BlockLayout.of(11, 3)
+    layout = population_sums.BlockLayout.of(11, 3)
     kept = np.zeros((4, 6))
     for seed in range(3000):
-        rows = diagnostics._KeptRows(layout, 2, seed, 5)
+        rows = population_sums._KeptRows(layout, 2, seed, 5)
         table, numbers = rows.of_blocks(range(4))
         assert sum(numbers) == 5
         for block, (chosen, number) in enumerate(zip(table, numbers, strict=True)):
@@ -126,7 +126,7 @@ def test_every_real_sample_is_kept_equally_often():
 
 
 def test_a_bin_is_compared_at_a_limited_number_of_kernels(bins, monkeypatch):
-    monkeypatch.setattr(diagnostics, "LARGEST_SET", 20)
+    monkeypatch.setattr(population_sums, "LARGEST_SET", 20)
     arrays, counts = diagnose(bins[:1], samples=10), bins[0].counts
     assert arrays["bin0/kde_fit"].shape == arrays["bin0/fourier_fit"].shape == (20,)
     truth = dict(zip(map(tuple, counts.kernel_centers), counts.kde_counts, strict=True))
@@ -147,8 +147,8 @@ def test_one_block_at_a_time_is_counted_by_one_program_for_bins_of_equal_shape(
         shapes.append(x.shape)
         return kde_counts(x, weights, centers, cov)
 
-    kde_counts = diagnostics.kde_counts
-    monkeypatch.setattr(diagnostics, "kde_counts", spy)
+    kde_counts = population_sums.kde_counts
+    monkeypatch.setattr(population_sums, "kde_counts", spy)
     mass = np.linspace(0, 1, size, dtype=np.float32)
     arrays = diagnose(bins, samples=50, mass=mass)
     # Traced once for both bins of the grid, and for the guess and the fit.

@@ -1,0 +1,237 @@
+"""A population in sums, for a report: drawn and counted block by block, some samples kept.
+
+A population is never held whole: its blocks are drawn one after the other, one on each device at
+a time, their sums are added up on the host in double precision, and some samples are kept.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from kdescent_dist.bins import PretrainedBin, soft_tophat
+from kdescent_dist.block_layout import BlockLayout
+from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist.mesh import tree_sum
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.random import draw_key
+
+# Kernels and modes of a bin at which residuals are computed.
+LARGEST_SET = 600
+
+
+def subsample(rng: np.random.Generator, size: int, most: int) -> tuple[np.ndarray, float]:
+    """At most ``most`` of ``size`` indices, and the number of indices that each stands for."""
+    if size <= most:
+        return np.arange(size), 1.0
+    return np.sort(rng.choice(size, most, replace=False)), size / most
+
+
+@dataclass(frozen=True)
+class CountedSet:
+    """The kernels and modes at which a bin is compared, by their indices in its training counts.
+
+    Attributes:
+        window: edges (c,) of the window, low and high, and its softness.
+        centers, cov, modes: (p, d), (d, d) and (q, d).
+    """
+
+    pretrained: PretrainedBin
+    kernel_indices: np.ndarray
+    mode_indices: np.ndarray
+    window: tuple[np.ndarray, np.ndarray, float]
+    centers: np.ndarray
+    cov: np.ndarray
+    modes: np.ndarray
+
+    @classmethod
+    def of(cls, pretrained: PretrainedBin, rng: np.random.Generator) -> "CountedSet":
+        bin_, counts = pretrained.bin, pretrained.counts
+        sizes = (len(counts.kde_counts), len(counts.fourier_counts))
+        drawn = (bin_.config.kernels, bin_.config.fourier)
+        kernels, modes = (
+            subsample(rng, 0 if number == 0 else size, LARGEST_SET)[0]
+            for number, size in zip(drawn, sizes, strict=True)
+        )
+        edges = np.reshape(list(bin_.window.values()), (-1, 2))
+        return cls(
+            pretrained,
+            kernels,
+            modes,
+            (edges[:, 0], edges[:, 1], bin_.config.softness),
+            np.asarray(counts.kernel_centers)[kernels],
+            np.atleast_2d(np.asarray(counts.kernelcov)),
+            np.asarray(counts.fourier_positions)[modes],
+        )
+
+
+@dataclass(frozen=True)
+class PopulationSums:
+    """A population in sums: of its weights, of each bin, and the samples that are kept of it."""
+
+    weight: float
+    bins: list[dict[str, Any]]
+    kept: dict[str, np.ndarray]
+    kept_weights: np.ndarray
+
+
+class PopulationBlocks:
+    """The blocks of a population, and the programs that draw and count one on each device.
+
+    What differs between bins of equal shape, and between guess and fit, is an argument of the
+    programs, so that they are compiled once. Every process gets the sums of all devices.
+    """
+
+    def __init__(
+        self, objective: PopulationObjective, names: Sequence[str], seed: int, samples: int
+    ) -> None:
+        self.layout, self.mesh = objective.layout, objective.mesh
+        self.catalog = objective.data["catalog"]
+        self.names, self.seed, self.samples = names, seed, samples
+        self.model = objective.model
+        # A key takes no more than 64 bits; a seed may be larger.
+        self._key_seed = np.random.SeedSequence(seed).generate_state(1)[0]
+        whole, split = PartitionSpec(), PartitionSpec("samples")
+        self._draw = self._compiled(
+            self._draw_local, (whole, whole, whole, split, split), (split, whole, whole)
+        )
+        specs = ((split, split, split), whole, whole)
+        self._counts = {
+            hard: self._compiled(_local_sums(_counts, hard), specs, whole) for hard in (False, True)
+        }
+        self._errors = {
+            hard: self._compiled(_local_sums(_squared_errors, hard), specs, whole)
+            for hard in (False, True)
+        }
+
+    def sums(self, params: Any, sets: Sequence[CountedSet], *, errors: bool) -> PopulationSums:
+        """Draw the population at ``params`` block by block, and add it up."""
+        params = np.asarray(params)
+        devices, turns = self.mesh.shape["samples"], self.layout.per_device(self.mesh)
+        rows = _KeptRows(self.layout, self._copies(params), self.seed, self.samples)
+        weight = 0.0
+        bins: list[dict[str, Any]] = [{} for _ in sets]
+        kept: dict[int, tuple[dict[str, np.ndarray], np.ndarray]] = {}
+        for turn in range(turns):
+            blocks = [device * turns + turn for device in range(devices)]
+            indices, numbers = rows.of_blocks(blocks)
+            population, some, weights = self._draw(
+                params, self._key_seed, np.int32(turn), indices, self.catalog
+            )
+            some, weights = jax.device_get((some, weights))
+            weight += float(np.sum(weights, dtype=float))
+            for i, (block, number) in enumerate(zip(blocks, numbers, strict=True)):
+                kept[block] = jax.tree.map(lambda a, i=i, n=number: a[i, :n].copy(), some)
+            for total, counted in zip(bins, sets, strict=True):
+                self._add(total, population, counted, errors)
+        columns, weights = zip(*(kept[block] for block in range(self.layout.count)), strict=True)
+        joined = {name: np.concatenate([c[name] for c in columns]) for name in self.names}
+        return PopulationSums(weight, bins, joined, np.concatenate(weights) * rows.scale)
+
+    def _add(
+        self, total: dict[str, Any], population: Any, counted: CountedSet, errors: bool
+    ) -> None:
+        columns, weights = population
+        bin_ = counted.pretrained.bin
+        x = tuple(columns[name] for name in bin_.columns)
+        conditions = tuple(columns[name] for name in bin_.window)
+        points = (counted.centers, counted.cov, counted.modes)
+        hard = bin_.config.softness == 0
+        for program in (self._counts, self._errors) if errors else (self._counts,):
+            sums = jax.device_get(program[hard]((x, conditions, weights), counted.window, points))
+            for name, values in sums.items():
+                wide = np.result_type(values.dtype, np.float64)
+                total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=wide)
+
+    def _copies(self, params: np.ndarray) -> int:
+        """Concatenated copies of a block of which the population of a block is made."""
+        block = {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.catalog.items()}
+        key = jax.eval_shape(jax.random.key, 0)
+        population = jax.eval_shape(self.model.population, params, key, 0, block)
+        return population.size // self.layout.block_size
+
+    def _draw_local(self, params, key_seed, turn, rows, catalog):
+        """Columns and weights of a block, some rows of them, and the sum of the weights."""
+        key = draw_key(jax.random.key(key_seed))
+        block = lax.axis_index("samples") * self.layout.per_device(self.mesh) + turn
+        mine = {name: values[turn] for name, values in catalog.items()}
+        population = self.model.population(params, key, block, mine)
+        drawn = ({name: population.x[name] for name in self.names}, population.weights)
+        some = jax.tree.map(lambda a: a[rows[0]], drawn)
+        alone = jax.tree.map(lambda a: a[None], drawn)
+        return alone, *lax.all_gather((some, tree_sum(population.weights)), "samples")
+
+    def _compiled(self, local: Callable, in_specs: tuple, out_specs: Any) -> Callable:
+        mapped = jax.shard_map(
+            local, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )
+        return jax.jit(mapped)
+
+
+class _KeptRows:
+    """The rows of each block that are kept: together a random subsample of the real samples.
+
+    A block keeps its share, rounded up or down at random so that every sample is kept with the
+    same probability; ``scale`` is its inverse, by which the weights are multiplied.
+    """
+
+    def __init__(self, layout: BlockLayout, copies: int, seed: int, samples: int) -> None:
+        self.layout, self.copies, self.seed = layout, copies, seed
+        self.size = layout.size * copies
+        self.number = min(samples, self.size)
+        self.scale = self.size / self.number
+        self.most = -(-layout.block_size * copies * self.number // self.size)
+        self.offset = int(np.random.default_rng((seed, layout.count)).integers(self.size))
+
+    def of_blocks(self, blocks: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+        """Rows (blocks, most) of blocks, and how many of them count."""
+        rows = [self._of_block(block) for block in blocks]
+        padded = [np.pad(r, (0, self.most - len(r))) for r in rows]
+        return np.array(padded, np.int32), [len(r) for r in rows]
+
+    def _of_block(self, block: int) -> np.ndarray:
+        size, block_size = self.layout.size, self.layout.block_size
+        first, last = (min(b * block_size, size) for b in (block, block + 1))
+        before, after = (
+            (self.number * self.copies * rows + self.offset) // self.size for rows in (first, last)
+        )
+        real = last - first
+        rng = np.random.default_rng((self.seed, block))
+        chosen = np.sort(rng.choice(real * self.copies, after - before, replace=False))
+        copy, row = np.divmod(chosen, max(real, 1))
+        return copy * block_size + row
+
+
+def _local_sums(of_samples: Callable, hard: bool) -> Callable:
+    """The sums over the block of each device, from its columns, the window and the kernels."""
+
+    def local(population, window, points):
+        columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
+        low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
+        for i, column in enumerate(conditions):
+            weights *= soft_tophat(column, low[i], high[i], 0 if hard else softness)
+        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), weights, *points), "samples")
+
+    return local
+
+
+def _counts(x, weights, centers, cov, modes):
+    return {
+        "weight": tree_sum(weights),
+        "kde": kde_counts(x, weights, centers, cov),
+        "fourier": fourier_counts(x, weights, modes),
+    }
+
+
+def _squared_errors(x, weights, centers, cov, modes):
+    """Squares of errors, which add up over the blocks; those of Fourier counts by their parts."""
+    fourier = fourier_errors(x, weights, modes)
+    return {
+        "kde_square": kde_errors(x, weights, centers, cov) ** 2,
+        "fourier_square": lax.complex(fourier.real**2, fourier.imag**2),
+    }

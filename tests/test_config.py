@@ -1,8 +1,12 @@
 """The config: what the command line can set, and what is refused, by its key."""
 
 import math
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import problems
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -112,6 +116,18 @@ def test_a_loss_without_any_term_is_refused_unless_there_is_one_of_the_users_own
     configs.check_terms(loss, {"a": bins, "b": BinsConfig(["x"])}, custom=True)
     with pytest.raises(InputError, match="loss: no term is left to fit"):
         configs.check_terms(loss, {"a": bins}, custom=False)
+
+
+def test_a_bin_of_weight_0_leaves_the_loss_as_if_it_were_not_there():
+    first, second = problems.GRIDS["grid"], replace(problems.GRIDS["one"], weight=0.0)
+    params = jnp.full(len(problems.NAMES), 0.3)
+    losses = []
+    for grids in ({"a": first}, {"a": first, "b": second}):
+        objective = problems.objective(problems.pretrained(grids))
+        loss, _ = jax.jit(objective.value_and_grad)(params, jax.random.key(1), objective.data)
+        losses.append(float(loss))
+    assert losses[0] > 0
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def table(**changes) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 from kdescent_dist.bins import expand_bins, pretrain_bin, soft_tophat
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalog import Catalog, load_catalog
-from kdescent_dist.config import BinsConfig, CatalogConfig, CheckpointConfig, FitConfig, LossConfig
 from kdescent_dist.descent import adam, bfgs
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import FitResult, fit
@@ -16,6 +15,13 @@ from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import LossObjective, PopulationObjective
 from kdescent_dist.population import Population
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.settings import (
+    BinsConfig,
+    CatalogConfig,
+    CheckpointConfig,
+    FitConfig,
+    LossConfig,
+)
 
 __all__ = [
     "BinsConfig",

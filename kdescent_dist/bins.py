@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.config import BinsConfig, check_bins, closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.checks import check_bins
+from kdescent_dist.errors import InputError, closest
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.settings import BinsConfig
 
 # Training samples whose window weight is below this are left out of a bin.
 NEGLIGIBLE_WINDOW = 1e-6

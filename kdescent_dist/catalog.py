@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kdescent_dist.config import CatalogConfig, closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
 from kdescent_dist.expressions import entries_in, numeric, quote
 from kdescent_dist.rows import Rows
+from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.sources import open_source
 
 

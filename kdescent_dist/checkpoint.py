@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from kdescent_dist.config import CheckpointConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.identity import digest
+from kdescent_dist.settings import CheckpointConfig
 from kdescent_dist.state import FitState, History
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdescent_dist import config as configs
-from kdescent_dist.config import Config
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.run import run
 
@@ -23,7 +22,7 @@ def main() -> None:
     """Run ``kdescent-dist`` with the arguments of the process, and exit with its code."""
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=configs.schema(sys.argv[1:]))
     _make_importable()
     codes = [DONE]
 

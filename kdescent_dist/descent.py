@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import ProgressBar
-from kdescent_dist.config import FitConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.fit import fit
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule
+from kdescent_dist.settings import FitConfig
 
 
 def adam(

@@ -1,5 +1,8 @@
 """The exceptions that a user sees; each message names the key or column and what to do."""
 
+import difflib
+from typing import Any
+
 import numpy as np
 
 
@@ -29,3 +32,10 @@ class NonFiniteLossError(StoppedFitError, FloatingPointError):
 
 class Preempted(StoppedFitError):
     """The fit was asked to stop by a signal; its state is saved (exit code 75)."""
+
+
+def closest(name: str, known: Any) -> str:
+    """A hint that names the valid spelling nearest to ``name``, or all of them."""
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(known)}"

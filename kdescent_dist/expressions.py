@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from asteval import Interpreter
 
-from kdescent_dist.config import closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log10": np.log10,

@@ -15,10 +15,11 @@ from jax import lax
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.checkpoint import Checkpoints
-from kdescent_dist.config import CheckpointConfig, FitConfig
+from kdescent_dist.checks import check_fit
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.objective import Objective
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.settings import CheckpointConfig, FitConfig
 from kdescent_dist.state import FitState, History, init_state
 
 KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -94,6 +95,7 @@ def fit(
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
     config = config or FitConfig()
+    check_fit(config)
     start = np.asarray(guess)
     if not np.issubdtype(start.dtype, np.floating):
         start = start.astype(np.result_type(float))

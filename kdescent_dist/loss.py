@@ -10,7 +10,7 @@ import numpy as np
 
 from kdescent_dist.bin_sums import BinSums, Draw
 from kdescent_dist.bins import Stack, StackData
-from kdescent_dist.config import LossConfig
+from kdescent_dist.settings import LossConfig
 
 
 @jax.tree_util.register_dataclass

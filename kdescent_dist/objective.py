@@ -18,13 +18,14 @@ from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
 from kdescent_dist.bins import PretrainedBin, stack_bins
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
-from kdescent_dist.config import LossConfig
+from kdescent_dist.checks import check_loss, check_terms
 from kdescent_dist.errors import InputError
 from kdescent_dist.identity import digest, source_digest
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
 from kdescent_dist.random import draw_key
+from kdescent_dist.settings import LossConfig
 
 
 class Objective(Protocol):
@@ -142,6 +143,9 @@ class PopulationObjective:
             raise InputError("bins: at least one is needed")
         self.names = tuple(names)
         self.config = loss or LossConfig()
+        check_loss(self.config)
+        compared = {p.bin.name: p.bin.config for p in bins}
+        check_terms(self.config, compared, custom=custom is not None)
         self.custom = custom
         self.statistics = statistics
         self.mesh = mesh or make_mesh()

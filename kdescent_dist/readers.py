@@ -11,8 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from kdescent_dist.config import closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
 
 Choose = Callable[[list[str]], Collection[str]]
 Columns = dict[str, np.ndarray]

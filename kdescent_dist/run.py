@@ -18,7 +18,6 @@ from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Metrics, ProgressBar
 from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.config import Config
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
@@ -31,6 +30,7 @@ from kdescent_dist.report import make_report, require_plots
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
+from kdescent_dist.settings import Config
 from kdescent_dist.targets import import_target
 
 log = logging.getLogger(__name__)

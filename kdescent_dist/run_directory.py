@@ -16,9 +16,9 @@ import numpy as np
 
 from kdescent_dist import config as configs
 from kdescent_dist.bins import Bin
-from kdescent_dist.config import Config
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from kdescent_dist.config import RuntimeConfig
 from kdescent_dist.errors import InputError
+from kdescent_dist.settings import RuntimeConfig
 
 PACKAGES = ("kdescent-dist", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "hydra-core")
 

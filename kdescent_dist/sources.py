@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config import CatalogConfig, closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
 from kdescent_dist.readers import Choose, Columns, read_table
+from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.targets import call_target
 
 SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: file in sample_data, group in it

@@ -5,8 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdescent_dist.config import closest
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
 
 
 def import_target(path: Any, key: str) -> Callable[..., Any]:

@@ -6,7 +6,8 @@ import json
 import numpy as np
 from scipy.stats import logistic, multivariate_normal
 
-from kdescent_dist.config import Config, ParameterConfig, to_yaml
+from kdescent_dist.config import to_yaml
+from kdescent_dist.settings import Config, ParameterConfig
 
 
 def population(rng, size, shift=0.0):

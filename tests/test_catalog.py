@@ -6,8 +6,8 @@ import pytest
 
 from kdescent_dist import readers
 from kdescent_dist.catalog import Catalog, load_catalog
-from kdescent_dist.config import CatalogConfig
 from kdescent_dist.errors import InputError
+from kdescent_dist.settings import CatalogConfig
 
 RNG = np.random.default_rng(1)
 ROWS = 40

@@ -157,6 +157,23 @@ def test_a_signal_before_the_first_step_is_heard(tmp_path):
     assert process.returncode == 75, err
 
 
+def test_bins_and_terms_are_added_on_the_command_line(main):
+    code, err = main(
+        "+bins.more.columns=[x1]",
+        "bins.more.pretrain_kernels=50",
+        "loss.custom={_target_: test_cli.prior, width: 0.5}",
+        "report.enabled=false",
+        "fit.steps=3",
+    )
+    assert code == 0, err
+    assert "pretrained 2 bins" in err
+    assert result(Path("run"))["loss"] > 1e6
+
+
+def prior(sums, truth, params, width):
+    return 1e7 + (params["mean_1"] / width) ** 2
+
+
 def test_another_problem_is_refused_in_the_same_directory(finished):
     directory, _ = finished
     refused = run(directory.parents[1], f"run_dir={directory}", "seed=5", "bins.all.kernels=9")
@@ -195,6 +212,11 @@ BAD = [
     ("fit.stepz=3", "fit.stepz: there is no such key; did you mean steps"),
     ("fit.steps=many", "fit.steps: Value 'many' of type 'str' could not be converted to Integer"),
     ("fit.steps=0", "fit.steps=0: must be at least 1"),
+    ("seed=-1", "seed=-1: must be at least 0"),
+    ("loss.kde=0", "no term is left to fit"),
+    ("loss.kde=inf", "loss.kde=inf: must be finite"),
+    ("optimizer.name=lbfgs", "optimizer.name=lbfgs: cannot be used here"),
+    ("runtime.platform=gpu", "runtime.platform=gpu"),
     ("experiment=quikstart", "quickstart"),
     ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1.0: must be greater than 0"),
     ("optimizer.name=adams", "optimizer.name=adams: did you mean"),

@@ -11,10 +11,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
+from kdescent_dist import checks
 from kdescent_dist import config as configs
 from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.cli import _conf
-from kdescent_dist.config import (
+from kdescent_dist.errors import InputError
+from kdescent_dist.settings import (
     BinsConfig,
     CatalogConfig,
     Config,
@@ -24,7 +26,6 @@ from kdescent_dist.config import (
     ParameterConfig,
     SamplesConfig,
 )
-from kdescent_dist.errors import InputError
 
 
 def composed(*overrides: str) -> Config:
@@ -97,9 +98,9 @@ def test_edges_may_be_an_array():
 
 
 def test_a_fit_of_no_steps_is_allowed_to_the_library_alone():
-    configs.check_fit(FitConfig(steps=0))
+    checks.check_fit(FitConfig(steps=0))
     with pytest.raises(InputError, match=r"fit\.steps=-1"):
-        configs.check_fit(FitConfig(steps=-1))
+        checks.check_fit(FitConfig(steps=-1))
 
 
 NOTHING = [
@@ -113,9 +114,9 @@ NOTHING = [
 
 @pytest.mark.parametrize(("loss", "bins"), NOTHING)
 def test_a_loss_without_any_term_is_refused_unless_there_is_one_of_the_users_own(loss, bins):
-    configs.check_terms(loss, {"a": bins, "b": BinsConfig(["x"])}, custom=True)
+    checks.check_terms(loss, {"a": bins, "b": BinsConfig(["x"])}, custom=True)
     with pytest.raises(InputError, match="loss: no term is left to fit"):
-        configs.check_terms(loss, {"a": bins}, custom=False)
+        checks.check_terms(loss, {"a": bins}, custom=False)
 
 
 def test_a_bin_of_weight_0_leaves_the_loss_as_if_it_were_not_there():

@@ -12,10 +12,10 @@ import pytest
 
 from kdescent_dist.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.config import CheckpointConfig, FitConfig
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import fit
 from kdescent_dist.objective import LossObjective
+from kdescent_dist.settings import CheckpointConfig, FitConfig
 
 STEPS = 23
 ADAM = optax.adam(0.05)

@@ -15,32 +15,15 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
-    (
-        "errors",
-        "config",
-        "identity",
-        "targets",
-        "runtime",
-        "mesh",
-        "random",
-        "bounds",
-        "block_layout",
-    ),
+    ("errors", "settings", "checks", "config", "identity", "targets", "runtime"),
+    ("mesh", "random", "bounds", "block_layout"),
     ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
     ("population", "models"),
     ("elementary", "blocks", "kde_sums", "fourier_sums", "counts"),
     ("training_data", "chunked_counts", "sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("bins", "bin_sums", "loss", "block_sums", "objective"),
-    (
-        "optimizer",
-        "state",
-        "checkpoint",
-        "callbacks",
-        "fit",
-        "descent",
-        "population_sums",
-        "diagnostics",
-    ),
+    ("optimizer", "state", "checkpoint", "callbacks", "fit", "descent"),
+    ("population_sums", "diagnostics"),
     ("run_directory", "report", "run_log", "run", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]

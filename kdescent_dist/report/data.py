@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from kdescent_dist.config import Config
+from kdescent_dist.settings import Config
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.config import ReportConfig
 from kdescent_dist.errors import InputError
 from kdescent_dist.report.data import Bin, Run, grouped, ranked
 from kdescent_dist.report.history import plot_loss, plot_traces
@@ -19,6 +18,7 @@ from kdescent_dist.report.populations import plot_bins
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
 from kdescent_dist.report.tables import bin_rows, facts, parameter_rows, verdict
+from kdescent_dist.settings import ReportConfig
 
 STEMS = ("fit", "numbers", "residuals", "map", "loss", "parameters")
 

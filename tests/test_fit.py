@@ -1,5 +1,6 @@
 """The fit loop: same bits on any mesh and after any stop, and nothing lost when it goes wrong."""
 
+import gc
 import itertools
 import shutil
 
@@ -109,6 +110,20 @@ def test_trajectory_equals_a_plain_loop_of_optax(bins, straight):
         unbounded = optax.apply_updates(unbounded, updates)
 
 
+@pytest.fixture
+def collected():
+    yield
+    gc.collect()
+
+
+def leaves_coroutines(test):
+    """Orbax drops coroutines that wait for what cannot be read; they are collected with the test."""
+    test = pytest.mark.usefixtures("collected")(test)
+    for category in ("pytest.PytestUnraisableExceptionWarning", "RuntimeWarning"):
+        test = pytest.mark.filterwarnings(f"ignore::{category}")(test)
+    return test
+
+
 def quadratic(params, randkey=None, offset=0.0):
     noise = 0.0 if randkey is None else 1e-3 * jax.random.normal(randkey)
     return jnp.sum((params - 1.0 - offset) ** 2) + noise
@@ -180,6 +195,7 @@ def test_names_must_be_as_many_as_parameters():
         fit(LossObjective(quadratic), [0.0], ADAM, names=["a", "b"])
 
 
+@leaves_coroutines
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_continued(
     bins, straight, tmp_path
 ):
@@ -195,6 +211,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_continued(
     assert latest_step(tmp_path) == STEPS
 
 
+@leaves_coroutines
 def test_a_truncated_checkpoint_is_put_aside_too(bins, straight, tmp_path):
     run(bins, 1, steps=10, checkpoints=tmp_path)
     run(bins, 1, steps=15, checkpoints=tmp_path)
@@ -203,6 +220,7 @@ def test_a_truncated_checkpoint_is_put_aside_too(bins, straight, tmp_path):
     assert (tmp_path / "15.damaged").is_dir()
 
 
+@leaves_coroutines
 def test_without_a_single_whole_checkpoint_nothing_starts_silently_anew(bins, tmp_path):
     run(bins, 1, steps=10, checkpoints=tmp_path)
     shutil.rmtree(tmp_path / "10" / "state")

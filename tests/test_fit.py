@@ -117,7 +117,7 @@ def collected():
 
 
 def leaves_coroutines(test):
-    """Orbax drops coroutines that wait for what cannot be read; they are collected with the test."""
+    """Orbax drops coroutines that wait for what cannot be read: collect them with the test."""
     test = pytest.mark.usefixtures("collected")(test)
     for category in ("pytest.PytestUnraisableExceptionWarning", "RuntimeWarning"):
         test = pytest.mark.filterwarnings(f"ignore::{category}")(test)

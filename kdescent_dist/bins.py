@@ -29,9 +29,8 @@ def soft_tophat(x: Any, low: Any, high: Any, softness: Any = 0.04) -> Any:
     The product of a rising and a falling sigmoid of width ``softness * (high - low)``; with
     softness 0, exactly 1 where ``low <= x < high`` and 0 elsewhere (no gradient).
     """
-    inside = ((x >= low) & (x < high)).astype(x.dtype)
     if isinstance(softness, int | float) and softness == 0:
-        return inside
+        return ((x >= low) & (x < high)).astype(x.dtype)
     width = softness * (high - low)
     return jax.nn.sigmoid((x - low) / width) * jax.nn.sigmoid((high - x) / width)
 

@@ -1,10 +1,8 @@
 """A run, from its config to its report: the wiring of everything before it."""
 
-import functools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
-from kdescent_dist.targets import import_target
+from kdescent_dist.targets import bind_target
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +116,10 @@ class _Run:
             )
         mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
         optimizer = make_optimizer(config.optimizer, config.fit.steps)
-        model = self._function(asdict(config.model), "model")
-        custom = self._function(config.loss.custom, "loss.custom")
-        statistics = self._function(config.loss.statistics, "loss.statistics")
+        loss = config.loss
+        model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
+        custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
+        statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
         training, given = self._catalogs()
         size = config.samples.size or len(training if given is None else given)
         layout = BlockLayout.of(size, config.samples.block_size)
@@ -139,7 +138,7 @@ class _Run:
             catalog=inputs,
             catalog_weights=given.weights if given is not None and weighted else None,
             columns=config.model.columns,
-            loss=config.loss,
+            loss=loss,
             custom=custom,
             statistics=statistics,
             mesh=mesh,
@@ -153,13 +152,10 @@ class _Run:
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
-    def _function(self, spec: dict[str, Any] | None, key: str) -> Any:
-        """The function that a ``_target_`` names, with its options bound."""
-        if not spec:
-            return None
-        target = import_target(spec.get("_target_"), f"{key}._target_")
-        options = spec.get("options", {k: v for k, v in spec.items() if k[0] != "_"})
-        return functools.partial(target, **options) if options else target
+    def _cast(self, catalog: Catalog) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Columns and weights of a catalog in the precision of the fit."""
+        columns = {name: values.astype(self.dtype) for name, values in catalog.columns.items()}
+        return columns, catalog.weights.astype(self.dtype)
 
     def _catalogs(self) -> tuple[Catalog, Catalog | None]:
         """The training catalog, and the input catalog of the model if it takes one."""
@@ -200,8 +196,7 @@ class _Run:
     def _pretrain(
         self, bins: Sequence[Bin], training: Catalog, mesh: jax.sharding.Mesh
     ) -> list[PretrainedBin]:
-        columns = {name: values.astype(self.dtype) for name, values in training.columns.items()}
-        weights = training.weights.astype(self.dtype)
+        columns, weights = self._cast(training)
         source = digest([columns, weights, np.int64(self.config.seed)])
         pretrained = []
         for bin_ in bins:
@@ -268,12 +263,10 @@ class _Run:
             loss=float(result.losses[-1]),
         )
         if self.config.report.enabled:
-            columns = {name: v.astype(self.dtype) for name, v in training.columns.items()}
             arrays = diagnose(
                 objective,
                 pretrained,
-                columns,
-                training.weights.astype(self.dtype),
+                *self._cast(training),
                 self.guess,
                 result.params[-1],
                 seed=self.config.seed,

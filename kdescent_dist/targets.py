@@ -1,5 +1,6 @@
 """Functions that a config names by their dotted path: ``_target_: my_models.quenching``."""
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -43,6 +44,21 @@ def import_target(path: Any, key: str) -> Callable[..., Any]:
     if not callable(target):
         raise InputError(f"{key}={path}: is not a function")
     return target
+
+
+def bind_target(spec: Mapping[str, Any], key: str) -> Callable[..., Any]:
+    """The function that ``spec`` names, with the other entries of ``spec`` bound as arguments.
+
+    Args:
+        spec: ``{"_target_": dotted path, **arguments}``.
+        key: the config key of ``spec``, for messages.
+
+    Raises:
+        InputError: the function cannot be imported.
+    """
+    arguments = dict(spec)
+    target = import_target(arguments.pop("_target_"), f"{key}._target_")
+    return functools.partial(target, **arguments) if arguments else target
 
 
 def call_target(spec: Mapping[str, Any], key: str) -> Any:

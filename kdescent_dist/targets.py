@@ -56,8 +56,7 @@ def bind_target(spec: Mapping[str, Any], key: str) -> Callable[..., Any]:
     Raises:
         InputError: the function cannot be imported.
     """
-    arguments = dict(spec)
-    target = import_target(arguments.pop("_target_"), f"{key}._target_")
+    target, arguments = _target_and_arguments(spec, key)
     return functools.partial(target, **arguments) if arguments else target
 
 
@@ -71,10 +70,7 @@ def call_target(spec: Mapping[str, Any], key: str) -> Any:
     Raises:
         InputError: the function cannot be imported, or does not take these arguments.
     """
-    arguments = dict(spec)
-    if "_target_" not in arguments:
-        raise InputError(f"{key}._target_: missing: set it to the dotted path of a function")
-    target = import_target(arguments.pop("_target_"), f"{key}._target_")
+    target, arguments = _target_and_arguments(spec, key)
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
@@ -82,3 +78,12 @@ def call_target(spec: Mapping[str, Any], key: str) -> Any:
     except ValueError:  # a builtin without a signature: the call itself will tell
         pass
     return target(**arguments)
+
+
+def _target_and_arguments(
+    spec: Mapping[str, Any], key: str
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    arguments = dict(spec)
+    if "_target_" not in arguments:
+        raise InputError(f"{key}._target_: missing: set it to the dotted path of a function")
+    return import_target(arguments.pop("_target_"), f"{key}._target_"), arguments

@@ -1,12 +1,13 @@
 """The record of a benchmark: the machine, Markdown tables, and one figure."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from kdescent_dist import runtime
 
 Row = dict[str, Any]
 
@@ -27,12 +28,6 @@ MEASURES = {"memory": ("ours_bytes", True), "scale": ("added_bytes", True)}
 def machine() -> Row:
     """Where and when, and how busy the machine was before the benchmark."""
     names = ("kdescent-dist", "jax", "jaxlib", "numpy", "diffopt", "pykeops")
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -40,7 +35,7 @@ def machine() -> Row:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_average": os.getloadavg(),
-        "versions": versions,
+        "versions": runtime.versions(names),
     }
 
 

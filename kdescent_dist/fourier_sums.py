@@ -19,15 +19,15 @@ _PROBES = 127  # samples that place the origin
 @jax.custom_vjp
 def fourier_sums(x: jax.Array, weights: jax.Array, modes: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return ``sum_n w_n cos(k . x_n)`` and the same of the sine, (K,) each; all of one dtype."""
-    origin = _origin(x)
-    waves = _waves(modes)
+    origin = near_origin(x)
+    waves = make_waves(modes)
 
     def body(columns: list[jax.Array], w: jax.Array) -> tuple[jax.Array, jax.Array]:
         cos, sin = waves(columns, origin)
         return matmul(cos, w), matmul(sin, w)
 
     cos, sin = (tree_sum(part) for part in scan_blocks(body, x, weights))
-    return _rotate(cos, sin, phase_turns(modes, origin))
+    return rotate(cos, sin, phase_turns(modes, origin))
 
 
 def _forward(x, weights, modes):
@@ -50,26 +50,26 @@ def fourier_squared_sums(
 
     Differentiated by plain autodiff, one block at a time.
     """
-    origin = jax.lax.stop_gradient(_origin(x))
+    origin = jax.lax.stop_gradient(near_origin(x))
     offset = jax.lax.stop_gradient(phase_turns(modes, origin))
-    waves = _waves(modes)
+    waves = make_waves(modes)
 
     @jax.checkpoint
     def body(columns: list[jax.Array], w: jax.Array) -> tuple[jax.Array, jax.Array]:
-        cos, sin = _rotate(*waves(columns, origin), offset[:, None])
+        cos, sin = rotate(*waves(columns, origin), offset[:, None])
         return matmul(cos * cos, w), matmul(sin * sin, w)
 
     cos, sin = scan_blocks(body, x, weights)
     return tree_sum(cos), tree_sum(sin)
 
 
-def _origin(x: jax.Array) -> jax.Array:
+def near_origin(x: jax.Array) -> jax.Array:
     """A position (d,) near the samples: the median of a few, which no outlier can move far."""
     probes = jnp.sort(x[:: max(len(x) // _PROBES, 1)], axis=0)
     return upper_bits(probes[len(probes) // 2])
 
 
-def _waves(modes: jax.Array):
+def make_waves(modes: jax.Array):
     """Return the function from coordinates to the waves (K, size) of one block."""
     per_turn = modes * (0.5 / math.pi)
 
@@ -82,17 +82,17 @@ def _waves(modes: jax.Array):
     return waves
 
 
-def _rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Multiply ``cos + i sin`` by ``exp(2 pi i turns)``."""
     c, s = cos_sin_turns(turns)
     return cos * c - sin * s, cos * s + sin * c
 
 
 def _sample_gradients(x, weights, modes, grad_cos, grad_sin):
-    origin = _origin(x)
-    waves = _waves(modes)
+    origin = near_origin(x)
+    waves = make_waves(modes)
     # The gradient turns back with the waves, from the true phase to that relative to the origin.
-    grad_cos, grad_sin = _rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
+    grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
     of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in modes.T)])
     of_sin = jnp.stack([grad_sin, *(-grad_cos * k for k in modes.T)])
 
@@ -107,9 +107,9 @@ def _sample_gradients(x, weights, modes, grad_cos, grad_sin):
 
 def _mode_gradients(x, weights, modes, grad_cos, grad_sin):
     """A loop of its own, which the compiler drops where no one asks for this gradient."""
-    origin = _origin(x)
-    waves = _waves(modes)
-    grad_cos, grad_sin = _rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
+    origin = near_origin(x)
+    waves = make_waves(modes)
+    grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
 
     def body(columns, w):
         cos, sin = waves(columns, origin)

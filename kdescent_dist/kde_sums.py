@@ -23,10 +23,10 @@ _FAR = 1e15  # kernel widths; what is farther counts as this far, whose square i
 @jax.custom_vjp
 def kde_sums(x: jax.Array, weights: jax.Array, centers: jax.Array, cov: jax.Array) -> jax.Array:
     """Return ``sum_n w_n N(x_n; center_k, cov)`` of shape (K,); all arguments of one dtype."""
-    whiten, white_centers, norm = _whitening(centers, cov)
+    whiten, white_centers, norm = whitening(centers, cov)
 
     def body(columns: list[jax.Array], w: jax.Array) -> jax.Array:
-        return matmul(_kernels(whiten(columns), white_centers), w)
+        return matmul(kernel_values(whiten(columns), white_centers), w)
 
     return norm * tree_sum(scan_blocks(body, x, weights))
 
@@ -46,7 +46,7 @@ def _backward(saved, cotangent):
 kde_sums.defvjp(_forward, _backward)
 
 
-class _Whitening:
+class Whitening:
     """The affine map to coordinates in which a kernel is ``2^-|z - c|^2``.
 
     First each coordinate by itself is shifted and scaled, then a triangular matrix with ones on
@@ -79,17 +79,17 @@ def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
     return total
 
 
-def _whitening(centers: jax.Array, cov: jax.Array) -> tuple[_Whitening, list[jax.Array], jax.Array]:
+def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.Array], jax.Array]:
     """Return the map, the d coordinates (K,) of the white centers, and the norm of a kernel."""
     lower = jnp.linalg.cholesky(cov)
     widths = jnp.diagonal(lower)
     matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
     norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * widths))
-    whiten = _Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE / widths, matrix)
+    whiten = Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE / widths, matrix)
     return whiten, whiten(list(centers.T)), norm
 
 
-def _kernels(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
+def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     """Kernel values (K, size), at most 1, of one block."""
     exponent: jax.Array | float = 0.0
     for column, center in zip(z, centers, strict=True):
@@ -98,20 +98,20 @@ def _kernels(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     return exp2_nonpositive(jnp.asarray(exponent))
 
 
-def _block_gradients(z, weights, centers, cotangent):
+def block_gradients(z, weights, centers, cotangent):
     """Gradients with respect to the white coordinates and the weights of one block."""
     # One product of (d + 1, K) with (K, size) gives sum_k g_k and sum_k g_k c_k under the kernels.
     rows = jnp.stack([cotangent, *(cotangent * c for c in centers)])
-    total, *firsts = matmul(rows, _kernels(z, centers))
+    total, *firsts = matmul(rows, kernel_values(z, centers))
     factor = -_SLOPE * weights
     return [factor * (c * total - first) for c, first in zip(z, firsts, strict=True)], total
 
 
 def _sample_gradients(x, weights, centers, cov, cotangent):
-    whiten, white_centers, norm = _whitening(centers, cov)
+    whiten, white_centers, norm = whitening(centers, cov)
 
     def body(columns, w):
-        gradients, total = _block_gradients(whiten(columns), w, white_centers, norm * cotangent)
+        gradients, total = block_gradients(whiten(columns), w, white_centers, norm * cotangent)
         return whiten.pull_back(gradients), total
 
     columns, total = scan_blocks(body, x, weights)
@@ -120,7 +120,7 @@ def _sample_gradients(x, weights, centers, cov, cotangent):
 
 def _center_gradients(x, weights, centers, cov, cotangent):
     """A loop of its own, which the compiler drops where no one asks for this gradient."""
-    whiten, white_centers, norm = _whitening(centers, cov)
+    whiten, white_centers, norm = whitening(centers, cov)
     white = _white_center_gradients(x, weights, whiten, white_centers, norm * cotangent)
     return jnp.stack(whiten.pull_back(white), axis=1)
 
@@ -129,7 +129,7 @@ def _white_center_gradients(x, weights, whiten, white_centers, cotangent):
     def body(columns, w):
         z = whiten(columns)
         moments = jnp.stack([w, *(w * c for c in z)], axis=1)
-        return matmul(_kernels(z, white_centers), moments)
+        return matmul(kernel_values(z, white_centers), moments)
 
     moments = tree_sum(scan_blocks(body, x, weights))
     factor = _SLOPE * cotangent
@@ -141,12 +141,12 @@ def _cov_gradient(x, weights, centers, cov, cotangent):
 
     The second moment comes from the gradients in z and c, which hold one factor d already.
     """
-    whiten, white_centers, norm = _whitening(centers, cov)
+    whiten, white_centers, norm = whitening(centers, cov)
     cotangent = norm * cotangent
 
     def body(columns, w):
         z = whiten(columns)
-        gradients, total = _block_gradients(z, w, white_centers, cotangent)
+        gradients, total = block_gradients(z, w, white_centers, cotangent)
         return matmul(jnp.stack(gradients), jnp.stack(z, axis=1)), matmul(w, total)
 
     second, counts = (tree_sum(part) for part in scan_blocks(body, x, weights))

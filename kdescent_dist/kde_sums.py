@@ -6,6 +6,8 @@ offset of both costs no digits, and a pair then takes one difference and one pro
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +48,8 @@ def _backward(saved, cotangent):
 kde_sums.defvjp(_forward, _backward)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Whitening:
     """The affine map to coordinates in which a kernel is ``2^-|z - c|^2``.
 
@@ -54,8 +58,9 @@ class Whitening:
     regard to the units of the coordinates.
     """
 
-    def __init__(self, origin: jax.Array, scale: jax.Array, matrix: jax.Array) -> None:
-        self.origin, self.scale, self.matrix = origin, scale, matrix
+    origin: Any
+    scale: Any
+    matrix: Any
 
     def __call__(self, columns: list[jax.Array]) -> list[jax.Array]:
         scaled = [

@@ -20,7 +20,8 @@ LAYERS = (
     ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
     ("population", "models"),
     ("elementary", "blocks", "kde_sums", "fourier_sums", "counts"),
-    ("training_data", "chunked_counts", "sharded_counts", "kernel_draws", "pretrain", "kcalc"),
+    ("training_data", "threefry", "chunked_counts", "direct_counts", "nufft", "training_counts"),
+    ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("bins", "bin_sums", "loss", "block_sums", "objective"),
     ("optimizer", "state", "checkpoint", "callbacks", "fit", "descent"),
     ("population_sums", "diagnostics"),
@@ -29,7 +30,7 @@ LAYERS = (
 ORDER = [name for layer in LAYERS for name in layer]
 
 # Optional or slow to import: only the functions that need them import them.
-HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt")
+HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft")
 
 
 def module_names():

@@ -24,7 +24,7 @@ LAYERS = (
     ("training_data", "threefry", "chunked_counts", "direct_counts", "nufft", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("bins", "bin_sums", "loss", "block_sums", "objective"),
-    ("optimizer", "state", "checkpoint", "callbacks", "fit", "descent"),
+    ("optimizer", "state", "history", "checkpoint", "callbacks", "fit", "descent"),
     ("population_sums", "diagnostics"),
     ("run_directory", "report", "run_log", "run", "cli"),
 )

@@ -2,8 +2,9 @@
 
 All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
 (or ``psum`` them) before anything that is not linear. They are differentiable in reverse mode
-with respect to every array, and hold one block of samples x kernels at a time, in both passes.
-The dtype is that of the arguments, at least float32.
+with respect to every array, and never hold samples x kernels, in neither pass; second derivatives,
+as ``jax.jacrev(jax.grad(f))``, do hold them. Forward mode (``jax.jvp``, ``jax.jacfwd``) is refused
+by JAX with a ``TypeError``. The dtype is that of the arguments, at least float32.
 """
 
 from functools import partial

@@ -208,17 +208,27 @@ def pretrain(library: str, n: int, kernels: int) -> list[Row]:
     rows = [
         {"case": f"{case}, first call", "targets": targets, "samples": n},
         {"case": f"{case}, later calls", "samples": n},
+        {"case": f"{case}, pair by pair, first call", "samples": n},
+        {"case": f"{case}, pair by pair, later calls", "samples": n},
     ]
     if library == "diffopt" and diffopt is None:
         return [row | {"note": "diffopt is not installed"} for row in rows]
     pretrainer = ours.KPretrainer if library == "ours" else diffopt.KPretrainer
     options = {"num_pretrain_kernels": kernels, "num_pretrain_fourier_positions": kernels}
 
-    def call():
-        return pretrainer.from_training_data(jnp.asarray(x), **options).kde_counts
+    def measured(**method: str) -> tuple[float, float]:
+        def call():
+            return pretrainer.from_training_data(jnp.asarray(x), **options, **method).kde_counts
 
-    first = seconds_of(call)
-    seconds = (first, min(seconds_of(call) for _ in range(2 if first > 5 else 5)))
+        first = seconds_of(call)
+        return first, min(seconds_of(call) for _ in range(2 if first > 5 else 5))
+
+    if library == "diffopt":
+        seconds = 2 * measured()
+    else:
+        seconds = measured()
+        jax.clear_caches()  # the second method, too, compiles in its first call
+        seconds += measured(method="direct")
     return [row | {f"{library}_s": value} for row, value in zip(rows, seconds, strict=True)]
 
 

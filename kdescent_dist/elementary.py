@@ -47,9 +47,17 @@ def exp2_nonpositive(t: jax.Array) -> jax.Array:
         return jnp.exp2(t)
     t = jnp.maximum(t, np.float32(-127.0))
     whole = jnp.round(t)
+    # Added to this number, the integer is in the lowest bits, without the checks of a conversion.
     # An exponent of -127 has the bits of 0, which is what makes far samples vanish.
-    scale = lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
+    bits = lax.bitcast_convert_type(whole + np.float32(1.5 * 2**23 + 127), jnp.int32)
+    scale = lax.bitcast_convert_type(bits << 23, jnp.float32)
     return _polynomial(t - whole, _EXP2) * scale
+
+
+def cos_turns(t: jax.Array) -> jax.Array:
+    """Return cos(2 pi t) for a phase in turns."""
+    r = t - jnp.round(t)
+    return _cos_half_turn(r) if t.dtype == jnp.float32 else jnp.cos(2.0 * np.pi * r)
 
 
 def cos_sin_turns(t: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -57,9 +65,7 @@ def cos_sin_turns(t: jax.Array) -> tuple[jax.Array, jax.Array]:
     r = t - jnp.round(t)
     if t.dtype != jnp.float32:
         return jnp.cos(2.0 * np.pi * r), jnp.sin(2.0 * np.pi * r)
-    late = r - np.float32(0.25)
-    late = late - jnp.round(late)
-    return _cos_half_turn(r), _cos_half_turn(late)
+    return _cos_half_turn(r), cos_turns(r - np.float32(0.25))
 
 
 def _cos_half_turn(r: jax.Array) -> jax.Array:

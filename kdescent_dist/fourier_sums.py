@@ -9,10 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.blocked_sums import block_tables
+from kdescent_dist.blocked_sums import BlockedForm, block_tables
 from kdescent_dist.blocks import matmul, scan_blocks
 from kdescent_dist.count_forms import in_form
-from kdescent_dist.elementary import cos_sin_turns, phase_turns, upper_bits
+from kdescent_dist.elementary import cos_sin_turns, cos_turns, phase_turns, upper_bits
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.pairs import Columns, Form, Pairs
 
@@ -71,29 +71,36 @@ def make_waves(modes: jax.Array):
     """Return the function from coordinates to the waves (K, size) of one block."""
 
     def waves(columns: Columns, origin: jax.Array) -> tuple[jax.Array, ...]:
-        pairs = _pairs(modes, origin)
+        pairs = _pairs(BlockedForm(), modes, origin)
         return block_tables(pairs, pairs.prepare(columns))
 
     return waves
 
 
-def _pairs(modes: jax.Array, origin: jax.Array) -> Pairs:
+def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> Pairs:
     def prepare(columns: Columns) -> Columns:
-        return [column - o for column, o in zip(columns, origin, strict=True)]
+        shifted = [column - o for column, o in zip(columns, origin, strict=True)]
+        # No more than a way to have them stored: else they are computed anew for every mode.
+        return form.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
 
     return Pairs(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
 
 
 def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
-    phase: jax.Array | float = 0.0
+    """Cosine and sine, which is the cosine a quarter turn later: that costs no operation."""
+    return cos_turns(_phase(0.0, z, per_turn)), cos_turns(_phase(-0.25, z, per_turn))
+
+
+def _phase(start: float, z: Columns, per_turn: Columns) -> jax.Array:
+    phase: jax.Array | float = start
     for column, mode in zip(z, per_turn, strict=True):
         phase = phase + column * mode
-    return cos_sin_turns(jnp.asarray(phase))
+    return jnp.asarray(phase)
 
 
 def _sums(form: Form, x, weights, modes):
     origin = near_origin(x)
-    cos, sin = form.over_samples(_pairs(modes, origin), x, weights, lambda _, w: [w])
+    cos, sin = form.over_samples(_pairs(form, modes, origin), x, weights, lambda _, w: [w])
     return rotate(cos[:, 0], sin[:, 0], phase_turns(modes, origin))
 
 
@@ -115,14 +122,14 @@ def _sample_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
         return [*(w * slope for slope in slopes), total]
 
     rows = [of_cos, of_sin]
-    *columns, total = form.over_kernels(_pairs(modes, origin), x, weights, rows, finish)
+    *columns, total = form.over_kernels(_pairs(form, modes, origin), x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 
 
 def _mode_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
-    pairs = _pairs(modes, origin)
+    pairs = _pairs(form, modes, origin)
     cos, sin = form.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])
     slopes = grad_sin[:, None] * cos - grad_cos[:, None] * sin
     return slopes[:, 1:] + slopes[:, :1] * origin

@@ -46,11 +46,6 @@ def scan_blocks(
     return lax.scan(step, None, columns)[1]
 
 
-def unblock(stacked: Sequence[jax.Array], n: int) -> jax.Array:
-    """Put coordinates (blocks, size), one array each, back into an array (n, d)."""
-    return jnp.stack([column.reshape(-1)[:n] for column in stacked], axis=1)
-
-
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """Matrix product in full precision, also where the hardware would round its factors."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

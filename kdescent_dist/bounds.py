@@ -36,6 +36,8 @@ class Bounds:
         """
         if pairs is None:
             pairs = [None] * size
+        elif isinstance(pairs, jax.Array):
+            pairs = np.asarray(pairs)  # to take it apart on a device takes a program each
         if len(pairs) != size:
             raise InputError(f"param_bounds has {len(pairs)} entries for {size} parameters")
         low, high = np.full(size, -np.inf), np.full(size, np.inf)

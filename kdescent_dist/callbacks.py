@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kdescent_dist.state import History
+from kdescent_dist.history import History
 
 
 @dataclass(frozen=True)

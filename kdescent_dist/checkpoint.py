@@ -1,4 +1,8 @@
-"""Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one."""
+"""Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one.
+
+The history of the fit is in a file next to them, to which each save appends. Checkpoints of
+version 0.1.0 hold the whole history each, as an item ``history``; they are continued all the same.
+"""
 
 import logging
 import time
@@ -9,9 +13,10 @@ import jax
 import numpy as np
 
 from kdescent_dist.errors import InputError
+from kdescent_dist.history import History, HistoryFile
 from kdescent_dist.identity import digest
 from kdescent_dist.settings import CheckpointConfig
-from kdescent_dist.state import FitState, History
+from kdescent_dist.state import FitState
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -40,6 +45,7 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self.config = config
         self.identity = identity
+        self._history = HistoryFile(self.directory / "history.bin")
         self._manager = self._open()
         self._saved_step = self._manager.latest_step()
         self._saved_at = time.monotonic()
@@ -74,18 +80,16 @@ class Checkpoints:
         self._commit()
         if step == self._saved_step:
             return
-        record = history.until(step).arrays()
         meta = {
             "step": step,
             "identity": self._identity_of(state),
             "state": digest(state),
-            "history": digest(record),
+            "history": self._history.save(history.part(0, step)),
         }
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                history=ocp.args.StandardSave(record),
                 meta=ocp.args.JsonSave(meta),
             ),
             force=True,
@@ -149,13 +153,14 @@ class Checkpoints:
         meta = read(meta=ocp.args.JsonRestore())["meta"]
         self._check_identity(step, meta["identity"], self._identity_of(like))
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = read(state=ocp.args.StandardRestore(target), history=ocp.args.StandardRestore())
-        state = restored["state"]
-        record = {name: np.asarray(values) for name, values in restored["history"].items()}
-        for name, tree in (("state", state), ("history", record)):
-            if digest(tree) != meta[name]:
-                raise ValueError(f"its {name} does not match its digest")
-        return state, History(**record)
+        state = read(state=ocp.args.StandardRestore(target))["state"]
+        _check("state", state, meta["state"])
+        if isinstance(meta["history"], dict):
+            return state, self._history.load(meta["history"], len(like.params))
+        record = read(history=ocp.args.StandardRestore())["history"]
+        history = History(**{name: np.asarray(values) for name, values in record.items()})
+        _check("history", record, meta["history"])
+        return state, history
 
     def _identity_of(self, state: FitState) -> dict[str, Any]:
         leaves = jax.tree_util.tree_leaves_with_path(state)
@@ -176,3 +181,8 @@ class Checkpoints:
         self._manager.close()
         (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
         self._manager = self._open()
+
+
+def _check(name: str, tree: Any, saved: str) -> None:
+    if digest(tree) != saved:
+        raise ValueError(f"its {name} does not match its digest")

@@ -1,93 +1,119 @@
-"""Counts of one set of samples at many kernels, in chunks of kernels dealt out to the devices.
+"""Sums over one set of samples at many kernels, in chunks of kernels dealt out to the devices.
 
-A chunk is computed in the same way wherever it lands, so the counts are the same bits on any
-mesh. Every device holds all samples, and one block of samples x one chunk of kernels at a time.
+A chunk is computed in the same way wherever it lands, so the sums are the same bits on any mesh.
+Every device holds all samples, and one block of samples x one chunk of kernels at a time.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.mesh import AXES, replicated
+from kdescent_dist.mesh import AXES, replicated, tree_sum
 from kdescent_dist.training_data import filled_up
 
-CHUNK = 64  # kernels; with a block of samples they stay in the cache of a core
+# Kernels of a chunk and samples of a block: on a CPU they stay in the cache of a core, and a GPU
+# needs many pairs to keep busy.
+_TILES = {"cpu": (64, 1024)}
+_TILE = (1024, 8192)
+_LANES = 16  # kernels that vector registers hold
 
-# Arrays of counts of one chunk, each (chunk,), from samples, weights, kernels and the rest.
-Counts = Callable[..., tuple[jax.Array, ...]]
+# The sums (rows, chunk) over a block of samples: from the d coordinates and the weights of the
+# samples, (size,) each, and the d coordinates of the kernels, (chunk,) each.
+Body = Callable[[list[jax.Array], jax.Array, list[jax.Array]], jax.Array]
 
 
-def chunked_counts(
-    counts: Counts,
-    x: np.ndarray,
-    weights: np.ndarray | None,
-    kernels: np.ndarray,
-    rest: tuple[np.ndarray, ...] = (),
-    *,
-    chunk: int | None = None,
-    mesh: Mesh | None = None,
-    comm=None,
-) -> list[np.ndarray]:
-    """Evaluate ``counts(x, weights, kernels, *rest)`` at any number of kernels.
+@dataclass(frozen=True)
+class Counting:
+    """How training samples are counted.
+
+    Attributes:
+        method: ``"direct"``, ``"finufft"`` or ``"auto"``.
+        chunk: kernels that are counted at once by the direct method, None for a good number.
+        mesh: devices that take turns; by default the first one takes all.
+        comm: mpi4py communicator whose ranks share the work, and all get the result.
+    """
+
+    method: str = "auto"
+    chunk: int | None = None
+    mesh: Mesh | None = None
+    comm: Any = None
+
+    @property
+    def platform(self) -> str:
+        if self.mesh is None:
+            return jax.default_backend()
+        return self.mesh.devices.flat[0].platform
+
+
+def chunked_sums(
+    body: Body, x: np.ndarray, weights: np.ndarray, kernels: np.ndarray, options: Counting
+) -> np.ndarray:
+    """Evaluate sums over samples at any number of kernels.
 
     Args:
-        counts: a function of the module level, as its compiled form is kept.
-        x: (n, d) samples, the same in every process.
-        weights: (n,) weights, or None.
-        kernels: (K, d) kernel centers or modes.
-        rest: further arguments of ``counts``.
-        chunk: kernels of one chunk, by default 64.
-        mesh: devices that take turns; by default the first one takes all.
-        comm: mpi4py communicator whose ranks take turns, too, and all get the result.
+        body: a function of the module level, as its compiled form is kept.
+        x: (d, n) samples, at least 2, the same in every process.
+        weights: (n,) weights.
+        kernels: (d, K) kernel centers or modes.
+        options: how the work is shared.
 
     Returns:
-        What ``counts`` returns, each (K,).
+        (rows, K) sums.
     """
-    x, weights = filled_up(x, np.ones(len(x), x.dtype) if weights is None else weights)
-    size, dims = kernels.shape
-    chunk = min(chunk or CHUNK, max(size, 1))
+    chunk, block = _TILES.get(options.platform, _TILE)
+    comm, mesh = options.comm, options.mesh
+    x, weights = filled_up(x, weights)
+    dims, size = kernels.shape
+    chunk = min(options.chunk or chunk, -(-size // _LANES) * _LANES)
     number = -(-size // chunk)
-    filled = np.pad(kernels, ((0, number * chunk - size), (0, 0)), mode="edge" if size else "empty")
-    mine = filled.reshape(number, chunk, dims)
+    filled = np.pad(kernels, ((0, 0), (0, number * chunk - size)), mode="edge")
+    mine = np.moveaxis(filled.reshape(dims, number, chunk), 1, 0)
     if comm is not None:
         mine = np.array_split(mine, comm.size)[comm.rank]
-    tables = _evaluate(counts, x, weights, mine, rest, mesh)
+    # With at least two blocks: the compiler would merge a loop of a single one into the program
+    # around it, whose last bits then depend on that program.
+    table = _evaluate(_compiled(body, mesh, min(block, len(weights) // 2)), x, weights, mine, mesh)
     if comm is not None:
-        ranks = comm.allgather(tables)
-        tables = [np.concatenate(parts) for parts in zip(*ranks, strict=True)]
-    return [table.reshape(-1)[:size] for table in tables]
+        table = np.concatenate(comm.allgather(table))
+    return np.moveaxis(table, 1, 0).reshape(table.shape[1], -1)[:, :size]
 
 
-def _evaluate(counts, x, weights, chunks, rest, mesh) -> list[np.ndarray]:
+def _evaluate(program, x, weights, chunks, mesh) -> np.ndarray:
     devices = 1 if mesh is None else mesh.size
     number = len(chunks)
-    # At least one chunk, also for a rank without any, so that the types of the result are known.
+    # At least one chunk, also for a rank without any, so that the shape of the result is known.
     fill = -(-max(number, 1) // devices) * devices - number
     empty = np.zeros((fill, *chunks.shape[1:]), chunks.dtype)
-    chunks = np.concatenate([chunks, empty])
-    tables = _compiled(counts, mesh)(x, weights, chunks, *rest)
-    return [np.asarray(table)[:number] for table in tables]
+    return np.asarray(program(x, weights, np.concatenate([chunks, empty])))[:number]
 
 
 @lru_cache(maxsize=64)
-def _compiled(counts: Counts, mesh: Mesh | None):
-    def local(x, weights, chunks, *rest):
-        return jax.lax.map(lambda kernels: counts(x, weights, kernels, *rest), chunks)
+def _compiled(body: Body, mesh: Mesh | None, block: int):
+    def local(x, weights, chunks):
+        blocks = [column.reshape(-1, block) for column in (*x, weights)]
+
+        def one(kernels):
+            def step(_, columns):
+                return None, body(columns[:-1], columns[-1], list(kernels))
+
+            return tree_sum(lax.scan(step, None, blocks)[1])
+
+        return lax.map(one, chunks)
 
     if mesh is None:
         return jax.jit(local)
     everywhere, dealt = PartitionSpec(), PartitionSpec(AXES)
-
-    def spread(x, weights, chunks, *rest):
-        return jax.shard_map(
-            local,
-            mesh=mesh,
-            in_specs=(everywhere, everywhere, dealt, *(everywhere for _ in rest)),
-            out_specs=dealt,
-            check_vma=False,
-        )(x, weights, chunks, *rest)
-
+    spread = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, dealt),
+        out_specs=dealt,
+        check_vma=False,
+    )
     return jax.jit(spread, in_shardings=replicated(mesh), out_shardings=replicated(mesh))

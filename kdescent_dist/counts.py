@@ -2,22 +2,30 @@
 
 All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
 (or ``psum`` them) before anything that is not linear. They are differentiable in reverse mode
-with respect to every array, and hold one block of samples x kernels at a time, in both passes.
-The dtype is that of the arguments, at least float32.
+with respect to every array, and never hold samples x kernels, in neither pass; second derivatives,
+as ``jax.jacrev(jax.grad(f))``, do hold them. Forward mode (``jax.jvp``, ``jax.jacfwd``) is refused
+by JAX with a ``TypeError``. The dtype is that of the arguments, at least float32.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.count_forms import check_form
 from kdescent_dist.errors import InputError
 from kdescent_dist.fourier_sums import fourier_squared_sums, fourier_sums
 from kdescent_dist.kde_sums import kde_sums
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="form")
 def kde_counts(
-    x: jax.Array, weights: jax.Array | None, centers: jax.Array, cov: jax.Array
+    x: jax.Array,
+    weights: jax.Array | None,
+    centers: jax.Array,
+    cov: jax.Array,
+    form: str = "auto",
 ) -> jax.Array:
     """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
 
@@ -29,42 +37,50 @@ def kde_counts(
         weights: (n,) weights, 1 by default.
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels, positive definite.
+        form: how it is computed, which changes the numbers by no more than rounding: "blocked"
+            for CPUs, "fused" for GPUs, or "auto" for that of the platform.
 
     Returns:
         (K,) counts, in samples per unit volume.
 
     Raises:
-        InputError: the shapes do not match.
+        InputError: the shapes do not match, or there is no such form.
     """
+    check_form(form)
     x, weights, centers, cov = _arrays(x, weights, centers, cov)
     _check_shapes(x, weights, centers, "centers")
     if cov.shape != (x.shape[1],) * 2:
         raise InputError(f"cov has shape {cov.shape} for samples of {x.shape[1]} dimensions")
     if not len(x) or not len(centers):
         return jnp.zeros(len(centers), x.dtype)
-    return kde_sums(x, weights, centers, cov)
+    return kde_sums(form, x, weights, centers, cov)
 
 
-@jax.jit
-def fourier_counts(x: jax.Array, weights: jax.Array | None, modes: jax.Array) -> jax.Array:
+@partial(jax.jit, static_argnames="form")
+def fourier_counts(
+    x: jax.Array, weights: jax.Array | None, modes: jax.Array, form: str = "auto"
+) -> jax.Array:
     """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
 
     Args:
         x: (n, d) samples.
         weights: (n,) weights, 1 by default.
         modes: (K, d) wave vectors, in radians per unit of ``x``.
+        form: how it is computed, which changes the numbers by no more than rounding: "blocked"
+            for CPUs, "fused" for GPUs, or "auto" for that of the platform.
 
     Returns:
         (K,) complex counts.
 
     Raises:
-        InputError: the shapes do not match.
+        InputError: the shapes do not match, or there is no such form.
     """
+    check_form(form)
     x, weights, modes = _arrays(x, weights, modes)
     _check_shapes(x, weights, modes, "modes")
     if not len(x) or not len(modes):
         return lax.complex(*[jnp.zeros(len(modes), x.dtype)] * 2)
-    return lax.complex(*fourier_sums(x, weights, modes))
+    return lax.complex(*fourier_sums(form, x, weights, modes))
 
 
 @jax.jit

@@ -16,8 +16,11 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.fit import fit
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
-from kdescent_dist.random import as_key, chain_schedule, fixed_schedule
+from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.settings import FitConfig
+from kdescent_dist.threefry import split
+
+_STEPS_PER_CALL = 1000
 
 
 def adam(
@@ -61,7 +64,7 @@ def adam(
         raise InputError(f"nsteps={nsteps} and thin={thin} must not be negative")
     key = as_key(0 if randkey is None else randkey)
     # The first half of this split starts the chain of keys; the second is the constant key.
-    key, constant_key = jax.random.split(key)
+    key, constant_key = _halves(key)
     bar = ProgressBar(nsteps, show=None if progress else False)
     # A ``KCalc`` of the loss works on all local devices: a state that starts elsewhere would have
     # the program compiled twice.
@@ -72,7 +75,8 @@ def adam(
             guess,
             optax.adam(learning_rate) if optimizer is None else optimizer,
             bounds=param_bounds,
-            config=FitConfig(steps=nsteps, steps_per_call=max(min(nsteps, 1000), 1)),
+            # The number of steps is not part of the program, which a cache may hold already.
+            config=FitConfig(steps=nsteps, steps_per_call=_STEPS_PER_CALL),
             seed=constant_key if const_randkey else key,
             schedule=fixed_schedule if const_randkey else chain_schedule,
             callbacks=[bar],
@@ -82,6 +86,14 @@ def adam(
     kept = _thinned(nsteps, thin)
     params, losses = jnp.asarray(result.params[kept]), jnp.asarray(result.losses[kept])
     return (params, losses) if thin else (params[-1], losses[-1])
+
+
+def _halves(key: jax.Array) -> Sequence[jax.Array]:
+    """What ``jax.random.split(key)`` returns, where possible without a program to compile."""
+    if not is_default(key):
+        return list(jax.random.split(key))
+    halves = split(np.asarray(jax.random.key_data(key)))
+    return [jax.random.wrap_key_data(jnp.asarray(half)) for half in halves]
 
 
 def _thinned(nsteps: int, thin: int) -> list[int]:

@@ -29,13 +29,16 @@ _SIN_TURNS = (
     39.536705017089844,
 )
 
-# 1 / (2 pi) in pieces of 12 bits, whose products with other 12-bit numbers are exact in float32.
-_TURNS_PER_RADIAN = (
-    0.15911865234375,
-    3.628432750701904e-05,
-    6.4192136051133275e-09,
-    1.4246381851990009e-12,
-)
+# 1 / (2 pi) in pieces of half the significant bits, whose products with others are then exact.
+_TURNS_PER_RADIAN = {
+    "float32": (
+        0.15911865234375,
+        3.628432750701904e-05,
+        6.4192136051133275e-09,
+        1.4246381851990009e-12,
+    ),
+    "float64": (0.15915494039654732, 2.6953480003477637e-09, 1.7916237000301966e-17),
+}
 
 
 def exp2_nonpositive(t: jax.Array) -> jax.Array:
@@ -85,7 +88,7 @@ def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     """Return the phase ``modes . origin`` in turns, up to whole turns, without cancellation.
 
     Far from the origin a phase is many turns, of which only the fraction matters. Both factors
-    are split into pieces of 12 bits, so that every product and its fraction are exact.
+    are split into pieces of half the bits, so that every product and its fraction are exact.
 
     Args:
         modes: (K, d) wave vectors, in radians per unit of ``origin``.
@@ -97,7 +100,7 @@ def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     total = jnp.zeros(modes.shape[0], modes.dtype)
     high = upper_bits(modes)
     for piece in (high, modes - high):
-        for constant in _TURNS_PER_RADIAN:
+        for constant in _TURNS_PER_RADIAN[modes.dtype.name]:
             product = piece * jnp.asarray(constant, modes.dtype)
             upper = upper_bits(product)
             for part in (upper, product - upper):

@@ -17,10 +17,11 @@ from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.checks import check_fit
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.history import GrowingHistory, History
 from kdescent_dist.objective import Objective
-from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.random import as_key, fixed_schedule, fold_schedule, unrolled
 from kdescent_dist.settings import CheckpointConfig, FitConfig
-from kdescent_dist.state import FitState, History, init_state
+from kdescent_dist.state import FitState, init_state
 
 KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -99,7 +100,7 @@ def fit(
     start = np.asarray(guess)
     if not np.issubdtype(start.dtype, np.floating):
         start = start.astype(np.result_type(float))
-    start = np.asarray(jnp.asarray(start))  # float32, unless x64 is on
+    start = start.astype(jax.dtypes.canonicalize_dtype(start.dtype))  # float32, unless x64 is on
     names = tuple(names or (f"p{i}" for i in range(len(start))))
     if len(names) != len(start):
         raise InputError(f"names: {len(names)} names for a guess of {len(start)} parameters")
@@ -109,7 +110,7 @@ def fit(
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
-    state = init_state(bounds.to_unbounded(start), optimizer, key, objective.mesh)
+    state = init_state(start, optimizer, key, objective.mesh, bounds.to_unbounded)
     history = History.empty(len(start), start.dtype)
     saver = None
     if checkpoints is not None:
@@ -130,13 +131,26 @@ def fit(
                 f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
                 f"{int(state.step)}; raise it, or choose another folder"
             )
-    run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call)
-    loop = _Loop(run, objective.data, config, saver, callbacks, stop_requested, samples)
+    run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call, _on_cpu(state))
+    loop = _Loop(
+        run,
+        objective.data,
+        config,
+        saver,
+        callbacks,
+        stop_requested,
+        samples,
+        GrowingHistory(history),
+    )
     try:
-        return loop.to_the_end(state, history, names)
+        return loop.to_the_end(state, names)
     finally:
         if saver is not None:
             saver.close()
+
+
+def _on_cpu(state: FitState) -> bool:
+    return all(device.platform == "cpu" for device in state.step.devices())
 
 
 def _make_run(
@@ -145,13 +159,15 @@ def _make_run(
     bounds: Bounds,
     schedule: KeySchedule,
     capacity: int,
+    on_cpu: bool,
 ) -> Callable:
     """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
 
     A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
+    Without ``moving`` no step is taken: it is one more evaluation.
     """
 
-    def run(state: FitState, count: jax.Array, data: Any) -> tuple:
+    def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
         record = {
             "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
             "loss": jnp.zeros(capacity, state.params.dtype),
@@ -166,7 +182,7 @@ def _make_run(
             i, state, record, _ = carry
             key, next_key = schedule(state.key, state.step)
             params, pull = jax.vjp(bounds.to_bounded, state.params)
-            loss, grad = objective.value_and_grad(params, key, data)
+            loss, grad = _evaluate(objective, params, key, data, on_cpu)
             (grad,) = pull(grad)
             good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
             record = {
@@ -178,7 +194,8 @@ def _make_run(
             moved = FitState(
                 state.step + 1, optax.apply_updates(state.params, updates), opt_state, next_key
             )
-            state = jax.tree.map(lambda new, old: jnp.where(good, new, old), moved, state)
+            take = good & moving
+            state = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
             return i + 1, state, record, good
 
         done, state, record, good = lax.while_loop(
@@ -187,6 +204,17 @@ def _make_run(
         return state, record, done, good
 
     return jax.jit(run, donate_argnums=0)
+
+
+def _evaluate(
+    objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
+) -> tuple[jax.Array, jax.Array]:
+    if on_cpu:
+        try:
+            return objective.value_and_grad(params, unrolled(key), data)
+        except (TypeError, ValueError, NotImplementedError):
+            pass  # Some of ``jax.random``, and keys that are mixed with others, need JAX's own.
+    return objective.value_and_grad(params, key, data)
 
 
 @dataclass
@@ -198,81 +226,80 @@ class _Loop:
     callbacks: Sequence[Callback]
     stop_requested: Callable[[], bool]
     samples: int
+    history: GrowingHistory
 
-    def to_the_end(self, state: FitState, history: History, names: tuple[str, ...]) -> FitResult:
+    def to_the_end(self, state: FitState, names: tuple[str, ...]) -> FitResult:
         message, count = "all steps done", 1
         while (step := int(state.step)) < self.config.steps:
             if self.stop_requested():
-                self._save(state, history)
+                self._save(state)
                 message = f"stopped on request at step {step}"
-                raise Preempted(message, step, history.params, history.loss)
-            state, history, seconds = self._dispatch(state, history, count)
+                known = self.history.part()
+                raise Preempted(message, step, known.params, known.loss)
+            state, seconds = self._dispatch(state, count)
             # The first dispatch, of one step, is mostly compilation and tells no speed.
             if (step and seconds > 0) or count > 1:
                 count = self._next_count(count, seconds)
             else:
                 count = min(2, self.config.steps_per_call)
             try:
-                self._tell(state, history, step, seconds)
+                self._tell(state, step, seconds)
             except StopFit as reason:
                 message = str(reason) or "stopped by a callback"
                 break
             if self.saver is not None and self.saver.due(int(state.step)):
-                self.saver.save(state, history)
-        self._save(state, history)
-        return self._result(state, history, names, message)
+                self.saver.save(state, self.history.part())
+        self._save(state)
+        return self._result(state, names, message)
 
     def _next_count(self, count: int, seconds: float) -> int:
         """Steps of the next dispatch: as many as fit into ``seconds_per_call``."""
         fitting = int(count * self.config.seconds_per_call / max(seconds, 1e-9))
         return int(np.clip(fitting, 1, min(self.config.steps_per_call, 4 * count)))
 
-    def _dispatch(
-        self, state: FitState, history: History, count: int
-    ) -> tuple[FitState, History, float]:
+    def _dispatch(self, state: FitState, count: int) -> tuple[FitState, float]:
         begun = time.perf_counter()
         left = self.config.steps - int(state.step)
-        state, record, done, good = self.run(state, jnp.int32(min(count, left)), self.data)
-        rows = int(done)
-        record = {name: np.asarray(values)[:rows] for name, values in record.items()}
+        state, good = self._run(state, min(count, left), moving=True)
         seconds = time.perf_counter() - begun
-        history = history.join(History(**record))
         if not good:
-            self._fail(state, history)
-        return state, history, seconds
+            self._fail(state)
+        return state, seconds
 
-    def _fail(self, state: FitState, history: History) -> None:
-        self._save(state, history)
-        step, loss = int(state.step), float(history.loss[-1])
+    def _run(self, state: FitState, count: int, moving: bool) -> tuple[FitState, bool]:
+        state, record, done, good = self.run(state, np.int32(count), np.bool_(moving), self.data)
+        rows = int(done)
+        self.history.append(History(**{k: np.asarray(v)[:rows] for k, v in record.items()}))
+        return state, bool(good)
+
+    def _fail(self, state: FitState) -> None:
+        self._save(state)
+        known = self.history.part()
+        step, loss = int(state.step), float(known.loss[-1])
         what = "gradient" if np.isfinite(loss) else "loss"
         raise NonFiniteLossError(
             f"the {what} is not finite at step {step} (loss {loss:g}); the state before it is "
             "kept: lower optimizer.learning_rate, tighten the bounds, or check the model there",
             step,
-            history.params,
-            history.loss,
+            known.params,
+            known.loss,
         )
 
-    def _tell(self, state: FitState, history: History, first: int, seconds: float) -> None:
-        new = History(history.params[first:], history.loss[first:], history.grad_norm[first:])
+    def _tell(self, state: FitState, first: int, seconds: float) -> None:
+        new = self.history.part(first)
         event = Event(int(state.step), self.config.steps, first, new, seconds, self.samples)
         for callback in self.callbacks:
             callback(event)
 
-    def _save(self, state: FitState, history: History) -> None:
-        # Before the first update there is nothing to lose, and Orbax saves no empty history.
+    def _save(self, state: FitState) -> None:
+        # Before the first update there is nothing to continue.
         if self.saver is not None and int(state.step) > 0:
-            self.saver.save(state, history)
+            self.saver.save(state, self.history.part())
 
-    def _result(
-        self, state: FitState, history: History, names: tuple[str, ...], message: str
-    ) -> FitResult:
+    def _result(self, state: FitState, names: tuple[str, ...], message: str) -> FitResult:
         # One more evaluation, whose update is not taken, gives the loss at the final parameters.
-        # The run donates its state: hand it a copy.
-        copy = jax.tree.map(jnp.copy, state)
-        _, record, _, good = self.run(copy, jnp.int32(1), self.data)
-        last = History(**{name: np.asarray(values)[:1] for name, values in record.items()})
-        full = history.until(int(state.step)).join(last)
+        state, good = self._run(state, 1, moving=False)
         if not good:
-            self._fail(state, full)
+            self._fail(state)
+        full = self.history.part()
         return FitResult(names, full.params, full.loss, full.grad_norm, state, message)

@@ -9,37 +9,34 @@ import math
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.blocks import matmul, scan_blocks, unblock
+from kdescent_dist.blocked_sums import block_tables
+from kdescent_dist.blocks import matmul, scan_blocks
+from kdescent_dist.count_forms import in_form
 from kdescent_dist.elementary import cos_sin_turns, phase_turns, upper_bits
 from kdescent_dist.mesh import tree_sum
+from kdescent_dist.pairs import Columns, Form, Pairs
 
 _PROBES = 127  # samples that place the origin
 
 
-@jax.custom_vjp
-def fourier_sums(x: jax.Array, weights: jax.Array, modes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _fourier_sums(
+    form: str, x: jax.Array, weights: jax.Array, modes: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Return ``sum_n w_n cos(k . x_n)`` and the same of the sine, (K,) each; all of one dtype."""
-    origin = near_origin(x)
-    waves = make_waves(modes)
-
-    def body(columns: list[jax.Array], w: jax.Array) -> tuple[jax.Array, jax.Array]:
-        cos, sin = waves(columns, origin)
-        return matmul(cos, w), matmul(sin, w)
-
-    cos, sin = (tree_sum(part) for part in scan_blocks(body, x, weights))
-    return rotate(cos, sin, phase_turns(modes, origin))
+    return in_form(form, _sums, x, weights, modes)
 
 
-def _forward(x, weights, modes):
-    return fourier_sums(x, weights, modes), (x, weights, modes)
+def _forward(form, *arrays):
+    return fourier_sums(form, *arrays), arrays
 
 
-def _backward(saved, cotangents):
-    x, weights, modes = saved
-    grad_x, grad_weights = _sample_gradients(x, weights, modes, *cotangents)
-    return grad_x, grad_weights, _mode_gradients(x, weights, modes, *cotangents)
+def _backward(form, arrays, cotangents):
+    """Two computations, of which the compiler drops one that no one asks for."""
+    grad_x, grad_weights = in_form(form, _sample_gradients, *arrays, *cotangents)
+    return grad_x, grad_weights, in_form(form, _mode_gradients, *arrays, *cotangents)
 
 
+fourier_sums = jax.custom_vjp(_fourier_sums, nondiff_argnums=(0,))
 fourier_sums.defvjp(_forward, _backward)
 
 
@@ -56,7 +53,8 @@ def fourier_squared_sums(
 
     @jax.checkpoint
     def body(columns: list[jax.Array], w: jax.Array) -> tuple[jax.Array, jax.Array]:
-        cos, sin = rotate(*waves(columns, origin), offset[:, None])
+        cos, sin = waves(columns, origin)
+        cos, sin = rotate(cos, sin, offset[:, None])
         return matmul(cos * cos, w), matmul(sin * sin, w)
 
     cos, sin = scan_blocks(body, x, weights)
@@ -71,15 +69,32 @@ def near_origin(x: jax.Array) -> jax.Array:
 
 def make_waves(modes: jax.Array):
     """Return the function from coordinates to the waves (K, size) of one block."""
-    per_turn = modes * (0.5 / math.pi)
 
-    def waves(columns: list[jax.Array], origin: jax.Array) -> tuple[jax.Array, jax.Array]:
-        phase: jax.Array | float = 0.0
-        for i, column in enumerate(columns):
-            phase = phase + (column - origin[i])[None, :] * per_turn[:, i, None]
-        return cos_sin_turns(jnp.asarray(phase))
+    def waves(columns: Columns, origin: jax.Array) -> tuple[jax.Array, ...]:
+        pairs = _pairs(modes, origin)
+        return block_tables(pairs, pairs.prepare(columns))
 
     return waves
+
+
+def _pairs(modes: jax.Array, origin: jax.Array) -> Pairs:
+    def prepare(columns: Columns) -> Columns:
+        return [column - o for column, o in zip(columns, origin, strict=True)]
+
+    return Pairs(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
+
+
+def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
+    phase: jax.Array | float = 0.0
+    for column, mode in zip(z, per_turn, strict=True):
+        phase = phase + column * mode
+    return cos_sin_turns(jnp.asarray(phase))
+
+
+def _sums(form: Form, x, weights, modes):
+    origin = near_origin(x)
+    cos, sin = form.over_samples(_pairs(modes, origin), x, weights, lambda _, w: [w])
+    return rotate(cos[:, 0], sin[:, 0], phase_turns(modes, origin))
 
 
 def rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -88,34 +103,26 @@ def rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array,
     return cos * c - sin * s, cos * s + sin * c
 
 
-def _sample_gradients(x, weights, modes, grad_cos, grad_sin):
+def _sample_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
-    waves = make_waves(modes)
     # The gradient turns back with the waves, from the true phase to that relative to the origin.
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
     of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in modes.T)])
     of_sin = jnp.stack([grad_sin, *(-grad_cos * k for k in modes.T)])
 
-    def body(columns, w):
-        cos, sin = waves(columns, origin)
-        total, *slopes = matmul(of_cos, cos) + matmul(of_sin, sin)
-        return [w * slope for slope in slopes], total
+    def finish(_, w, sums):
+        total, *slopes = sums
+        return [*(w * slope for slope in slopes), total]
 
-    columns, total = scan_blocks(body, x, weights)
-    return unblock(columns, len(x)), total.reshape(-1)[: len(x)]
+    rows = [of_cos, of_sin]
+    *columns, total = form.over_kernels(_pairs(modes, origin), x, weights, rows, finish)
+    return jnp.stack(columns, axis=1), total
 
 
-def _mode_gradients(x, weights, modes, grad_cos, grad_sin):
-    """A loop of its own, which the compiler drops where no one asks for this gradient."""
+def _mode_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
-    waves = make_waves(modes)
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
-
-    def body(columns, w):
-        cos, sin = waves(columns, origin)
-        moments = jnp.stack([w, *(w * (c - o) for c, o in zip(columns, origin, strict=True))], 1)
-        return matmul(cos, moments), matmul(sin, moments)
-
-    cos, sin = (tree_sum(part) for part in scan_blocks(body, x, weights))
+    pairs = _pairs(modes, origin)
+    cos, sin = form.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])
     slopes = grad_sin[:, None] * cos - grad_cos[:, None] * sin
     return slopes[:, 1:] + slopes[:, :1] * origin

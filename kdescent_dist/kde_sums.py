@@ -6,45 +6,45 @@ offset of both costs no digits, and a pair then takes one difference and one pro
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from kdescent_dist.blocks import matmul, scan_blocks, unblock
+from kdescent_dist.blocks import matmul, scan_blocks
+from kdescent_dist.count_forms import in_form
 from kdescent_dist.elementary import exp2_nonpositive
 from kdescent_dist.mesh import tree_sum
+from kdescent_dist.pairs import Columns, Form, Pairs
 
 _SCALE = math.sqrt(0.5 / math.log(2.0))
 _SLOPE = 2.0 * math.log(2.0)  # 2^-d^2 has the derivative -_SLOPE d 2^-d^2
 _FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
 
 
-@jax.custom_vjp
-def kde_sums(x: jax.Array, weights: jax.Array, centers: jax.Array, cov: jax.Array) -> jax.Array:
-    """Return ``sum_n w_n N(x_n; center_k, cov)`` of shape (K,); all arguments of one dtype."""
-    whiten, white_centers, norm = whitening(centers, cov)
-
-    def body(columns: list[jax.Array], w: jax.Array) -> jax.Array:
-        return matmul(kernel_values(whiten(columns), white_centers), w)
-
-    return norm * tree_sum(scan_blocks(body, x, weights))
+def _kde_sums(
+    form: str, x: jax.Array, weights: jax.Array, centers: jax.Array, cov: jax.Array
+) -> jax.Array:
+    """Return ``sum_n w_n N(x_n; center_k, cov)`` of shape (K,); all arrays of one dtype."""
+    return in_form(form, _sums, x, weights, centers, cov)
 
 
-def _forward(x, weights, centers, cov):
-    return kde_sums(x, weights, centers, cov), (x, weights, centers, cov)
+def _forward(form, *arrays):
+    return kde_sums(form, *arrays), arrays
 
 
-def _backward(saved, cotangent):
-    x, weights, centers, cov = saved
-    grad_x, grad_weights = _sample_gradients(x, weights, centers, cov, cotangent)
-    grad_centers = _center_gradients(x, weights, centers, cov, cotangent)
-    grad_cov = _cov_gradient(x, weights, centers, cov, cotangent)
-    return grad_x, grad_weights, grad_centers, grad_cov
+def _backward(form, arrays, cotangent):
+    """Three computations, of which the compiler drops those that no one asks for."""
+    gradients = [_sample_gradients, _center_gradients, _cov_gradient]
+    of_samples, *others = (in_form(form, g, *arrays, cotangent) for g in gradients)
+    return *of_samples, *others
 
 
+kde_sums = jax.custom_vjp(_kde_sums, nondiff_argnums=(0,))
 kde_sums.defvjp(_forward, _backward)
 
 
@@ -62,13 +62,16 @@ class Whitening:
     scale: Any
     matrix: Any
 
-    def __call__(self, columns: list[jax.Array]) -> list[jax.Array]:
-        scaled = [
+    def __call__(self, columns: Columns) -> Columns:
+        # A matrix product is not fused with what follows, which would repeat it for every kernel.
+        return list(matmul(self.matrix, jnp.stack(self.scaled(columns))))
+
+    def scaled(self, columns: Columns) -> Columns:
+        """The first step alone."""
+        return [
             jnp.clip((column - origin) * scale, -_FAR, _FAR)
             for column, origin, scale in zip(columns, self.origin, self.scale, strict=True)
         ]
-        # A matrix product is not fused with what follows, which would repeat it for every kernel.
-        return list(matmul(self.matrix, jnp.stack(scaled)))
 
     def pull_back(self, gradients: list[jax.Array]) -> list[jax.Array]:
         """Map a gradient in the white coordinates to one in the original coordinates."""
@@ -96,67 +99,88 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
 
 def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     """Kernel values (K, size), at most 1, of one block."""
+    return _gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]
+
+
+def _gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
     exponent: jax.Array | float = 0.0
     for column, center in zip(z, centers, strict=True):
-        difference = column[None, :] - center[:, None]
+        difference = column - center
         exponent = exponent - difference * difference
-    return exp2_nonpositive(jnp.asarray(exponent))
+    return (exp2(exponent),)
+
+
+def _pairs(form: Form, centers: jax.Array, cov: jax.Array) -> tuple[Pairs, Whitening, jax.Array]:
+    whiten, white_centers, norm = whitening(centers, cov)
+
+    def prepare(columns: Columns) -> Columns:
+        return form.transform(whiten.matrix, whiten.scaled(columns))
+
+    return Pairs(prepare, white_centers, partial(_gaussian, form.exp2)), whiten, norm
+
+
+def _sums(form: Form, x, weights, centers, cov):
+    pairs, _, norm = _pairs(form, centers, cov)
+    return norm * form.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
 
 
 def block_gradients(z, weights, centers, cotangent):
     """Gradients with respect to the white coordinates and the weights of one block."""
-    # One product of (d + 1, K) with (K, size) gives sum_k g_k and sum_k g_k c_k under the kernels.
-    rows = jnp.stack([cotangent, *(cotangent * c for c in centers)])
-    total, *firsts = matmul(rows, kernel_values(z, centers))
+    sums = matmul(_gradient_rows(centers, cotangent), kernel_values(z, centers))
+    return _finish(z, weights, list(sums))
+
+
+def _gradient_rows(centers: Columns, cotangent: jax.Array) -> jax.Array:
+    """Factors (d + 1, K) that give sum_k g_k N_k and sum_k g_k c_k N_k under the kernels."""
+    return jnp.stack([cotangent, *(cotangent * c for c in centers)])
+
+
+def _finish(z: Columns, weights: jax.Array, sums: Columns) -> tuple[Columns, jax.Array]:
+    total, *firsts = sums
     factor = -_SLOPE * weights
     return [factor * (c * total - first) for c, first in zip(z, firsts, strict=True)], total
 
 
-def _sample_gradients(x, weights, centers, cov, cotangent):
-    whiten, white_centers, norm = whitening(centers, cov)
+def _sample_gradients(form: Form, x, weights, centers, cov, cotangent):
+    pairs, whiten, norm = _pairs(form, centers, cov)
 
-    def body(columns, w):
-        gradients, total = block_gradients(whiten(columns), w, white_centers, norm * cotangent)
-        return whiten.pull_back(gradients), total
+    def finish(z, w, sums):
+        gradients, total = _finish(z, w, sums)
+        return [*whiten.pull_back(gradients), total]
 
-    columns, total = scan_blocks(body, x, weights)
-    return unblock(columns, len(x)), total.reshape(-1)[: len(x)]
+    rows = [_gradient_rows(pairs.kernels, norm * cotangent)]
+    *columns, total = form.over_kernels(pairs, x, weights, rows, finish)
+    return jnp.stack(columns, axis=1), total
 
 
-def _center_gradients(x, weights, centers, cov, cotangent):
-    """A loop of its own, which the compiler drops where no one asks for this gradient."""
-    whiten, white_centers, norm = whitening(centers, cov)
-    white = _white_center_gradients(x, weights, whiten, white_centers, norm * cotangent)
+def _center_gradients(form: Form, x, weights, centers, cov, cotangent):
+    pairs, whiten, norm = _pairs(form, centers, cov)
+    white = _white_center_gradients(form, x, weights, pairs, norm * cotangent)
     return jnp.stack(whiten.pull_back(white), axis=1)
 
 
-def _white_center_gradients(x, weights, whiten, white_centers, cotangent):
-    def body(columns, w):
-        z = whiten(columns)
-        moments = jnp.stack([w, *(w * c for c in z)], axis=1)
-        return matmul(kernel_values(z, white_centers), moments)
-
-    moments = tree_sum(scan_blocks(body, x, weights))
+def _white_center_gradients(form: Form, x, weights, pairs, cotangent):
+    moments = form.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])[0]
     factor = _SLOPE * cotangent
-    return [factor * (moments[:, i + 1] - c * moments[:, 0]) for i, c in enumerate(white_centers)]
+    return [factor * (moments[:, i + 1] - c * moments[:, 0]) for i, c in enumerate(pairs.kernels)]
 
 
-def _cov_gradient(x, weights, centers, cov, cotangent):
+def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
     """With d = z - c: ``W^T (sum_kn g_k w_n N_nk [2 ln2 d d^T - 1]) W / (2 scale^2)``.
 
     The second moment comes from the gradients in z and c, which hold one factor d already.
     """
-    whiten, white_centers, norm = whitening(centers, cov)
+    pairs, whiten, norm = _pairs(form, centers, cov)
     cotangent = norm * cotangent
 
     def body(columns, w):
         z = whiten(columns)
-        gradients, total = block_gradients(z, w, white_centers, cotangent)
+        gradients, total = block_gradients(z, w, pairs.kernels, cotangent)
         return matmul(jnp.stack(gradients), jnp.stack(z, axis=1)), matmul(w, total)
 
     second, counts = (tree_sum(part) for part in scan_blocks(body, x, weights))
-    white = _white_center_gradients(x, weights, whiten, white_centers, cotangent)
-    second = second + matmul(jnp.stack(white), jnp.stack(white_centers, axis=1))
+    white = _white_center_gradients(form, x, weights, pairs, cotangent)
+    second = second + matmul(jnp.stack(white), jnp.stack(pairs.kernels, axis=1))
     middle = -second - counts * jnp.eye(len(cov), dtype=cov.dtype)
     inverse = whiten.matrix * whiten.scale
     full = matmul(inverse.T, matmul(middle, inverse))

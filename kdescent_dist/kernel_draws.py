@@ -1,21 +1,22 @@
 """Where training counts are taken: kernel centers drawn from the training density, and modes."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from kdescent_dist.chunked_counts import chunked_counts
-from kdescent_dist.counts import kde_counts
+from kdescent_dist import threefry
+from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
-from kdescent_dist.training_data import filled_up, training_covariance
+from kdescent_dist.training_counts import count_kernels
+from kdescent_dist.training_data import cholesky_factor, training_covariance
+
+_GROUP = 16
 
 
 def draw_centers(
-    key: jax.Array, x: np.ndarray, weights: np.ndarray | None, number: int
+    key: np.ndarray, x: np.ndarray, weights: np.ndarray | None, number: int
 ) -> np.ndarray:
     """Draw kernel centers (number, d) from a kernel density estimate of the training samples.
 
@@ -26,15 +27,14 @@ def draw_centers(
 
 
 def draw_rare_centers(
-    draw_key: jax.Array,
-    choice_key: jax.Array,
+    draw_key: np.ndarray,
+    choice_key: np.ndarray,
     x: np.ndarray,
     weights: np.ndarray | None,
     number: int,
     power: float,
     draws: int,
-    mesh: Mesh | None = None,
-    comm=None,
+    options: Counting,
 ) -> np.ndarray:
     """Draw kernel centers (number, d) with a density of ``p^(1 - power)``, where p is as above.
 
@@ -50,8 +50,7 @@ def draw_rare_centers(
         number: centers to return, all different draws.
         power: power of the inverse density.
         draws: draws to choose from.
-        mesh: devices that share the evaluation of p.
-        comm: mpi4py communicator whose ranks share it, too.
+        options: how p is evaluated.
 
     Raises:
         InputError: fewer draws than centers, or columns of ``x`` that are linearly dependent.
@@ -63,27 +62,27 @@ def draw_rare_centers(
         )
     density = _Density.of(x, weights)
     candidates = _resample(draw_key, density, draws)
-    (value,) = chunked_counts(
-        _counts_only, x, weights, candidates, (density.covariance,), mesh=mesh, comm=comm
-    )
+    value, _ = count_kernels(x, weights, candidates, density.covariance, options)
+    tiny = np.finfo(value.dtype).tiny
+    rarity = -power * np.log(np.maximum(value, tiny))
     # The largest of log-weights plus Gumbel noise are a sample without replacement.
-    rarity = -power * np.log(np.maximum(value, np.finfo(value.dtype).tiny))
-    scores = np.asarray(jax.random.gumbel(choice_key, (draws,))) + rarity
+    unit = np.maximum(threefry.uniform(choice_key, (draws,), value.dtype), tiny)
+    scores = rarity - np.log(-np.log(unit))
     return candidates[np.argsort(-scores)[:number]]
 
 
-def draw_modes(key: jax.Array, k_max: np.ndarray, number: int, half_space: bool) -> np.ndarray:
+def draw_modes(key: np.ndarray, k_max: np.ndarray, number: int, half_space: bool) -> np.ndarray:
     """Draw Fourier modes (number, d), uniform in a box.
 
     Args:
-        key: random key.
+        key: (2,) random key.
         k_max: (d,) largest component in each dimension, in radians per unit of the samples.
         number: modes to draw.
         half_space: draw from ``[-k_max, k_max)`` and mirror the modes whose first component is
             negative; their counts are the conjugates, so that this covers every independent
             mode. Else draw from the positive orthant ``[0, k_max)`` only.
     """
-    unit = np.asarray(jax.random.uniform(key, (number, len(k_max)), k_max.dtype))
+    unit = threefry.uniform(key, (number, len(k_max)), k_max.dtype)
     if not half_space:
         return unit * k_max
     modes = (2 * unit - 1) * k_max
@@ -91,61 +90,59 @@ def draw_modes(key: jax.Array, k_max: np.ndarray, number: int, half_space: bool)
     return np.where(first < 0, -modes, modes)
 
 
-def _counts_only(x, weights, centers, cov):
-    return (kde_counts(x, weights, centers, cov),)
-
-
 @dataclass(frozen=True)
 class _Density:
     """Gaussian kernel density estimate with the bandwidth of Scott (1992).
 
     Attributes:
-        x: (n, d) training samples, filled up to a size that many training samples share.
-        weights: (n,) weights that add up to 1.
-        size: number of training samples before.
+        x: (n, d) training samples.
+        cumulative: (n,) cumulative weights, up to 1.
         covariance: (d, d) covariance of the kernels.
     """
 
     x: np.ndarray
-    weights: np.ndarray
-    size: int
+    cumulative: np.ndarray
     covariance: np.ndarray
 
     @classmethod
     def of(cls, x: np.ndarray, weights: np.ndarray | None) -> "_Density":
-        counted = jnp.ones(len(x), x.dtype) if weights is None else jnp.asarray(weights)
-        share = np.asarray(counted / jnp.sum(counted))
+        if weights is None:
+            share = np.full(len(x), x.dtype.type(1) / x.dtype.type(len(x)))
+        else:
+            share = weights / np.asarray(jnp.sum(weights))
         effective = 1.0 / np.sum(share.astype(float) ** 2)
         factor = effective ** (-1.0 / (x.shape[1] + 4))
         covariance = (training_covariance(x, weights) * factor**2).astype(x.dtype)
-        return cls(*filled_up(x, share), len(x), covariance)
+        return cls(x, prefix_sums(share), covariance)
 
 
-@partial(jax.jit, static_argnums=5)
-def _draw(
-    key: jax.Array,
-    x: jax.Array,
-    weights: jax.Array,
-    last: jax.Array,
-    covariance: jax.Array,
-    number: int,
-) -> jax.Array:
+def prefix_sums(values: np.ndarray) -> np.ndarray:
+    """Add up (n,) values in groups of 16, then the sums of the groups likewise.
+
+    That is the order of ``jnp.cumsum`` on a CPU. In any other, rounding would move some draws to
+    the next sample.
+    """
+    size = len(values)
+    groups = np.pad(values, (0, -size % _GROUP)).reshape(-1, _GROUP)
+    sums = np.cumsum(groups, axis=1, dtype=values.dtype)
+    if len(sums) > 1:
+        sums[1:] += prefix_sums(sums[:, -1])[:-1, None]
+    return sums.reshape(-1)[:size]
+
+
+def _resample(key: np.ndarray, density: _Density, number: int) -> np.ndarray:
     """Draw a training sample for each center by the inverse of the cumulative weights."""
-    key_row, key_offset = jax.random.split(key)
-    cumulative = jnp.cumsum(weights)
-    level = cumulative[last] * (1 - jax.random.uniform(key_row, (number,), x.dtype))
-    rows = jnp.searchsorted(cumulative, level)
-    origin = jnp.zeros(x.shape[1], x.dtype)
-    offsets = jax.random.multivariate_normal(key_offset, origin, covariance, (number,), x.dtype)
-    return x[rows] + offsets
+    x, cumulative = density.x, density.cumulative
+    key_row, key_offset = threefry.split(key)
+    level = cumulative[-1] * (1 - threefry.uniform(key_row, (number,), x.dtype))
+    factor = cholesky_factor(density.covariance)
+    least = np.nextafter(x.dtype.type(-1), x.dtype.type(0))
+    unit = threefry.uniform(key_offset, (number, x.shape[1]), x.dtype, least)
+    return x[np.searchsorted(cumulative, level)] + np.asarray(_offsets(unit, factor))
 
 
-def _resample(key: jax.Array, density: _Density, number: int) -> np.ndarray:
-    last, covariance = np.int32(density.size - 1), density.covariance
-    centers = np.asarray(_draw(key, density.x, density.weights, last, covariance, number))
-    if not np.all(np.isfinite(centers)):
-        raise InputError(
-            "training_x: its columns are linearly dependent, so that their covariance cannot be "
-            "inverted: leave out a column"
-        )
-    return centers
+@jax.jit
+def _offsets(unit: jax.Array, factor: jax.Array) -> jax.Array:
+    """Turn uniform numbers (number, d) from (-1, 1) into normal ones of covariance ``F F^T``."""
+    normal = np.sqrt(2).astype(unit.dtype) * jax.lax.erf_inv(unit)
+    return jnp.einsum("ij,nj->ni", factor, normal)

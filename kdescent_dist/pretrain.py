@@ -5,15 +5,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.chunked_counts import chunked_counts
-from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist import threefry
+from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.mesh import default_mesh
+from kdescent_dist.training_counts import METHODS, count_kernels, count_modes
 from kdescent_dist.training_data import check_training_data, training_covariance
 
 
@@ -79,6 +79,7 @@ class KPretrainer:
         mesh: Mesh | None = None,
         fourier_half_space: bool = False,
         drop_non_finite: bool = False,
+        method: str = "auto",
     ) -> "KPretrainer":
         """Draw kernels and modes for a training sample, and count it there.
 
@@ -128,6 +129,8 @@ class KPretrainer:
         )
         draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)
         chunk = None if chunk_size is None else _number("chunk_size", chunk_size, 1, 1)
+        if method not in METHODS:
+            raise InputError(f"method={method!r}: must be one of {', '.join(METHODS)}")
         _at_least("bandwidth_factor", bandwidth_factor, 0.0, open_end=True)
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)
@@ -140,24 +143,20 @@ class KPretrainer:
             np.sqrt(np.diagonal(cov)) if fourier_half_space else x.std(axis=0, ddof=1, dtype=float)
         )
 
-        mesh = default_mesh(mesh)
-        choice_key, mode_key, draw_key = jax.random.split(jax.random.key(int(seed) + 987), 3)
+        options = Counting(method, chunk, default_mesh(mesh), comm)
+        choice_key, mode_key, draw_key = threefry.split(threefry.seed_key(int(seed) + 987), 3)
         if inverse_density_weight_power > 0:
             power = float(inverse_density_weight_power)
             centers = draw_rare_centers(
-                draw_key, choice_key, x, weights, kernels, power, draws, mesh, comm
+                draw_key, choice_key, x, weights, kernels, power, draws, options
             )
         else:
             centers = draw_centers(draw_key, x, weights, kernels)
         k_max = (fourier_range_factor / spread).astype(x.dtype)
         positions = draw_modes(mode_key, k_max, modes, fourier_half_space)
 
-        kde, kde_err = chunked_counts(
-            _kde, x, weights, centers, (kernelcov,), chunk=chunk, mesh=mesh, comm=comm
-        )
-        fourier, fourier_err = chunked_counts(
-            _fourier, x, weights, positions, chunk=chunk, mesh=mesh, comm=comm
-        )
+        kde, kde_err = count_kernels(x, weights, centers, kernelcov, options)
+        fourier, fourier_err = count_modes(x, weights, positions, options)
         return cls(
             kernel_centers=centers,
             fourier_positions=positions,
@@ -212,14 +211,6 @@ _TYPES = {field.name: field.type for field in dataclasses.fields(KPretrainer)}
 
 def _restored(value: np.ndarray, kind: Any) -> Any:
     return value if kind is np.ndarray else kind(value.item())
-
-
-def _kde(x, weights, centers, cov):
-    return kde_counts(x, weights, centers, cov), kde_errors(x, weights, centers, cov)
-
-
-def _fourier(x, weights, modes):
-    return fourier_counts(x, weights, modes), fourier_errors(x, weights, modes)
 
 
 def _number(name: str, value: int | None, default: int, least: int) -> int:

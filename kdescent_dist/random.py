@@ -1,10 +1,18 @@
 """Random keys, derived from (seed, step, block) and never from a device or process index."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.extend.random import define_prng_impl
 
 LAST_INDEX = np.uint32(2**32 - 1)
+
+_THREEFRY = "threefry2x32"
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
 
 
 def as_key(randkey: int | jax.Array) -> jax.Array:
@@ -49,3 +57,56 @@ def fixed_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Arra
     """The same key at every step."""
     del step
     return key, key
+
+
+def unrolled(key: jax.Array) -> jax.Array:
+    """The key whose random numbers are the same bits, from a program that a CPU runs faster.
+
+    For CPUs, JAX rolls the 20 rounds of Threefry up into a loop that writes all words to memory
+    five times; written out, they stay in registers. A key of another kind is returned as it is.
+    """
+    if not is_default(key):
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_UNROLLED)
+
+
+def is_default(key: jax.Array) -> bool:
+    """Whether the key is one of Threefry, in the way that JAX uses it by default."""
+    partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    return partitionable and jax.random.key_impl(key) == _THREEFRY
+
+
+def _bits(key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
+    """Threefry-2x32 (Salmon et al. 2011) of the index of each number, as JAX counts them."""
+    if width != 32 or not 0 < math.prod(shape) < 2**32:
+        return jax.random.bits(_rolled(key), shape, f"uint{width}")
+    index = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = np.uint32(math.prod(shape[axis + 1 :]))
+        index = index + stride * lax.broadcasted_iota(jnp.uint32, shape, axis)
+    words = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    left, right = words[0], index + words[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            left = left + right
+            turned = (right << np.uint32(rotation)) | (right >> np.uint32(32 - rotation))
+            right = left ^ turned
+        left = left + words[(group + 1) % 3]
+        right = right + words[(group + 2) % 3] + np.uint32(group + 1)
+    # Whoever uses the bits twice would have them computed twice.
+    return lax.optimization_barrier(left ^ right)
+
+
+def _rolled(key: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(key, impl=_THREEFRY)
+
+
+_UNROLLED = define_prng_impl(
+    key_shape=(2,),
+    seed=lambda seed: jax.random.key_data(jax.random.key(seed, impl=_THREEFRY)),
+    split=lambda key, shape: jax.random.key_data(jax.random.split(_rolled(key), shape)),
+    random_bits=_bits,
+    fold_in=lambda key, data: jax.random.key_data(jax.random.fold_in(_rolled(key), data)),
+    name="unrolled_threefry2x32",
+    tag="unrolled",
+)

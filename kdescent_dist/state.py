@@ -1,5 +1,6 @@
 """The state of a fit: everything that a resume needs, in one immutable pytree."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,56 +31,31 @@ class FitState:
 
 
 def init_state(
-    params: jax.Array,
+    params: np.ndarray,
     optimizer: optax.GradientTransformation,
     key: jax.Array,
     mesh: jax.sharding.Mesh | None,
+    to_unbounded: Callable[[jax.Array], jax.Array] = lambda params: params,
 ) -> FitState:
     """The state before the first update, whole on each device of the mesh.
 
-    It is made under jit, so that in several processes every leaf is a global array.
+    It is made under jit, so that in several processes every leaf is a global array, and in one
+    program, as each operation on its own would be compiled.
+
+    Args:
+        params: (parameters,) guess.
+        optimizer: an optax optimizer.
+        key: random key of the fit.
+        mesh: devices, by default the first one.
+        to_unbounded: map to the parameters that the optimizer moves.
     """
     # Only a host copy of the key's bits can be handed to a mesh that it does not live on.
     key_bits, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
 
-    def init(params: jax.Array) -> FitState:
-        key = jax.random.wrap_key_data(jnp.asarray(key_bits), impl=implementation)
-        return FitState(jnp.int32(0), params, optimizer.init(params), key)
+    def init(params: jax.Array, key_bits: jax.Array) -> FitState:
+        key = jax.random.wrap_key_data(key_bits, impl=implementation)
+        unbounded = to_unbounded(params)
+        return FitState(jnp.int32(0), unbounded, optimizer.init(unbounded), key)
 
     sharding = None if mesh is None else replicated(mesh)
-    return jax.jit(init, out_shardings=sharding)(np.asarray(params))
-
-
-@dataclass(frozen=True)
-class History:
-    """Trial parameters and losses of each step so far, in host memory.
-
-    Attributes:
-        params: (steps, parameters) bounded parameters at which the loss was taken.
-        loss: (steps,) losses.
-        grad_norm: (steps,) norms of the gradient with respect to the unbounded parameters.
-    """
-
-    params: np.ndarray
-    loss: np.ndarray
-    grad_norm: np.ndarray
-
-    @classmethod
-    def empty(cls, size: int, dtype: Any) -> "History":
-        return cls(np.zeros((0, size), dtype), np.zeros(0, dtype), np.zeros(0, dtype))
-
-    def __len__(self) -> int:
-        return len(self.loss)
-
-    def join(self, other: "History") -> "History":
-        return History(
-            np.concatenate([self.params, other.params]),
-            np.concatenate([self.loss, other.loss]),
-            np.concatenate([self.grad_norm, other.grad_norm]),
-        )
-
-    def until(self, step: int) -> "History":
-        return History(self.params[:step], self.loss[:step], self.grad_norm[:step])
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"params": self.params, "loss": self.loss, "grad_norm": self.grad_norm}
+    return jax.jit(init, out_shardings=sharding)(params, key_bits)

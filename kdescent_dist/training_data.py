@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jax.dtypes import canonicalize_dtype
+from scipy.linalg import LinAlgError, cholesky
 
 from kdescent_dist.errors import InputError
 
@@ -69,18 +70,33 @@ def training_covariance(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray
     return cov
 
 
+def cholesky_factor(cov: np.ndarray) -> np.ndarray:
+    """Return the lower triangular L (d, d) with ``cov = L L^T``.
+
+    Raises:
+        InputError: the columns of the training sample are linearly dependent.
+    """
+    try:
+        return cholesky(cov, lower=True)
+    except LinAlgError as error:
+        raise InputError(
+            "training_x: its columns are linearly dependent, so that their covariance cannot be "
+            "inverted: leave out a column"
+        ) from error
+
+
 def filled_up(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat the last sample, with weight 0, up to a size that many training samples share.
+    """Repeat the last of samples (d, n), with weight 0, up to a size that many others share.
 
     Compiled programs depend on the size: with hundreds of bins, each of another one, compiling
     would take longer than counting. Small sizes become powers of 2, and large ones, where
     counting takes longer, grow by an eighth at most.
     """
-    size = len(x)
+    size = len(weights)
     power = 1 << (size - 1).bit_length()
     step = power if size <= LARGEST_SMALL else power // 16
     fill = -size % step
-    return np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(weights, (0, fill))
+    return np.pad(x, ((0, 0), (0, fill)), mode="edge"), np.pad(weights, (0, fill))
 
 
 def _float_array(values: Any, name: str) -> np.ndarray:

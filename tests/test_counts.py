@@ -1,11 +1,9 @@
-"""Counts and errors against float64 NumPy: values, every gradient, and the extreme cases."""
+"""Counts and errors in extreme cases, in programs of all kinds, and what they refuse."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
@@ -13,33 +11,6 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import make_mesh
 
 KERNELS = 7
-# A program depends on these alone: few of them, so that it compiles rarely.
-SIZES_AND_DIMS = ((1, 2), (5, 1), (4097, 2), (9001, 3), (4096, 4))
-
-few = settings(
-    max_examples=10,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-@st.composite
-def problems(draw):
-    """Samples, weights with zeros, kernels and modes; float32 numbers held in float64."""
-    size, dims = draw(st.sampled_from(SIZES_AND_DIMS))
-    offset = draw(st.sampled_from([0.0, -30.0, 1e3]))
-    bandwidth = draw(st.sampled_from([0.03, 0.3, 2.0]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = rng.normal(size=(size, dims)) + offset
-    weights = rng.uniform(size=size) * (rng.uniform(size=size) > 0.3)
-    # Kernels on top of samples, as fits have them: narrow ones are then not all empty.
-    centers = x[rng.integers(size, size=KERNELS)] + bandwidth * rng.normal(size=(KERNELS, dims))
-    root = rng.normal(size=(dims, dims))
-    cov = bandwidth**2 * (0.3 * root @ root.T + 0.5 * np.eye(dims))
-    modes = rng.normal(size=(KERNELS, dims)) * 3.0
-    arrays = (x, weights, centers, cov, modes)
-    return tuple(a.astype(np.float32).astype(np.float64) for a in arrays)
 
 
 def kernels(x, centers, cov):
@@ -54,112 +25,10 @@ def single(*arrays):
     return [jnp.asarray(a, jnp.float32) for a in arrays]
 
 
-@jax.jit
-def kde_gradients(cotangent, *arrays):
-    return jax.vjp(kde_counts, *arrays)[1](cotangent)
-
-
-@jax.jit
-def fourier_gradients(real, imag, *arrays):
-    def parts(*arrays):
-        counts = fourier_counts(*arrays)
-        return counts.real, counts.imag
-
-    return jax.vjp(parts, *arrays)[1]((real, imag))
-
-
 def assert_close(value, reference, tolerance, scale=None):
     scale = np.max(np.abs(reference)) if scale is None else scale
     assert np.shape(value) == np.shape(reference)
     np.testing.assert_allclose(value, reference, rtol=0, atol=tolerance * scale + 1e-30)
-
-
-@few
-@given(problems())
-def test_kde_counts_match_float64(problem):
-    """sum_n w_n N(x_n), in float32, at any offset, bandwidth, dimension and size."""
-    x, weights, centers, cov, _ = problem
-    value = kde_counts(*single(x, weights, centers, cov))
-    assert value.dtype == jnp.float32
-    # Whitened coordinates of 100 kernel widths are rounded to 1e-5 of a width.
-    assert_close(value, weights @ kernels(x, centers, cov)[0], 3e-5)
-
-
-@few
-@given(problems())
-def test_kde_errors_match_float64(problem):
-    x, weights, centers, cov, _ = problem
-    reference = np.sqrt(weights**2 @ kernels(x, centers, cov)[0] ** 2)
-    assert_close(kde_errors(*single(x, weights, centers, cov)), reference, 5e-5)
-
-
-@few
-@given(problems())
-def test_fourier_counts_match_float64(problem):
-    """sum_n w_n exp(i k.x_n), to the rounding of float32 even where k.x is thousands of radians."""
-    x, weights, _, _, modes = problem
-    value = fourier_counts(*single(x, weights, modes))
-    assert value.dtype == jnp.complex64
-    assert_close(value, weights @ np.exp(1j * x @ modes.T), 3e-6, scale=weights.sum())
-
-
-@few
-@given(problems())
-def test_fourier_errors_match_float64(problem):
-    x, weights, _, _, modes = problem
-    phase = x @ modes.T
-    value = fourier_errors(*single(x, weights, modes))
-    scale = np.sqrt(np.sum(weights**2))
-    assert_close(value.real, np.sqrt(weights**2 @ np.cos(phase) ** 2), 5e-6, scale)
-    assert_close(value.imag, np.sqrt(weights**2 @ np.sin(phase) ** 2), 5e-6, scale)
-
-
-@few
-@given(problems())
-def test_kde_gradients_match_closed_form(problem):
-    """The custom derivative in x, weights, centers and cov."""
-    x, weights, centers, cov, _ = problem
-    value, scaled = kernels(x, centers, cov)
-    cotangent = np.random.default_rng(1).normal(size=KERNELS).astype(np.float32)
-    mass = weights[:, None] * value * cotangent  # (n, K)
-    outer = np.einsum("nk,nki,nkj->ij", mass, scaled, scaled)
-    expected = (
-        -np.einsum("nk,nki->ni", mass, scaled),
-        value @ cotangent,
-        np.einsum("nk,nki->ki", mass, scaled),
-        0.5 * (outer - mass.sum() * np.linalg.inv(cov)),
-    )
-    gradients = kde_gradients(jnp.asarray(cotangent), *single(x, weights, centers, cov))
-    # Terms of either sign cancel in a sum over samples: compare with the sum of their sizes.
-    size = np.abs(mass)
-    scales = (
-        None,
-        None,
-        np.max(np.einsum("nk,nki->ki", size, np.abs(scaled))),
-        np.max(np.einsum("nk,nki,nkj->ij", size, np.abs(scaled), np.abs(scaled)))
-        + size.sum() * np.max(np.linalg.inv(cov)),
-    )
-    for gradient, reference, scale in zip(gradients, expected, scales, strict=True):
-        assert_close(gradient, reference, 1e-4, scale)
-
-
-@few
-@given(problems())
-def test_fourier_gradients_match_closed_form(problem):
-    """The custom derivative in x, weights and modes."""
-    x, weights, _, _, modes = problem
-    wave = np.exp(1j * x @ modes.T)
-    real, imag = np.random.default_rng(2).normal(size=(2, KERNELS)).astype(np.float32)
-    slope = weights[:, None] * (wave.real * imag - wave.imag * real)  # (n, K)
-    expected = (slope @ modes, wave.real @ real + wave.imag @ imag, slope.T @ x)
-    gradients = fourier_gradients(jnp.asarray(real), jnp.asarray(imag), *single(x, weights, modes))
-    scales = (
-        np.max(np.abs(modes)) * np.abs(real).sum(),
-        np.abs(real).sum(),
-        np.max(np.abs(slope).sum(0)) * np.max(np.abs(x)),
-    )
-    for gradient, reference, scale in zip(gradients, expected, scales, strict=True):
-        assert_close(gradient, reference, 5e-6, scale)
 
 
 @pytest.fixture
@@ -354,10 +223,41 @@ def test_local_counts_inside_shard_map(example, check_vma):
         assert_close(a, b, 2e-5)
 
 
-def test_forward_mode_is_refused(example):
-    x, weights, centers, cov, _ = single(*example)
-    with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(lambda x: kde_counts(x, weights, centers, cov), (x,), (x,))
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.hessian])
+def test_forward_mode_is_refused(example, derivative):
+    _, _, centers, cov, modes = single(*example)
+    x = jnp.ones((3, 2))
+    with pytest.raises(TypeError, match="can't apply forward-mode"):
+        derivative(lambda x: jnp.sum(kde_counts(x, None, centers, cov) ** 2))(x)
+    with pytest.raises(TypeError, match="can't apply forward-mode"):
+        derivative(lambda x: jnp.sum(fourier_counts(x, None, modes).real ** 2))(x)
+
+
+def test_second_derivatives_by_reverse_mode(example):
+    """The gradient of a gradient, which is right in single precision, too."""
+    x, weights, *kernels = example
+    arrays = (x[:100], weights[:100], *kernels)
+
+    @jax.jit
+    def gradient(x, weights, centers, cov, modes):
+        def loss(centers):
+            wave = fourier_counts(x, weights, centers * modes)
+            return jnp.sum(kde_counts(x, weights, centers, cov) ** 2) + jnp.sum(wave.real**2)
+
+        return jax.grad(loss)(centers)
+
+    direction = np.random.default_rng(0).normal(size=kernels[0].shape)
+
+    def slope(*arrays):
+        return jnp.sum(gradient(*arrays) * direction.astype(np.float32))
+
+    value = jax.jit(jax.grad(slope, 2))(*single(*arrays))
+    with jax.enable_x64(True):
+        up, down = (
+            np.asarray(gradient(*arrays[:2], arrays[2] + step * direction, *arrays[3:]))
+            for step in (1e-5, -1e-5)
+        )
+    assert_close(value, (up - down) / 2e-5, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 import shutil
 
 import jax
@@ -13,8 +14,11 @@ import pytest
 
 from kdescent_dist.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.checkpoint import latest_step
+from kdescent_dist.descent import adam
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import fit
+from kdescent_dist.history import GrowingHistory, History
+from kdescent_dist.identity import digest
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 
@@ -292,3 +296,150 @@ def test_a_guess_outside_its_bounds_is_named():
             bounds=[(0.0, 1.0)],
             names=["mass"],
         )
+
+
+# --- what a step costs ----------------------------------------------------------------------
+
+
+def test_a_fit_compiles_its_step_once(caplog):
+    """Whatever the lengths of its dispatches, and the last evaluation included."""
+    lengths = []
+    with jax.log_compiles(True):
+        fit(
+            LossObjective(quadratic),
+            [0.0],
+            ADAM,
+            config=FitConfig(steps=40, steps_per_call=16),
+            callbacks=[lambda event: lengths.append(len(event.history))],
+        )
+    assert len(set(lengths)) > 2
+    compiled = [m for m in caplog.messages if m.startswith("Finished XLA compilation of jit(run)")]
+    assert len(compiled) == 1
+
+
+def programs(monkeypatch, call):
+    """The texts of the programs that a fit compiles for its steps."""
+    texts, make = [], jax.jit
+
+    def recorded(function, **options):
+        made = make(function, **options)
+        if function.__name__ != "run":
+            return made
+
+        def run(*args):
+            texts.append(made.lower(*args).as_text())
+            compiled = made.lower(*args).compile()
+            memory = compiled.memory_analysis()
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(jax.tree.map(raw, args[0])))
+            assert memory.alias_size_in_bytes >= size > 0  # the state is donated, all of it
+            return made(*args)
+
+        return run
+
+    monkeypatch.setattr(jax, "jit", recorded)
+    call()
+    return set(texts)
+
+
+def raw(leaf):
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def test_the_number_of_steps_the_guess_and_the_seed_are_not_part_of_the_program(monkeypatch):
+    """A compilation cache holds one program for all of them; and the state is not copied."""
+
+    def call(steps, guess, seed):
+        adam(quadratic, jnp.array([guess]), steps, [(-9, 9)], 0.1, seed, progress=False)
+
+    assert len(programs(monkeypatch, lambda: (call(3, 0.0, 1), call(5, 2.0, 8)))) == 1
+
+
+def poissonian(params, randkey):
+    """One of the draws that JAX has for its own keys alone."""
+    return jnp.sum((params - jax.random.poisson(randkey, 4.0) / 4) ** 2)
+
+
+def mixed(params, randkey):
+    key = jnp.stack([randkey, jax.random.key(2)])[0]
+    return jnp.sum((params - jax.random.normal(key)) ** 2)
+
+
+@pytest.mark.parametrize("loss", [poissonian, mixed, quadratic])
+def test_a_loss_may_do_with_its_key_whatever_jax_allows(loss):
+    objective = LossObjective(loss)
+    result = fit(objective, [0.5], ADAM, config=FitConfig(steps=2), seed=5)
+    key = jax.random.fold_in(jax.random.key(5), 0)
+    assert result.losses[0] == pytest.approx(float(loss(jnp.array([0.5]), randkey=key)), rel=1e-6)
+
+
+# --- the history ----------------------------------------------------------------------------
+
+
+def rows(first, last):
+    values = np.arange(first, last, dtype=np.float32)
+    return History(np.stack([values, -values], axis=1), 2 * values, 3 * values)
+
+
+def test_a_history_grows_without_a_copy_of_all_of_it_each_time():
+    history = GrowingHistory(rows(0, 3))
+    copies, before = 0, history.part().loss
+    for first in range(3, 1000, 7):
+        early = history.part(0, 3)
+        history.append(rows(first, first + 7))
+        copies += not np.shares_memory(before, history.part().loss)
+        before = history.part().loss
+        assert early.loss.tolist() == [0, 2, 4]
+    assert copies < 10
+    expected = rows(0, len(history))
+    for name in ("params", "loss", "grad_norm"):
+        assert np.array_equal(getattr(history.part(), name), getattr(expected, name))
+
+
+def test_a_save_writes_the_new_rows_of_the_history_only(tmp_path):
+    checkpoint = CheckpointConfig(every_steps=10, every_seconds=None, keep=3)
+    config = FitConfig(steps=30, steps_per_call=10)
+    fit(
+        LossObjective(quadratic),
+        [0.0, 1.0],
+        ADAM,
+        config=config,
+        checkpoints=tmp_path,
+        checkpoint=checkpoint,
+    )
+    assert (tmp_path / "history.bin").stat().st_size == 30 * 4 * 4
+    assert not list(tmp_path.glob("*/history"))
+
+
+@leaves_coroutines
+def test_a_history_that_lost_its_end_continues_from_the_checkpoint_before(bins, straight, tmp_path):
+    run(bins, 1, steps=10, checkpoints=tmp_path)
+    run(bins, 1, steps=15, checkpoints=tmp_path)
+    file = tmp_path / "history.bin"
+    file.write_bytes(file.read_bytes()[:-3])
+    assert_same_bits(run(bins, 1, checkpoints=tmp_path), straight)
+    assert (tmp_path / "15.damaged").is_dir()
+    assert file.stat().st_size == STEPS * 4 * (len(straight.names) + 2)
+
+
+def test_a_checkpoint_with_its_own_history_is_continued(tmp_path):
+    """As version 0.1.0 wrote them: the history is an item of each checkpoint."""
+    import orbax.checkpoint as ocp
+
+    def options(steps):
+        return {"config": FitConfig(steps=steps), "checkpoints": tmp_path}
+
+    objective, guess = LossObjective(quadratic), [0.0, 4.0]
+    straight = fit(objective, guess, ADAM, config=FitConfig(steps=9))
+    fit(objective, guess, ADAM, **options(5))
+    (tmp_path / "history.bin").unlink()
+    record = {
+        "params": straight.params[:5],
+        "loss": straight.losses[:5],
+        "grad_norm": straight.grad_norms[:5],
+    }
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(tmp_path / "5" / "history", record)
+    file = tmp_path / "5" / "meta" / "metadata"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"history": digest(record)}))
+    assert_same_bits(fit(objective, guess, ADAM, **options(9)), straight)

@@ -19,18 +19,20 @@ LAYERS = (
     ("mesh", "random", "bounds", "block_layout"),
     ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
     ("population", "models"),
-    ("elementary", "blocks", "kde_sums", "fourier_sums", "counts"),
-    ("training_data", "chunked_counts", "sharded_counts", "kernel_draws", "pretrain", "kcalc"),
+    ("elementary", "blocks", "pairs", "blocked_sums", "fused_sums", "count_forms"),
+    ("kde_sums", "fourier_sums", "counts"),
+    ("training_data", "threefry", "chunked_counts", "direct_counts", "nufft", "training_counts"),
+    ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    ("optimizer", "state", "checkpoint", "callbacks", "fit", "descent"),
+    ("optimizer", "state", "history", "checkpoint", "callbacks", "fit", "descent"),
     ("population_sums", "diagnostics"),
     ("run_directory", "report", "run_log", "run", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
 # Optional or slow to import: only the functions that need them import them.
-HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt")
+HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft")
 
 
 def module_names():

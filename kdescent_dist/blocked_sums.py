@@ -1,0 +1,58 @@
+"""Sums over samples x kernels for CPUs: a loop over blocks that stay in the cache of a core."""
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+
+from kdescent_dist.blocks import matmul, scan_blocks
+from kdescent_dist.elementary import exp2_nonpositive
+from kdescent_dist.mesh import tree_sum
+from kdescent_dist.pairs import Columns, Pairs
+
+
+class BlockedForm:
+    """One block of samples x all kernels at a time, contracted as small matrix products."""
+
+    exp2 = staticmethod(exp2_nonpositive)
+
+    def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
+        # A matrix product is not fused with what follows, which would repeat it for every kernel.
+        return list(matmul(matrix, jnp.stack(columns)))
+
+    def over_samples(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        moments: Callable[[Columns, jax.Array], Columns],
+    ) -> list[jax.Array]:
+        def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
+            z = pairs.prepare(columns)
+            factors = jnp.stack(moments(z, w), axis=1)
+            return [matmul(table, factors) for table in block_tables(pairs, z)]
+
+        return [tree_sum(part) for part in scan_blocks(body, x, weights)]
+
+    def over_kernels(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        rows: list[jax.Array],
+        finish: Callable[[Columns, jax.Array, Columns], Columns],
+    ) -> Columns:
+        def body(columns: Columns, w: jax.Array) -> Columns:
+            z = pairs.prepare(columns)
+            tables = block_tables(pairs, z)
+            products = [matmul(f, table) for f, table in zip(rows, tables, strict=True)]
+            return finish(z, w, list(reduce(operator.add, products)))
+
+        return [column.reshape(-1)[: len(x)] for column in scan_blocks(body, x, weights)]
+
+
+def block_tables(pairs: Pairs, z: Columns) -> tuple[jax.Array, ...]:
+    """The tables (K, size) of one block."""
+    return pairs.tables([c[None, :] for c in z], [c[:, None] for c in pairs.kernels])

@@ -1,0 +1,37 @@
+"""The forms of the sums over samples x kernels behind one name, for one kind of hardware each."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from jax import lax
+
+from kdescent_dist.blocked_sums import BlockedForm
+from kdescent_dist.errors import InputError
+from kdescent_dist.fused_sums import FusedForm
+from kdescent_dist.pairs import Form
+
+FORMS = ("auto", "blocked", "fused")
+
+
+def check_form(form: str) -> None:
+    """Raise an InputError unless ``form`` names one of the forms."""
+    if form not in FORMS:
+        raise InputError(f"form={form!r}: must be one of {', '.join(FORMS)}")
+
+
+def in_form(form: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Evaluate ``function(form, *args)`` in the form of that name.
+
+    The platform is that for which the program is compiled, not that of the process; of the forms
+    of other platforms nothing is left in it.
+    """
+    blocked: Form = BlockedForm()
+    fused: Form = FusedForm()
+    if form == "blocked":
+        return function(blocked, *args)
+    if form == "fused":
+        return function(fused, *args)
+    return lax.platform_dependent(
+        *args, cpu=partial(function, blocked), default=partial(function, fused)
+    )

@@ -1,0 +1,98 @@
+"""Training sums pair by pair: every sample at every kernel or mode, in any number of dimensions.
+
+Samples, kernels and modes are brought to their own coordinates on the host, in double precision;
+a pair then takes few operations, and one pass gives the sums of the counts and of their errors.
+"""
+
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.chunked_counts import Counting, chunked_sums
+from kdescent_dist.elementary import cos_sin_turns, exp2_nonpositive
+
+_PAIRS = 1 << 18  # that the host sums at once
+_FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
+
+
+def kernel_sums(
+    z: np.ndarray, weights: np.ndarray, centers: np.ndarray, options: Counting
+) -> np.ndarray:
+    """Sum kernels of unit covariance and height: ``q = exp(-|z_n - c_k|^2 / 2)``.
+
+    Args:
+        z: (d, n) white samples, in double precision.
+        weights: (n,) weights of about 1; their dtype is that of the computation.
+        centers: (d, K) white kernel centers, in double precision.
+        options: how the work is shared.
+
+    Returns:
+        (2, K): ``sum_n w_n q_nk`` and ``sum_n w_n^2 q_nk^2``.
+    """
+    scale = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
+    scaled = [np.clip(scale * a, -_FAR, _FAR).astype(weights.dtype) for a in (z, centers)]
+    return chunked_sums(_kernel_body, scaled[0], weights, scaled[1], options).astype(float)
+
+
+def wave_sums(
+    x: np.ndarray, weights: np.ndarray, modes: np.ndarray, options: Counting
+) -> np.ndarray:
+    """Sum plane waves, of ``c = cos(k . x_n)`` and ``s = sin(k . x_n)``.
+
+    Args:
+        x: (d, n) samples relative to an origin among them, in double precision.
+        weights: (n,) weights of about 1; their dtype is that of the computation.
+        modes: (d, K) modes, in double precision.
+        options: how the work is shared.
+
+    Returns:
+        (5, K): the sums of ``w c``, ``w s``, ``w^2 c^2``, ``w^2 s^2`` and ``w^2 c s``.
+    """
+    dtype = weights.dtype
+    turns = (modes * (0.5 / math.pi)).astype(dtype)
+    return chunked_sums(_wave_body, x.astype(dtype), weights, turns, options).astype(float)
+
+
+def few_kernel_sums(z: np.ndarray, weights: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Return what ``kernel_sums`` returns, in double precision on the host."""
+    sums = np.zeros((2, centers.shape[1]))
+    for rows in _blocks(z.shape[1], centers.shape[1]):
+        square = sum((a[rows, None] - c) ** 2 for a, c in zip(z, centers, strict=True))
+        value = np.exp(-0.5 * square) * weights[rows, None]
+        sums += [value.sum(axis=0), (value * value).sum(axis=0)]
+    return sums
+
+
+def few_wave_sums(x: np.ndarray, weights: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    """Return what ``wave_sums`` returns, in double precision on the host."""
+    sums = np.zeros((5, modes.shape[1]))
+    for rows in _blocks(x.shape[1], modes.shape[1]):
+        phase = x[:, rows].T @ modes
+        cos, sin = (wave(phase) * weights[rows, None] for wave in (np.cos, np.sin))
+        sums += [a.sum(axis=0) for a in (cos, sin, cos * cos, sin * sin, cos * sin)]
+    return sums
+
+
+def _blocks(samples: int, kernels: int) -> Iterator[slice]:
+    size = max(_PAIRS // kernels, 1)
+    return (slice(i, i + size) for i in range(0, samples, size))
+
+
+def _kernel_body(columns: list[jax.Array], w: jax.Array, centers: list[jax.Array]) -> jax.Array:
+    exponent: jax.Array | float = 0.0
+    for column, center in zip(columns, centers, strict=True):
+        difference = column[:, None] - center[None, :]
+        exponent = exponent - difference * difference
+    value = w[:, None] * exp2_nonpositive(jnp.asarray(exponent))
+    return jnp.stack([jnp.sum(a, axis=0) for a in (value, value * value)])
+
+
+def _wave_body(columns: list[jax.Array], w: jax.Array, turns: list[jax.Array]) -> jax.Array:
+    phase: jax.Array | float = 0.0
+    for column, k in zip(columns, turns, strict=True):
+        phase = phase + column[:, None] * k[None, :]
+    cos, sin = (w[:, None] * wave for wave in cos_sin_turns(jnp.asarray(phase)))
+    return jnp.stack([jnp.sum(a, axis=0) for a in (cos, sin, cos * cos, sin * sin, cos * sin)])

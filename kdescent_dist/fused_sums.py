@@ -1,0 +1,86 @@
+"""Sums over samples x kernels for GPUs: expressions that the compiler fuses into each sum.
+
+No table of samples x kernels is stored. That rules out tables that several sums share, which the
+compiler would store: sums over samples go through one moment at a time, and sums over kernels are
+written out, a few kernels in each pass over the samples. Compiled for an H100, temporary
+memory is 12 to 24 bytes per sample in three dimensions, whatever the number of kernels; speed has
+not been measured there. A CPU computes the same numbers, slowly.
+"""
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.mesh import tree_sum
+from kdescent_dist.pairs import Columns, Pairs
+
+_UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
+_BLOCK = 4096  # samples summed by one group of threads
+
+
+class FusedForm:
+    """All samples at once, of which each thread computes what it adds up."""
+
+    exp2 = staticmethod(jnp.exp2)
+
+    def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
+        rows = [
+            reduce(operator.add, [row[j] * columns[j] for j in range(i + 1)])
+            for i, row in enumerate(matrix)
+        ]
+        # Stored, else they would be computed anew for each kernel.
+        return list(lax.optimization_barrier(rows))
+
+    def over_samples(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        moments: Callable[[Columns, jax.Array], Columns],
+    ) -> list[jax.Array]:
+        columns = pairs.prepare(list(x.T))
+        z = [_blocks(c) for c in columns]
+        kernels = [c[:, None] for c in pairs.kernels]
+
+        # One moment at a time: those that shared a table would have it stored.
+        def of_moment(factor: jax.Array) -> list[jax.Array]:
+            tables = pairs.tables(z, kernels)
+            return [tree_sum(jnp.sum(table * factor, axis=2)) for table in tables]
+
+        factors = jnp.stack([_blocks(factor) for factor in moments(columns, weights)])
+        return [part.T for part in lax.map(of_moment, factors)]
+
+    def over_kernels(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        rows: list[jax.Array],
+        finish: Callable[[Columns, jax.Array, Columns], Columns],
+    ) -> Columns:
+        z = pairs.prepare(list(x.T))
+
+        def add(sums: Columns, kernel: tuple[Columns, list[jax.Array]]) -> tuple[Columns, None]:
+            coordinates, factors = kernel
+            for table, f in zip(pairs.tables(z, coordinates), factors, strict=True):
+                sums = [total + f[i] * table for i, total in enumerate(sums)]
+            return sums, None
+
+        # Not plain zeros: inside shard_map their type differs from that of sums over local samples.
+        zeros = [jnp.zeros_like(z[0])] * len(rows[0])
+        kernels = (pairs.kernels, [table_rows.T for table_rows in rows])
+        return finish(z, weights, lax.scan(add, zeros, kernels, unroll=_UNROLL)[0])
+
+
+def _blocks(column: jax.Array) -> jax.Array:
+    """Shape (n,) into (blocks, 1, size) to stand beside kernels (K, 1), filled up with zeros.
+
+    The kernels of a block then follow each other, and find its samples in the cache.
+    """
+    n = len(column)
+    size = min(_BLOCK, n)
+    return jnp.pad(column, (0, -n % size)).reshape(-1, 1, size)

@@ -1,0 +1,184 @@
+"""Training counts and their errors, by the method that suits the size of the problem."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from kdescent_dist import direct_counts, nufft
+from kdescent_dist.chunked_counts import Counting
+from kdescent_dist.errors import InputError
+from kdescent_dist.training_data import cholesky_factor
+
+METHODS = ("auto", "direct", "finufft")
+
+# Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
+_KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
+_GAIN = 2.0  # the least that ``"auto"`` takes the transforms for
+
+# Transforms are accurate to 1e-12 of the sum of all weights, or better. What is below this share
+# of it is summed again one by one, so that all sums are accurate to 1e-6 of themselves.
+_TRUSTED = 1e-6
+_FEW = 50  # up to one of so many kernels; of more, the direct sums are faster
+
+
+def count_kernels(
+    x: np.ndarray,
+    weights: np.ndarray | None,
+    centers: np.ndarray,
+    cov: np.ndarray,
+    options: Counting,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        centers: (K, d) kernel centers.
+        cov: (d, d) covariance of the kernels.
+        options: how they are counted.
+
+    Returns:
+        (K,) counts, in samples per unit volume, and their errors: the roots of the sums of the
+        squares, 0 where every sample is more than 9 standard deviations away.
+
+    Raises:
+        InputError: the columns of ``x`` are linearly dependent, or the method cannot be had.
+    """
+    w, unit = _near_one(x, weights)
+    factor = cholesky_factor(cov.astype(float))
+    origin = np.median(centers, axis=0).astype(float)
+    z, white = (
+        np.ascontiguousarray(solve_triangular(factor, (a - origin).T, lower=True))
+        for a in (x, centers)
+    )
+    plan = _plan(nufft.KernelTransform, z, white, _KERNEL_PAIR, x.dtype, options)
+    sums = None if plan is None else _of_first_rank(lambda: _kernel_sums(plan, w), options.comm)
+    if sums is None:
+        sums = direct_counts.kernel_sums(z, w, white, options)
+    norm = unit / np.prod(math.sqrt(2.0 * math.pi) * np.diagonal(factor))
+    return (norm * sums[0]).astype(x.dtype), (norm * np.sqrt(sums[1])).astype(x.dtype)
+
+
+def count_modes(
+    x: np.ndarray, weights: np.ndarray | None, modes: np.ndarray, options: Counting
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
+
+    Args:
+        x: (n, d) samples.
+        weights: (n,) weights, 1 by default.
+        modes: (K, d) wave vectors, in radians per unit of ``x``.
+        options: how they are counted.
+
+    Returns:
+        (K,) complex counts and their errors, ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` plus i times
+        the same of the sine.
+
+    Raises:
+        InputError: the method cannot be had.
+    """
+    dtype = np.result_type(x.dtype, np.complex64)
+    if not len(modes):
+        return np.zeros(0, dtype), np.zeros(0, dtype)
+    w, unit = _near_one(x, weights)
+    # Far from the origin a phase is many turns: that of an origin among the samples is added
+    # later, in double precision.
+    origin = np.median(x[:: max(len(x) // 1000, 1)], axis=0).astype(float)
+    y, k = np.ascontiguousarray((x - origin).T), np.ascontiguousarray(modes.T, float)
+    phase = origin @ k
+    plan = _plan(nufft.WaveTransform, y, k, _WAVE_PAIR, x.dtype, options)
+    sums = (
+        None if plan is None else _of_first_rank(lambda: _wave_sums(plan, w, phase), options.comm)
+    )
+    if sums is None:
+        sums = direct_counts.wave_sums(y, w, k, options)
+    counts = unit * (sums[0] + 1j * sums[1]) * np.exp(1j * phase)
+    cos, sin = unit * np.sqrt(_turned_squares(sums, phase))
+    return counts.astype(dtype), (cos + 1j * sin).astype(dtype)
+
+
+def _near_one(x: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Return weights of at most 1, whose squares do not underflow, and their unit."""
+    if weights is None:
+        return np.ones(len(x), x.dtype), 1.0
+    unit = 2.0 ** np.ceil(np.log2(float(np.max(weights))))
+    return (weights / unit).astype(x.dtype), unit
+
+
+def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Counting) -> Any:
+    """Return the plan of transforms where they are to be used, else None."""
+    if options.method == "direct":
+        return None
+    wanted = options.method == "finufft"
+    if not nufft.installed():
+        if wanted:
+            raise InputError(
+                "method='finufft': finufft is not installed: pip install 'kdescent-dist[finufft]', "
+                "or use method='auto'"
+            )
+        return None
+    dims = len(x)
+    if dims > nufft.LARGEST_DIMS:
+        if wanted:
+            raise InputError(
+                f"method='finufft': training_x has {dims} columns, and only up to "
+                f"{nufft.LARGEST_DIMS} can be transformed: use method='auto'"
+            )
+        return None
+    plan = transform(x, kernels)
+    if wanted:
+        if not plan.affordable:
+            raise InputError(
+                "method='finufft': training_x spans so many kernel widths or waves that the grid "
+                f"would have {plan.grid:.1g} cells: use method='auto', or leave out outliers"
+            )
+        return plan
+    # Results must not depend on how many devices share the work: one core is compared with one.
+    gain = pair * x.shape[1] * kernels.shape[1] / plan.cost
+    precise = dtype == np.float32 and options.platform == "cpu"
+    return plan if precise and plan.affordable and gain > _GAIN else None
+
+
+def _of_first_rank(work: Callable[[], np.ndarray | None], comm: Any) -> np.ndarray | None:
+    """Let one rank work for all: the others could differ from it in the last bits."""
+    if comm is None:
+        return work()
+    return comm.allgather(work() if comm.rank == 0 else None)[0]
+
+
+def _kernel_sums(plan: nufft.KernelTransform, w: np.ndarray) -> np.ndarray | None:
+    sums = plan.sums(w)
+    total = np.sum([w, w * w], axis=1, dtype=float)
+    poor = np.any(sums < _TRUSTED * total[:, None], axis=0)
+    return _mended(sums, poor, direct_counts.few_kernel_sums, plan, w)
+
+
+def _wave_sums(plan: nufft.WaveTransform, w: np.ndarray, phase: np.ndarray) -> np.ndarray | None:
+    sums = plan.sums(w)
+    total = np.sum(w * w, dtype=float)
+    poor = np.any(_turned_squares(sums, phase) < _TRUSTED * total, axis=0)
+    return _mended(sums, poor, direct_counts.few_wave_sums, plan, w)
+
+
+def _mended(sums: np.ndarray, poor: np.ndarray, few_sums: Any, plan: Any, w) -> np.ndarray | None:
+    """Replace sums that are too small for a transform; None where they are too many."""
+    number = np.count_nonzero(poor)
+    if number > max(len(poor) // _FEW, 1):
+        return None
+    if number:
+        sums[:, poor] = few_sums(plan.samples, w, plan.kernels[:, poor])
+    return sums
+
+
+def _turned_squares(sums: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Return (2, K) sums of the squares of cosine and sine, with a phase (K,) added to theirs."""
+    cos, sin, mixed = sums[2:]
+    c, s = np.cos(phase), np.sin(phase)
+    turned = [
+        cos * c * c + sin * s * s - 2.0 * mixed * c * s,
+        cos * s * s + sin * c * c + 2.0 * mixed * c * s,
+    ]
+    return np.maximum(turned, 0.0)

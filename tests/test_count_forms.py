@@ -1,0 +1,172 @@
+"""All forms of the counts give the numbers of float64 NumPy, wherever they are called from."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from kdescent_dist.count_forms import FORMS
+from kdescent_dist.counts import fourier_counts, kde_counts
+from kdescent_dist.errors import InputError
+from kdescent_dist.mesh import make_mesh
+
+GIVEN = [form for form in FORMS if form != "auto"]
+SIZE, KERNELS, DIMS = 4500, 11, 2  # divides no block and no chunk
+
+
+def make_arrays(offset=5.0):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(SIZE, DIMS)) + offset
+    weights = rng.uniform(size=SIZE) * (rng.uniform(size=SIZE) > 0.3)
+    centers = rng.normal(size=(KERNELS, DIMS)) + offset
+    cov = np.array([[0.3, 0.2], [0.2, 0.4]])
+    modes = rng.normal(size=(KERNELS, DIMS))
+    return [a.astype(np.float32).astype(np.float64) for a in (x, weights, centers, cov, modes)]
+
+
+ARRAYS = make_arrays()
+
+
+def single(arrays=ARRAYS):
+    return [jnp.asarray(a, jnp.float32) for a in arrays]
+
+
+def loss(form, x, weights, centers, cov, modes):
+    """A loss that needs every sum of the counts, and its gradients all of those of the backward."""
+    kde = kde_counts(x, weights, centers, cov, form=form)
+    wave = fourier_counts(x, weights, modes, form=form)
+    value = jnp.sum(kde**2) + jnp.sum(wave.real * jnp.arange(KERNELS)) + jnp.sum(wave.imag**2)
+    return value, (kde, wave)
+
+
+def reference(x, weights, centers, cov, modes):
+    """The counts in float64, and the gradients of the loss, in closed form."""
+    difference = x[:, None] - centers[None]
+    scaled = difference @ np.linalg.inv(cov)
+    kernels = np.exp(-0.5 * np.sum(difference * scaled, axis=-1))
+    kernels /= np.sqrt(np.linalg.det(2 * np.pi * cov))
+    waves = np.exp(1j * x @ modes.T)
+    kde, wave = weights @ kernels, weights @ waves
+    mass = weights[:, None] * kernels * 2 * kde  # (n, K)
+    real, imag = np.arange(KERNELS), 2 * wave.imag
+    slope = weights[:, None] * (waves.real * imag - waves.imag * real)
+    outer = np.einsum("nk,nki,nkj->ij", mass, scaled, scaled)
+    gradients = (
+        slope @ modes - np.einsum("nk,nki->ni", mass, scaled),
+        kernels @ (2 * kde) + waves.real @ real + waves.imag @ imag,
+        np.einsum("nk,nki->ki", mass, scaled),
+        0.5 * (outer - mass.sum() * np.linalg.inv(cov)),
+        slope.T @ x,
+    )
+    return (kde, wave), gradients
+
+
+def value_and_gradients(form, arrays):
+    step = jax.jit(jax.value_and_grad(loss, range(1, 6), has_aux=True), static_argnums=0)
+    (_, counts), gradients = step(form, *arrays)
+    return counts, gradients
+
+
+def assert_close(values, references, tolerance):
+    for value, expected in zip(jax.tree.leaves(values), jax.tree.leaves(references), strict=True):
+        scale = np.max(np.abs(expected))
+        np.testing.assert_allclose(value, expected, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_counts_and_all_gradients_match_float64(form):
+    counts, gradients = value_and_gradients(form, single())
+    assert counts[0].dtype == jnp.float32
+    assert_close((counts, gradients), reference(*ARRAYS), 2e-5)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_double_precision_is_kept(form):
+    with jax.enable_x64(True):
+        counts, gradients = value_and_gradients(form, [jnp.asarray(a) for a in ARRAYS])
+        assert counts[0].dtype == jnp.float64
+    assert_close((counts, gradients), reference(*ARRAYS), 1e-12)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_a_far_model_gives_exact_zeros_and_no_nan(form):
+    _, weights, centers, cov, _ = single()
+    for far in (1e3, 1e30):
+        x = jnp.full((SIZE, DIMS), far) * jnp.array([1.0, -1.0])
+        value, pull = jax.vjp(lambda *a: kde_counts(*a, form=form), x, weights, centers, cov)
+        for array in (value, *pull(jnp.ones(KERNELS))):
+            assert jnp.all(array == 0.0)
+
+
+@pytest.mark.parametrize(("form", "check_vma"), [(f, f != "auto") for f in FORMS if f != "blocked"])
+def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
+    """Two bins by vmap, recomputed in the backward pass, on samples dealt out to four devices."""
+    x, weights, *kernels = single()
+    scales = jnp.array([1.0, 0.5])
+
+    def counts(x, weights):
+        @jax.checkpoint
+        def of_bin(scale):
+            sums = loss(form, x, scale * weights, *kernels)[1]
+            return jax.lax.psum(sums, "samples")
+
+        return jax.vmap(of_bin)(scales)
+
+    def value(x, weights):
+        specs = {"in_specs": (P("samples"), P("samples")), "out_specs": P()}
+        mesh = make_mesh(samples=4)
+        kde, wave = jax.shard_map(counts, mesh=mesh, check_vma=check_vma, **specs)(x, weights)
+        both = jnp.sum(kde[0] ** 2) + jnp.sum(wave[0].real * jnp.arange(KERNELS))
+        return both + jnp.sum(wave[0].imag ** 2), (kde, wave)
+
+    step = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))
+    (_, (kde, wave)), gradients = step(x, weights)
+    expected, slopes = reference(*ARRAYS)
+    assert_close(((kde[0], wave[0]), gradients), (expected, slopes[:2]), 2e-5)
+    assert_close((2 * kde[1], 2 * wave[1]), expected, 2e-5)
+
+
+def test_auto_is_the_blocked_form_on_a_cpu():
+    """Bit for bit, and the same program but for names: the other form costs nothing."""
+    for a, b in zip(
+        jax.tree.leaves(value_and_gradients("auto", single())),
+        jax.tree.leaves(value_and_gradients("blocked", single())),
+        strict=True,
+    ):
+        assert np.array_equal(a, b)
+
+    def program(form):
+        lowered = jax.jit(jax.grad(loss, 1, has_aux=True), static_argnums=0).lower(form, *single())
+        text = lowered.compile().as_text().split("ENTRY")[1]
+        return re.sub(r"%[\w.\-]+", "%", re.sub(r", metadata={[^}]*}", "", text))
+
+    assert program("auto") == program("blocked")
+
+
+def lowered_for_cuda(form, *, backward):
+    function = jax.grad(loss, (1, 2), has_aux=True) if backward else loss
+    traced = jax.jit(function, static_argnums=0).trace(form, *single())
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_auto_is_the_fused_form_on_a_gpu(backward):
+    """Seen without a GPU: no matrix product of samples, and no loop over blocks of samples."""
+    text = lowered_for_cuda("auto", backward=backward)
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert not [line for line in products if str(SIZE) in line]
+    assert f"tensor<2x{KERNELS}x4096xf32>" in text
+    assert "dot_general" in lowered_for_cuda("blocked", backward=backward)
+    # The table of a chunk of kernels is no array: in sums over kernels they are written out.
+    assert f"tensor<{KERNELS}x{SIZE}xf32>" not in text
+
+
+def test_an_unknown_form_is_refused_with_the_valid_ones():
+    x, weights, centers, cov, modes = single()
+    with pytest.raises(InputError, match="form='triton': must be one of auto, blocked, fused"):
+        kde_counts(x, weights, centers, cov, form="triton")
+    with pytest.raises(InputError, match="must be one of auto"):
+        fourier_counts(x, weights, modes, form="triton")

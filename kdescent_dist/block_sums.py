@@ -8,7 +8,8 @@ one block, and there is one collective each way.
 In the ``reproducible`` reduction, sums are added along one binary tree over all blocks, whatever
 the mesh: a device adds up aligned powers of two of its blocks, which are nodes of that tree, and
 the few nodes of all devices are gathered. The loops over blocks have trip counts that the compiler
-does not know, which leaves it no freedom to merge a loop with its surroundings.
+does not know, and what goes from one part of the computation to the next is stored in between:
+where it may merge the parts, it rounds otherwise than where a collective lies between them.
 """
 
 from collections.abc import Callable
@@ -70,14 +71,15 @@ class BlockSums:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
             unravel = _unravel(unit, params, catalog)
-            share = (shares[0, 0], shares[0, 1])
+            first, number, once = shares[0]
+            share = (first, number)
             sums = self._reduce(self._sums(unit, params, catalog, share))
             value, (direct, cotangents) = jax.value_and_grad(
                 lambda p, sums: loss(p, unravel(sums)), argnums=(0, 1)
-            )(params, lax.optimization_barrier(sums))
-            cotangents = lax.optimization_barrier(cotangents)
+            )(params, _stored(sums, once))
+            cotangents = _stored(cotangents, once)
             grads = self._reduce(self._pulled_back(unit, params, catalog, share, cotangents))
-            return value, tree_sum(grads) + direct
+            return _stored((value, tree_sum(grads) + direct), once)
 
         whole, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
@@ -95,11 +97,11 @@ class BlockSums:
         return jax.device_put(shared, replicated(self.mesh))
 
     def shares(self) -> jax.Array:
-        """First block of each device and how many it has, (devices, 2), sharded over samples."""
+        """First block of each device, how many it has, and 1: (devices, 3), by samples."""
         blocks, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         first = np.minimum(np.arange(devices) * blocks, self.layout.count)
         number = np.minimum(self.layout.count - first, blocks)
-        table = np.stack([first, number], axis=1).astype(np.int32)
+        table = np.stack([first, number, np.ones_like(first)], axis=1).astype(np.int32)
         return jax.device_put(table, by_samples(self.mesh))
 
     def _sums(self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any) -> jax.Array:
@@ -130,11 +132,6 @@ class BlockSums:
         first_kernel = lax.axis_index("kernels") * kernel_blocks
         node = self.layout.node(self.mesh)
         nodes = self.layout.per_device(self.mesh) // node
-        # An array of a single block would be read without an index, and what follows compiled to
-        # other instructions, with other rounding, than on fewer devices: give it a second one.
-        catalog = jax.tree.map(lambda a: jnp.concatenate([a, a]) if len(a) == 1 else a, catalog)
-        catalog = lax.optimization_barrier(catalog)
-
         def at(block: jax.Array, kernel_block: jax.Array) -> jax.Array:
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)
@@ -164,7 +161,16 @@ class BlockSums:
         table = table.reshape(devices["samples"], devices["kernels"], *table.shape[-3:])
         table = jnp.moveaxis(table, 1, 2)  # samples, nodes, kernels, kernel blocks, ...
         table = table.reshape(-1, devices["kernels"] * mine, *table.shape[4:])
-        return tree_sum(lax.optimization_barrier(table))
+        return tree_sum(table)
+
+
+def _stored(values: Any, once: jax.Array) -> Any:
+    """The same values, written to memory by a loop of which the compiler cannot know that it runs.
+
+    ``lax.optimization_barrier`` does not do: on CPU it is gone before computations are merged.
+    """
+    zeros = jax.tree.map(jnp.zeros_like, values)
+    return lax.fori_loop(0, once, lambda _, __: values, zeros)
 
 
 def _pairwise(

@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.mesh import AXES, replicated, tree_sum
-from kdescent_dist.training_data import filled_up
+from kdescent_dist.training_data import filled_size
 
 # Kernels of a chunk and samples of a block: on a CPU they stay in the cache of a core, and a GPU
 # needs many pairs to keep busy.
@@ -68,7 +68,8 @@ def chunked_sums(
     """
     chunk, block = _TILES.get(options.platform, _TILE)
     comm, mesh = options.comm, options.mesh
-    x, weights = filled_up(x, weights)
+    fill = filled_size(len(weights)) - len(weights)
+    x, weights = np.pad(x, ((0, 0), (0, fill)), mode="edge"), np.pad(weights, (0, fill))
     dims, size = kernels.shape
     chunk = min(options.chunk or chunk, -(-size // _LANES) * _LANES)
     number = -(-size // chunk)

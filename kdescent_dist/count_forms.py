@@ -10,8 +10,16 @@ from kdescent_dist.blocked_sums import BlockedForm
 from kdescent_dist.errors import InputError
 from kdescent_dist.fused_sums import FusedForm
 from kdescent_dist.pairs import Form
+from kdescent_dist.pallas_sums import PallasForm
 
-FORMS = ("auto", "blocked", "fused")
+# Which form a program takes that is compiled for a platform; "default" is all others.
+_BY_PLATFORM: dict[str, dict[str, Form]] = {
+    "auto": {"cpu": BlockedForm(), "default": FusedForm()},
+    "blocked": {"default": BlockedForm()},
+    "fused": {"default": FusedForm()},
+    "pallas": {"cpu": PallasForm(interpret=True), "cuda": PallasForm(interpret=False)},
+}
+FORMS = tuple(_BY_PLATFORM)
 
 
 def check_form(form: str) -> None:
@@ -26,12 +34,7 @@ def in_form(form: str, function: Callable[..., Any], *args: Any) -> Any:
     The platform is that for which the program is compiled, not that of the process; of the forms
     of other platforms nothing is left in it.
     """
-    blocked: Form = BlockedForm()
-    fused: Form = FusedForm()
-    if form == "blocked":
-        return function(blocked, *args)
-    if form == "fused":
-        return function(fused, *args)
-    return lax.platform_dependent(
-        *args, cpu=partial(function, blocked), default=partial(function, fused)
-    )
+    branches = {p: partial(function, own) for p, own in _BY_PLATFORM[form].items()}
+    if len(branches) == 1:
+        return branches["default"](*args)
+    return lax.platform_dependent(*args, **branches)

@@ -38,7 +38,8 @@ def kde_counts(
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels, positive definite.
         form: how it is computed, which changes the numbers by no more than rounding: "blocked"
-            for CPUs, "fused" for GPUs, or "auto" for that of the platform.
+            for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
+            hand-written kernels, on NVIDIA GPUs alone but for tests.
 
     Returns:
         (K,) counts, in samples per unit volume.
@@ -67,7 +68,8 @@ def fourier_counts(
         weights: (n,) weights, 1 by default.
         modes: (K, d) wave vectors, in radians per unit of ``x``.
         form: how it is computed, which changes the numbers by no more than rounding: "blocked"
-            for CPUs, "fused" for GPUs, or "auto" for that of the platform.
+            for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
+            hand-written kernels, on NVIDIA GPUs alone but for tests.
 
     Returns:
         (K,) complex counts.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import ProgressBar
 from kdescent_dist.errors import InputError
-from kdescent_dist.fit import fit
+from kdescent_dist.fit import evaluate, fit
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
@@ -37,6 +37,12 @@ def adam(
     **other_kwargs: Any,
 ) -> tuple[jax.Array, jax.Array]:
     """Descend the gradient of a loss with Adam, or any other optax optimizer.
+
+    Each call compiles the loss. To compile it once for all calls and scripts, whatever the number
+    of steps, the guess and the seed, give JAX a folder before anything is computed::
+
+        jax.config.update("jax_compilation_cache_dir", "/some/folder")
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
     Args:
         lossfunc: ``lossfunc(params, randkey=key, **other_kwargs) -> scalar``, differentiable and
@@ -146,7 +152,11 @@ def bfgs(
     start = _inside(start, bounds, np.asarray(guess).dtype)
     objective = LossObjective(lossfunc, other_kwargs, with_key=randkey is not None)
     key = as_key(0 if randkey is None else randkey)
-    value_and_grad = jax.jit(objective.value_and_grad)
+    on_cpu = jax.default_backend() == "cpu"
+
+    @jax.jit
+    def value_and_grad(params: jax.Array, key: jax.Array, data: Any) -> tuple:
+        return evaluate(objective, params, key, data, on_cpu)
 
     def loss_and_grad(params: np.ndarray) -> tuple[float, np.ndarray]:
         loss, grad = value_and_grad(jnp.asarray(params), key, objective.data)

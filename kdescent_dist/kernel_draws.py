@@ -9,10 +9,9 @@ import numpy as np
 from kdescent_dist import threefry
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
+from kdescent_dist.ordered_sums import prefix_sums, total
 from kdescent_dist.training_counts import count_kernels
 from kdescent_dist.training_data import cholesky_factor, training_covariance
-
-_GROUP = 16
 
 
 def draw_centers(
@@ -107,27 +106,13 @@ class _Density:
     @classmethod
     def of(cls, x: np.ndarray, weights: np.ndarray | None) -> "_Density":
         if weights is None:
-            share = np.full(len(x), x.dtype.type(1) / x.dtype.type(len(x)))
+            share = np.full(len(x), 1 / len(x), x.dtype)
         else:
-            share = weights / np.asarray(jnp.sum(weights))
+            share = weights * (1 / total(weights))  # as XLA divides by one number
         effective = 1.0 / np.sum(share.astype(float) ** 2)
         factor = effective ** (-1.0 / (x.shape[1] + 4))
         covariance = (training_covariance(x, weights) * factor**2).astype(x.dtype)
         return cls(x, prefix_sums(share), covariance)
-
-
-def prefix_sums(values: np.ndarray) -> np.ndarray:
-    """Add up (n,) values in groups of 16, then the sums of the groups likewise.
-
-    That is the order of ``jnp.cumsum`` on a CPU. In any other, rounding would move some draws to
-    the next sample.
-    """
-    size = len(values)
-    groups = np.pad(values, (0, -size % _GROUP)).reshape(-1, _GROUP)
-    sums = np.cumsum(groups, axis=1, dtype=values.dtype)
-    if len(sums) > 1:
-        sums[1:] += prefix_sums(sums[:, -1])[:-1, None]
-    return sums.reshape(-1)[:size]
 
 
 def _resample(key: np.ndarray, density: _Density, number: int) -> np.ndarray:

@@ -101,7 +101,7 @@ class KPretrainer:
                 sample, 1 about evenly where there is any, and others from ``p^(1 - power)``.
             num_idw_draws: with such a power, draws from p to choose among, by default 100 times
                 ``num_pretrain_kernels``.
-            chunk_size: kernels that are counted at once; it bounds the memory.
+            chunk_size: kernels that are counted at once by direct sums; it bounds the memory.
             seed: random seed.
             comm: mpi4py communicator whose ranks share the work. All must be given the same
                 training sample, and all get the result.
@@ -110,9 +110,16 @@ class KPretrainer:
                 with the weighted standard deviation, instead of from the positive orthant, scaled
                 with the unweighted one.
             drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
+            method: ``"direct"`` sums pair by pair on all devices. ``"finufft"`` takes non-uniform
+                fast Fourier transforms on the CPU of the host, for up to 3 columns; their cost
+                grows with samples plus kernels, not with their product. ``"auto"`` takes them for
+                single precision on CPU where finufft is installed and they are faster by far.
+                Both agree to the rounding of single precision, not to the last bit: there the
+                same call may differ between machines with and without finufft.
 
         Raises:
-            InputError: samples or weights that cannot be used, or a number out of range.
+            InputError: samples or weights that cannot be used, a number out of range, or a method
+                that cannot be had.
         """
         x, weights = check_training_data(training_x, training_weights, drop_non_finite)
         dims = x.shape[1]

@@ -42,7 +42,7 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
                 ) from error
     if cache is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from kdescent_dist import direct_counts, nufft
 from kdescent_dist.chunked_counts import Counting
@@ -16,7 +15,7 @@ METHODS = ("auto", "direct", "finufft")
 
 # Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
-_GAIN = 2.0  # the least that ``"auto"`` takes the transforms for
+_GAIN = 1.5  # the least that ``"auto"`` takes the transforms for
 
 # Transforms are accurate to 1e-12 of the sum of all weights, or better. What is below this share
 # of it is summed again one by one, so that all sums are accurate to 1e-6 of themselves.
@@ -42,7 +41,7 @@ def count_kernels(
 
     Returns:
         (K,) counts, in samples per unit volume, and their errors: the roots of the sums of the
-        squares, 0 where every sample is more than 9 standard deviations away.
+        squares, 0 where every sample is so far away that its kernel underflows.
 
     Raises:
         InputError: the columns of ``x`` are linearly dependent, or the method cannot be had.
@@ -50,10 +49,7 @@ def count_kernels(
     w, unit = _near_one(x, weights)
     factor = cholesky_factor(cov.astype(float))
     origin = np.median(centers, axis=0).astype(float)
-    z, white = (
-        np.ascontiguousarray(solve_triangular(factor, (a - origin).T, lower=True))
-        for a in (x, centers)
-    )
+    z, white = (_whitened(a, origin, factor) for a in (x, centers))
     plan = _plan(nufft.KernelTransform, z, white, _KERNEL_PAIR, x.dtype, options)
     sums = None if plan is None else _of_first_rank(lambda: _kernel_sums(plan, w), options.comm)
     if sums is None:
@@ -98,6 +94,18 @@ def count_modes(
     counts = unit * (sums[0] + 1j * sums[1]) * np.exp(1j * phase)
     cos, sin = unit * np.sqrt(_turned_squares(sums, phase))
     return counts.astype(dtype), (cos + 1j * sin).astype(dtype)
+
+
+def _whitened(x: np.ndarray, origin: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Return (d, n) coordinates in which kernels of covariance ``L L^T`` have a covariance of 1."""
+    z = np.empty(x.shape[::-1])
+    for i, row in enumerate(factor):
+        # Substituted column by column: a library would start threads for this.
+        z[i] = x[:, i] - origin[i]
+        for j in range(i):
+            z[i] -= row[j] * z[j]
+        z[i] /= row[i]
+    return z
 
 
 def _near_one(x: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, float]:

@@ -85,18 +85,16 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def filled_up(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat the last of samples (d, n), with weight 0, up to a size that many others share.
+def filled_size(size: int) -> int:
+    """Return a number of samples that many training samples share, filled up with weights of 0.
 
     Compiled programs depend on the size: with hundreds of bins, each of another one, compiling
     would take longer than counting. Small sizes become powers of 2, and large ones, where
     counting takes longer, grow by an eighth at most.
     """
-    size = len(weights)
     power = 1 << (size - 1).bit_length()
     step = power if size <= LARGEST_SMALL else power // 16
-    fill = -size % step
-    return np.pad(x, ((0, 0), (0, fill)), mode="edge"), np.pad(weights, (0, fill))
+    return -(-size // step) * step
 
 
 def _float_array(values: Any, name: str) -> np.ndarray:

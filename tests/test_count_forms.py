@@ -101,7 +101,10 @@ def test_a_far_model_gives_exact_zeros_and_no_nan(form):
             assert jnp.all(array == 0.0)
 
 
-@pytest.mark.parametrize(("form", "check_vma"), [(f, f != "auto") for f in FORMS if f != "blocked"])
+# JAX interprets no Pallas kernel where it checks which arrays vary over the mesh.
+@pytest.mark.parametrize(
+    ("form", "check_vma"), [("auto", False), ("fused", True), ("pallas", False)]
+)
 def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
     """Two bins by vmap, recomputed in the backward pass, on samples dealt out to four devices."""
     x, weights, *kernels = single()
@@ -164,9 +167,29 @@ def test_auto_is_the_fused_form_on_a_gpu(backward):
     assert f"tensor<{KERNELS}x{SIZE}xf32>" not in text
 
 
+@pytest.mark.parametrize("dims", [1, 6])
+def test_the_pallas_kernels_are_lowered_for_a_gpu_without_one(dims):
+    """Both passes in a batch of bins; the forward pass of the Fourier counts is not needed."""
+    x, weights, kernels = jnp.zeros((3000, dims)), jnp.zeros(3000), jnp.zeros((2, 20, dims))
+
+    def gradient(kernels):
+        def total(x, weights):
+            kde = kde_counts(x, weights, kernels, jnp.eye(dims), form="pallas")
+            return jnp.sum(kde**2) + jnp.sum(
+                fourier_counts(x, weights, kernels, form="pallas").imag
+            )
+
+        return jax.grad(total, (0, 1))(x, weights)
+
+    lowered = jax.jit(jax.vmap(gradient)).trace(kernels).lower(lowering_platforms=("cuda",))
+    assert lowered.as_text().count("custom_call @mosaic_gpu") == 3
+
+
 def test_an_unknown_form_is_refused_with_the_valid_ones():
     x, weights, centers, cov, modes = single()
-    with pytest.raises(InputError, match="form='triton': must be one of auto, blocked, fused"):
+    with pytest.raises(
+        InputError, match="form='triton': must be one of auto, blocked, fused, pallas"
+    ):
         kde_counts(x, weights, centers, cov, form="triton")
     with pytest.raises(InputError, match="must be one of auto"):
         fourier_counts(x, weights, modes, form="triton")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import kdescent_dist
+from kdescent_dist import nufft
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer
@@ -24,6 +25,11 @@ SMALL = {
     "num_pretrain_kernels": 150,
     "num_pretrain_fourier_positions": 130,
 }
+
+needs_finufft = pytest.mark.skipif(
+    not nufft.installed() and os.environ.get("CI") != "true",
+    reason="finufft is missing: pip install finufft",
+)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +219,7 @@ ROWS = np.arange(10.0)[:, None]
         ({"training_x": ROWS, "bandwidth_factor": 0.0}, "bandwidth_factor=0.0"),
         ({"training_x": ROWS, "bandwidth_factor": np.nan}, "bandwidth_factor=nan"),
         ({"training_x": ROWS, "inverse_density_weight_power": -1}, "inverse_density"),
+        ({"training_x": ROWS, "method": "fast"}, "method='fast': must be one of auto, direct"),
         (
             {"training_x": ROWS, "inverse_density_weight_power": 1, "num_idw_draws": 10},
             "num_idw_draws=10",
@@ -300,6 +307,32 @@ class ThreadComm:
         for thread in threads:
             thread.join(120)
         return results
+
+
+@needs_finufft
+def test_transforms_are_the_same_bits_on_any_mesh_and_rank(x, one_device):
+    """The first rank works for all."""
+    options = SMALL | {"method": "finufft", "inverse_density_weight_power": 0.5}
+    alone = KPretrainer.from_training_data(x, **options, mesh=one_device)
+    assert_same_bits(KPretrainer.from_training_data(x, **options), alone)
+    comm = ThreadComm(3)
+    for shared in comm.run(lambda: KPretrainer.from_training_data(x, **options, comm=comm)):
+        assert_same_bits(shared, alone)
+
+
+@needs_finufft
+def test_transforms_and_direct_sums_agree(x, one_device):
+    """To the rounding of single precision; the kernels and modes are the same bits."""
+    fast, direct = (
+        KPretrainer.from_training_data(x, **SMALL, method=method, mesh=one_device)
+        for method in ("finufft", "direct")
+    )
+    assert np.array_equal(fast.kernel_centers, direct.kernel_centers)
+    assert np.array_equal(fast.fourier_positions, direct.fourier_positions)
+    for name in ("kde_counts", "kde_err", "fourier_counts", "fourier_err"):
+        value, expected = getattr(fast, name), getattr(direct, name)
+        assert value.dtype == expected.dtype
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5])

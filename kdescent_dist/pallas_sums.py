@@ -1,0 +1,120 @@
+"""Sums over samples x kernels as kernels of our own for NVIDIA GPUs (Hopper and later).
+
+Written in Pallas for its Mosaic GPU backend: a group of 128 threads keeps a block of samples in
+registers, goes through all kernels, and writes sums of its own, which are added outside in an
+order of their own. They compile for an H100; that they run there, and how fast, has not been
+measured. On a CPU they are interpreted, for tests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.fused_sums import FusedForm
+from kdescent_dist.mesh import tree_sum
+from kdescent_dist.pairs import Columns, Pairs
+
+_BLOCK = 1024  # samples: eight in the registers of each thread
+
+
+@dataclass(frozen=True)
+class PallasForm(FusedForm):
+    """One program per block of samples.
+
+    Attributes:
+        interpret: evaluate the kernels by ordinary operations, on any platform.
+    """
+
+    interpret: bool
+
+    def over_samples(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        moments: Callable[[Columns, jax.Array], Columns],
+    ) -> list[jax.Array]:
+        columns = pairs.prepare(list(x.T))
+        factors = moments(columns, weights)
+
+        def program(block, mine, z_ref, factors_ref, kernels_ref, *sums_refs):
+            z = [z_ref[i, mine] for i in range(len(columns))]
+            f = [factors_ref[i, mine] for i in range(len(factors))]
+
+            def step(k: jax.Array, _: None) -> None:
+                tables = pairs.tables(z, [kernels_ref[i, k] for i in range(len(pairs.kernels))])
+                for sums_ref, table in zip(sums_refs, tables, strict=True):
+                    for i, factor in enumerate(f):
+                        sums_ref[block, i, k] = jnp.sum(table * factor)
+
+            lax.fori_loop(0, len(pairs.kernels[0]), step, None)
+
+        arrays = (_padded(columns), _padded(factors), jnp.stack(pairs.kernels))
+        blocks = arrays[0].shape[1] // _BLOCK
+        shape = (blocks, len(factors), len(pairs.kernels[0]))
+        scalars = [c[0] for c in pairs.kernels]
+        tables = jax.eval_shape(pairs.tables, scalars, scalars)
+        return [tree_sum(sums).T for sums in self._call(program, [shape] * len(tables), *arrays)]
+
+    def over_kernels(
+        self,
+        pairs: Pairs,
+        x: jax.Array,
+        weights: jax.Array,
+        rows: list[jax.Array],
+        finish: Callable[[Columns, jax.Array, Columns], Columns],
+    ) -> Columns:
+        columns = pairs.prepare(list(x.T))
+
+        def program(block, mine, z_ref, rows_ref, kernels_ref, sums_ref):
+            z = [z_ref[i, mine] for i in range(len(columns))]
+
+            def step(k: jax.Array, sums: Columns) -> Columns:
+                tables = pairs.tables(z, [kernels_ref[i, k] for i in range(len(pairs.kernels))])
+                for t, table in enumerate(tables):
+                    sums = [s + rows_ref[t, i, k] * table for i, s in enumerate(sums)]
+                return sums
+
+            # Zeros of their own would be laid out in another way than what is added to them.
+            zeros = [0.0 * z[0]] * len(rows[0])
+            sums = lax.fori_loop(0, len(pairs.kernels[0]), step, zeros)
+            for i, total in enumerate(sums):
+                sums_ref[i, mine] = total
+
+        arrays = (_padded(columns), jnp.stack(rows), jnp.stack(pairs.kernels))
+        shape = (len(rows[0]), arrays[0].shape[1])
+        (sums,) = self._call(program, [shape], *arrays)
+        return finish(columns, weights, list(sums[:, : len(x)]))
+
+    def _call(
+        self, program: Callable, shapes: list[tuple[int, ...]], z: jax.Array, *others: jax.Array
+    ) -> list[jax.Array]:
+        """Run one program for each block of the coordinates z (d, blocks * size)."""
+        from jax.experimental import pallas as pl
+        from jax.experimental.pallas import mosaic_gpu
+
+        blocks = z.shape[1] // _BLOCK
+        # Inside shard_map the sums vary over the mesh as the samples do.
+        outputs = jax.eval_shape(lambda z: [jnp.broadcast_to(z[0, 0], s) for s in shapes], z)
+
+        def of_block(index: Callable[[], jax.Array], *refs: Any) -> None:
+            block = index()
+            program(block, pl.ds(block * _BLOCK, _BLOCK), *refs)
+
+        if self.interpret:
+            body = partial(of_block, lambda: pl.program_id(0))
+            call = pl.pallas_call(body, grid=(blocks,), out_shape=outputs, interpret=True)
+        else:
+            body = partial(of_block, lambda: lax.axis_index("block"))
+            call = mosaic_gpu.kernel(body, out_type=outputs, grid=(blocks,), grid_names=("block",))
+        return call(z, *others)
+
+
+def _padded(columns: Columns) -> jax.Array:
+    """Stack columns (n,) into (columns, blocks * size), filled up with zeros."""
+    return jnp.stack([jnp.pad(c, (0, -len(c) % _BLOCK)) for c in columns])

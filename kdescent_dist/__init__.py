@@ -19,6 +19,7 @@ from kdescent_dist.settings import (
     BinsConfig,
     CatalogConfig,
     CheckpointConfig,
+    CountsConfig,
     FitConfig,
     LossConfig,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Catalog",
     "CatalogConfig",
     "CheckpointConfig",
+    "CountsConfig",
     "FitConfig",
     "FitResult",
     "InputError",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -115,6 +116,7 @@ def stack_sums(
     kernel_block: jax.Array,
     population: Population,
     orders: Mapping[str, jax.Array],
+    form: str,
 ) -> list[dict[str, jax.Array]]:
     """The sums of a population in the bins of each stack, at one block of kernels and modes.
 
@@ -125,6 +127,7 @@ def stack_sums(
         population: the samples.
         orders: permutations (n,) that sort the samples by conditional columns, where they are
             known, by ``order_name`` of these.
+        form: form of the counts over all samples.
 
     Returns:
         For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``.
@@ -140,7 +143,7 @@ def stack_sums(
             data.cov,
             draw.modes[kernel_block],
         )
-        samples, of_bins = population, _dense_sums
+        samples, of_bins = population, partial(_dense_sums, form)
         if stack.sparse:
             name, of_bins = order_name(stack.conditions), sparse_sums
             if name not in in_order:
@@ -177,6 +180,7 @@ def _in_order(population: Population, stacks: Sequence[Stack], order: jax.Array)
 
 
 def _dense_sums(
+    form: str,
     x: Sequence[jax.Array],
     conditions: Sequence[jax.Array],
     weights: jax.Array,
@@ -191,8 +195,8 @@ def _dense_sums(
     def of_bin(bin_: BinArrays) -> dict[str, jax.Array]:
         softness = 0 if hard else bin_.softness[0]
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
-        kde = kde_counts(samples, within * weights, bin_.centers, bin_.cov)
-        fourier = fourier_counts(samples, within * weights, bin_.modes)
+        kde = kde_counts(samples, within * weights, bin_.centers, bin_.cov, form)
+        fourier = fourier_counts(samples, within * weights, bin_.modes, form)
         return {
             "weight": matmul(within, weights),
             "kde": kde,

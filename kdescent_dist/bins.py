@@ -113,6 +113,7 @@ def pretrain_bin(
     seed: int,
     mesh: Any = None,
     counts: KPretrainer | None = None,
+    method: str = "auto",
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -126,6 +127,7 @@ def pretrain_bin(
         seed: random seed of the kernel centers and Fourier modes.
         mesh: devices over which the work is sharded.
         counts: training counts that were computed before, from the same arguments.
+        method: how they are computed, see ``KPretrainer.from_training_data``.
 
     Raises:
         InputError: a column is missing or not finite; the bin holds fewer training samples than
@@ -161,6 +163,7 @@ def pretrain_bin(
                 inverse_density_weight_power=config.inverse_density_weight_power,
                 seed=seed,
                 mesh=mesh,
+                method=method,
             )
         except InputError as error:
             raise InputError(_in_bin(bin_, str(error))) from error

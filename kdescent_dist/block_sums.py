@@ -132,6 +132,7 @@ class BlockSums:
         first_kernel = lax.axis_index("kernels") * kernel_blocks
         node = self.layout.node(self.mesh)
         nodes = self.layout.per_device(self.mesh) // node
+
         def at(block: jax.Array, kernel_block: jax.Array) -> jax.Array:
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)

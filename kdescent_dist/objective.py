@@ -18,7 +18,7 @@ from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
-from kdescent_dist.checks import check_loss, check_terms
+from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity import digest, source_digest
@@ -26,7 +26,7 @@ from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
 from kdescent_dist.random import draw_key
-from kdescent_dist.settings import LossConfig
+from kdescent_dist.settings import CountsConfig, LossConfig
 from kdescent_dist.stacks import stack_bins
 
 
@@ -104,6 +104,7 @@ class PopulationObjective:
         block_size: samples per block, see ``BlockLayout``.
         kernel_blocks: units of kernel work, by default the mesh's kernels axis.
         reproducible: the reduction, see ``BlockSums``.
+        counts: how counts are computed; how they were pretrained does not matter here.
         dtype: floating-point type.
 
     Raises:
@@ -128,7 +129,7 @@ class PopulationObjective:
         block_size: int | None = None,
         kernel_blocks: int | None = None,
         reproducible: bool = True,
-        bin_form: str = "auto",
+        counts: CountsConfig | None = None,
         dtype: Any = np.float32,
     ) -> None:
         catalog = dict(catalog or {})
@@ -165,7 +166,10 @@ class PopulationObjective:
             "input catalog": digest(catalog),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
         }
-        stacked = stack_bins(bins, dtype, bin_form)
+        counts = counts or CountsConfig()
+        check_counts(counts)
+        self._count_form = counts.form
+        stacked = stack_bins(bins, dtype, counts.bins)
         self.stacks = tuple(stack for stack, _ in stacked)
         shared = {
             "stacks": [data for _, data in stacked],
@@ -223,6 +227,7 @@ class PopulationObjective:
                     kernel_block,
                     population,
                     catalog["orders"],
+                    self._count_form,
                 ),
             }
             if self.statistics is not None:

@@ -175,7 +175,7 @@ class _Pairs:
         """White coordinates of samples and of the kernel centers of a bin."""
         return self.whiten(bin_)(columns), [of_bins[bin_] for of_bins in self._centers]
 
-    def waves(self, bin_: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def waves(self, bin_: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, ...]:
         return make_waves(self.bins.modes[bin_])(columns, self._origin)
 
     def split(self, table: jax.Array) -> list[jax.Array]:

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins import Bin, PretrainedBin
-from kdescent_dist.errors import InputError
 from kdescent_dist.windows import reach
 
 
@@ -89,12 +88,7 @@ def stack_bins(
         dtype: floating-point type of the arrays.
         form: ``dense`` for sums over all samples in each bin, ``sparse`` for sums over sorted
             blocks within its reach, or ``auto`` for the one that is expected to be faster.
-
-    Raises:
-        InputError: there is no such form.
     """
-    if form not in ("auto", "dense", "sparse"):
-        raise InputError(f"bin_form={form!r}: must be auto, dense or sparse")
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
         bin_, counts = pretrained.bin, pretrained.counts

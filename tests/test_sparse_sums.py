@@ -10,7 +10,7 @@ from kdescent_dist.bin_sums import order_of
 from kdescent_dist.bins import expand_bins
 from kdescent_dist.errors import InputError
 from kdescent_dist.population import Population
-from kdescent_dist.settings import BinsConfig, LossConfig
+from kdescent_dist.settings import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.sorted_blocks import cut, order_by_cells, pairs_within_reach, permuted
 from kdescent_dist.sparse_sums import BinArrays, sparse_sums
 from kdescent_dist.stacks import Stack, stack_bins
@@ -262,7 +262,7 @@ def test_loss_and_gradient_are_those_of_the_dense_form(bins, catalog, with_catal
     options = {"catalog": catalog} if with_catalog else {}
     options["loss"] = LossConfig(volume=1000.0)
     dense, sparse = (
-        loss_and_gradient(problems.objective(bins, bin_form=form, **options))
+        loss_and_gradient(problems.objective(bins, counts=CountsConfig(form), **options))
         for form in ("dense", "sparse")
     )
     np.testing.assert_allclose(sparse[0], dense[0], rtol=1e-6)
@@ -270,7 +270,7 @@ def test_loss_and_gradient_are_those_of_the_dense_form(bins, catalog, with_catal
 
 
 def test_bits_are_the_same_on_every_mesh(bins, catalog):
-    options = {"catalog": catalog, "bin_form": "sparse", "block_size": 200}
+    options = {"catalog": catalog, "counts": CountsConfig("sparse"), "block_size": 200}
     results = [
         loss_and_gradient(problems.objective(bins, devices, kernels, **options))
         for devices, kernels in [(1, 1), (3, 1), (4, 2)]
@@ -282,7 +282,7 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
 
 def test_a_condition_that_no_parameter_changes_is_sorted_once(bins, catalog):
     """The mass of the toy comes from the catalog, its blue color from parameters, too."""
-    objective = problems.objective(bins, bin_form="sparse", catalog=catalog)
+    objective = problems.objective(bins, counts=CountsConfig("sparse"), catalog=catalog)
     assert list(objective.data["orders"]) == ["mass"]
     (stack,) = [s for s in objective.stacks if s.conditions == ("mass",)]
     masses = np.asarray(objective.data["catalog"]["mass"])
@@ -292,7 +292,7 @@ def test_a_condition_that_no_parameter_changes_is_sorted_once(bins, catalog):
         np.testing.assert_array_equal(order, expected)
 
     def sorts(of):
-        objective = problems.objective(of, bin_form="sparse", catalog=catalog)
+        objective = problems.objective(of, counts=CountsConfig("sparse"), catalog=catalog)
         arguments = (problems.GUESS, jax.random.key(0), objective.data)
         text = jax.jit(objective.value_and_grad).lower(*arguments).as_text()
         return text.count(f"tensor<{2 * objective.layout.block_size}xui32>") > 0
@@ -326,8 +326,8 @@ def test_the_form_is_chosen_by_what_the_bins_reach(edges, softness, sparse):
 
 
 def test_an_unknown_form_is_refused(bins):
-    with pytest.raises(InputError, match=r"bin_form='spares'.*auto, dense or sparse"):
-        problems.objective(bins, bin_form="spares")
+    with pytest.raises(InputError, match=r"counts.bins=spares"):
+        problems.objective(bins, counts=CountsConfig("spares"))
 
 
 def test_stacks_know_the_edges_of_their_bins():

@@ -4,7 +4,7 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 ``PopulationObjective`` (or ``LossObjective``) and ``fit``; the command line is ``kdescent-dist``.
 """
 
-from kdescent_dist.bins import expand_bins, pretrain_bin, soft_tophat
+from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.descent import adam, bfgs
@@ -19,9 +19,11 @@ from kdescent_dist.settings import (
     BinsConfig,
     CatalogConfig,
     CheckpointConfig,
+    CountsConfig,
     FitConfig,
     LossConfig,
 )
+from kdescent_dist.windows import soft_tophat
 
 __all__ = [
     "BinsConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "Catalog",
     "CatalogConfig",
     "CheckpointConfig",
+    "CountsConfig",
     "FitConfig",
     "FitResult",
     "InputError",

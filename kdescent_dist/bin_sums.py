@@ -1,16 +1,22 @@
 """Sums over the samples in each bin: kernel and Fourier counts at the kernels drawn in a step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from kdescent_dist.bins import Stack, StackData
+from kdescent_dist.blocks import matmul
 from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.population import Population
+from kdescent_dist.sorted_blocks import order_by_cells, permuted
+from kdescent_dist.sparse_sums import BinArrays, sparse_sums
+from kdescent_dist.stacks import Stack, StackData
+from kdescent_dist.windows import window_weights
 
 
 @jax.tree_util.register_dataclass
@@ -104,19 +110,98 @@ def joined(values: jax.Array, count: int) -> jax.Array:
 
 
 def stack_sums(
-    stack: Stack, data: StackData, draw: Draw, kernel_block: jax.Array, population: Population
+    stacks: Sequence[Stack],
+    arrays: Sequence[StackData],
+    draws: Sequence[Draw],
+    kernel_block: jax.Array,
+    population: Population,
+    orders: Mapping[str, jax.Array],
+    form: str,
+) -> list[dict[str, jax.Array]]:
+    """The sums of a population in the bins of each stack, at one block of kernels and modes.
+
+    Args:
+        stacks, arrays: the stacked bins.
+        draws: their kernels and modes of the step.
+        kernel_block: which block of them.
+        population: the samples.
+        orders: permutations (n,) that sort the samples by conditional columns, where they are
+            known, by ``order_name`` of these.
+        form: form of the counts over all samples.
+
+    Returns:
+        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``.
+    """
+    sums = []
+    in_order: dict[str, Population] = {}
+    for stack, data, draw in zip(stacks, arrays, draws, strict=True):
+        bins = BinArrays(
+            data.low,
+            data.high,
+            data.softness,
+            draw.centers[kernel_block],
+            data.cov,
+            draw.modes[kernel_block],
+        )
+        samples, of_bins = population, partial(_dense_sums, form)
+        if stack.sparse:
+            name, of_bins = order_name(stack.conditions), sparse_sums
+            if name not in in_order:
+                alike = [s for s in stacks if s.sparse and s.conditions == stack.conditions]
+                order = orders.get(name)
+                in_order[name] = _in_order(
+                    population, alike, order_of(population, alike) if order is None else order
+                )
+            samples = in_order[name]
+        x = [samples.x[column] for column in stack.columns]
+        conditions = [samples.x[column] for column in stack.conditions]
+        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard))
+    return sums
+
+
+def order_name(conditions: Sequence[str]) -> str:
+    return ", ".join(conditions)
+
+
+def order_of(population: Population, stacks: Sequence[Stack]) -> jax.Array:
+    """The permutation (n,) that sorts samples by the conditional columns that stacks share."""
+    names = stacks[0].conditions
+    edges = [
+        np.unique(np.concatenate(of_stacks))
+        for of_stacks in zip(*(stack.edges for stack in stacks), strict=True)
+    ]
+    return order_by_cells([lax.stop_gradient(population.x[name]) for name in names], edges)
+
+
+def _in_order(population: Population, stacks: Sequence[Stack], order: jax.Array) -> Population:
+    names = list(dict.fromkeys(c for s in stacks for c in (*s.columns, *s.conditions)))
+    *columns, weights = permuted([population.x[c] for c in names] + [population.weights], order)
+    return Population(dict(zip(names, columns, strict=True)), weights)
+
+
+def _dense_sums(
+    form: str,
+    x: Sequence[jax.Array],
+    conditions: Sequence[jax.Array],
+    weights: jax.Array,
+    bins: BinArrays,
+    hard: bool,
 ) -> dict[str, jax.Array]:
-    x = jnp.stack([population.x[name] for name in stack.columns], axis=1)
-    weights = stack.window(data, population.x) * population.weights
+    """As ``sparse_sums``, from all samples for each bin."""
+    samples = jnp.stack(x, axis=1)
 
-    # Whitened samples of each bin would otherwise be kept for the backward pass.
+    # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
     @jax.checkpoint
-    def of_bin(args):
-        weights, centers, cov, modes = args
-        kde = kde_counts(x, weights, centers, cov)
-        fourier = fourier_counts(x, weights, modes)
-        return {"weight": weights.sum(), "kde": kde, "cos": fourier.real, "sin": fourier.imag}
+    def of_bin(bin_: BinArrays) -> dict[str, jax.Array]:
+        softness = 0 if hard else bin_.softness[0]
+        within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
+        kde = kde_counts(samples, within * weights, bin_.centers, bin_.cov, form)
+        fourier = fourier_counts(samples, within * weights, bin_.modes, form)
+        return {
+            "weight": matmul(within, weights),
+            "kde": kde,
+            "cos": fourier.real,
+            "sin": fourier.imag,
+        }
 
-    return jax.lax.map(
-        of_bin, (weights, draw.centers[kernel_block], data.cov, draw.modes[kernel_block])
-    )
+    return lax.map(of_bin, bins)

@@ -1,16 +1,14 @@
 """Conditional bins: a window on some columns, within which counts of other columns are compared.
 
-A grid of bins is written as edges of one or several columns; the bins of a grid have equal shapes
-and are stacked, so that they are computed together.
+A grid of bins is written as edges of one or several columns.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,21 +16,10 @@ from kdescent_dist.checks import check_bins
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.settings import BinsConfig
+from kdescent_dist.windows import reach, window_weights
 
 # Training samples whose window weight is below this are left out of a bin.
 NEGLIGIBLE_WINDOW = 1e-6
-
-
-def soft_tophat(x: Any, low: Any, high: Any, softness: Any = 0.04) -> Any:
-    """A window that is nearly 1 where ``low < x < high`` and nearly 0 elsewhere.
-
-    The product of a rising and a falling sigmoid of width ``softness * (high - low)``; with
-    softness 0, exactly 1 where ``low <= x < high`` and 0 elsewhere (no gradient).
-    """
-    if isinstance(softness, int | float) and softness == 0:
-        return ((x >= low) & (x < high)).astype(x.dtype)
-    width = softness * (high - low)
-    return jax.nn.sigmoid((x - low) / width) * jax.nn.sigmoid((high - x) / width)
 
 
 @dataclass(frozen=True)
@@ -57,17 +44,21 @@ class Bin:
 
     def weights(self, columns: Mapping[str, Any]) -> Any:
         """Window weights (n,) of samples given by their columns, each (n,)."""
-        first = columns[self.columns[0]]
-        weights = jnp.ones_like(first)
-        for name, (low, high) in self.window.items():
-            weights = weights * soft_tophat(columns[name], low, high, self.config.softness)
-        return weights
+        conditions = [columns[name] for name in self.window]
+        low, high = zip(*self.window.values(), strict=True) if self.window else ((), ())
+        return window_weights(conditions, low, high, self.config.softness, columns[self.columns[0]])
 
-    def count(self, columns: Mapping[str, np.ndarray]) -> int:
-        """Number of samples within the hard edges of the window."""
+    def count(self, columns: Mapping[str, np.ndarray], margin: float = 0.0) -> int:
+        """Number of samples within the hard edges of the window.
+
+        Args:
+            columns: the samples by their columns, each (n,).
+            margin: how far beyond the edges they are still counted, in units of the bin.
+        """
         inside = np.ones(len(columns[self.columns[0]]), bool)
         for name, (low, high) in self.window.items():
-            inside &= (columns[name] >= low) & (columns[name] < high)
+            beyond = margin * (high - low)
+            inside &= (columns[name] >= low - beyond) & (columns[name] < high + beyond)
         return int(inside.sum())
 
 
@@ -105,12 +96,14 @@ class PretrainedBin:
         counts: training counts at the kernels and modes to draw from.
         training_count: training samples within the hard edges.
         number_err: error of the sum of training weights, the root of the sum of their squares.
+        reached: fraction of all training samples whose weight in the window is not negligible.
     """
 
     bin: Bin
     counts: KPretrainer
     training_count: int
     number_err: float
+    reached: float
 
 
 def pretrain_bin(
@@ -120,6 +113,7 @@ def pretrain_bin(
     seed: int,
     mesh: Any = None,
     counts: KPretrainer | None = None,
+    method: str = "auto",
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -133,6 +127,7 @@ def pretrain_bin(
         seed: random seed of the kernel centers and Fourier modes.
         mesh: devices over which the work is sharded.
         counts: training counts that were computed before, from the same arguments.
+        method: how they are computed, see ``KPretrainer.from_training_data``.
 
     Raises:
         InputError: a column is missing or not finite; the bin holds fewer training samples than
@@ -168,10 +163,13 @@ def pretrain_bin(
                 inverse_density_weight_power=config.inverse_density_weight_power,
                 seed=seed,
                 mesh=mesh,
+                method=method,
             )
         except InputError as error:
             raise InputError(_in_bin(bin_, str(error))) from error
-    return PretrainedBin(bin_, counts, count, float(np.sqrt(np.sum(window[keep] ** 2))))
+    number_err = float(np.sqrt(np.sum(window[keep] ** 2)))
+    reached = bin_.count(columns, reach(config.softness, window.dtype)) / len(weights)
+    return PretrainedBin(bin_, counts, count, number_err, reached)
 
 
 def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray]) -> None:
@@ -195,109 +193,3 @@ def _in_bin(bin_: Bin, message: str) -> str:
     message = re.sub(r"column (\d+)", lambda m: f"column {names[int(m[1])]!r}", message)
     columns = ", ".join(bin_.columns)
     return f"bins.{bin_.group}: bin {bin_.name!r} of columns {columns}: {message}"
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class StackData:
-    """Arrays of m stacked bins of d columns and c conditional columns.
-
-    Attributes:
-        low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
-        centers: (m, p, d) kernel centers to draw from, with their covariance (m, d, d),
-            training counts and errors (m, p).
-        modes: (m, q, d) Fourier modes to draw from, with their training counts and errors,
-            complex (m, q).
-        training_sum: (m,) sums of the training weights, with their errors ``number_err``.
-        number_density: (m,) whether the number-density term counts for the bin.
-        weight: (m,) weights of the bins in the loss.
-    """
-
-    low: Any
-    high: Any
-    softness: Any
-    centers: Any
-    cov: Any
-    kde_truth: Any
-    kde_err: Any
-    modes: Any
-    fourier_truth: Any
-    fourier_err: Any
-    training_sum: Any
-    number_err: Any
-    number_density: Any
-    weight: Any
-
-
-@dataclass(frozen=True)
-class Stack:
-    """What the m bins of one stack have in common, and so is known to the compiler.
-
-    Attributes:
-        bins: the bins.
-        columns: d columns that are compared.
-        conditions: c conditional columns.
-        kernels, fourier: kernels and modes drawn per bin and step.
-        hard: whether the windows have hard edges.
-    """
-
-    bins: tuple[Bin, ...]
-    columns: tuple[str, ...]
-    conditions: tuple[str, ...]
-    kernels: int
-    fourier: int
-    hard: bool
-
-    def window(self, data: StackData, columns: Mapping[str, jax.Array]) -> jax.Array:
-        """Window weights (m, n) of samples given by their columns, each (n,)."""
-        first = columns[self.columns[0]]
-        weights = jnp.ones((len(self.bins), first.shape[0]), first.dtype)
-        for i, name in enumerate(self.conditions):
-            softness = 0 if self.hard else data.softness
-            weights *= soft_tophat(
-                columns[name], data.low[:, i : i + 1], data.high[:, i : i + 1], softness
-            )
-        return weights
-
-
-def stack_bins(bins: Sequence[PretrainedBin], dtype: Any) -> list[tuple[Stack, StackData]]:
-    """Stack pretrained bins of equal shape, with arrays of floating-point type ``dtype``."""
-    groups: dict[tuple, list[PretrainedBin]] = {}
-    for pretrained in bins:
-        bin_, counts = pretrained.bin, pretrained.counts
-        kernels = 0 if bin_.config.kernels == 0 else counts.num_eval_kernels
-        fourier = 0 if bin_.config.fourier == 0 else counts.num_eval_fourier_positions
-        hard = bin_.config.softness == 0
-        shapes = (np.shape(counts.kernel_centers), np.shape(counts.fourier_positions))
-        key = (bin_.columns, tuple(bin_.window), kernels, fourier, hard, shapes)
-        groups.setdefault(key, []).append(pretrained)
-    return [
-        (Stack(tuple(p.bin for p in members), *key[:-1]), _stack_data(members, dtype))
-        for key, members in groups.items()
-    ]
-
-
-def _stack_data(bins: Sequence[PretrainedBin], dtype: Any) -> StackData:
-    complex_dtype = np.result_type(dtype, np.complex64)
-
-    def stacked(of: Callable[[PretrainedBin], Any], dtype: Any = dtype) -> np.ndarray:
-        return np.stack([np.asarray(of(b), dtype) for b in bins])
-
-    edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
-    return StackData(
-        low=edges[:, :, 0],
-        high=edges[:, :, 1],
-        softness=stacked(lambda b: [b.bin.config.softness]),
-        centers=stacked(lambda b: b.counts.kernel_centers),
-        cov=stacked(lambda b: np.atleast_2d(b.counts.kernelcov)),
-        kde_truth=stacked(lambda b: b.counts.kde_counts),
-        kde_err=stacked(lambda b: b.counts.kde_err),
-        modes=stacked(lambda b: b.counts.fourier_positions),
-        fourier_truth=stacked(lambda b: b.counts.fourier_counts, complex_dtype),
-        fourier_err=stacked(lambda b: b.counts.fourier_err, complex_dtype),
-        training_sum=stacked(lambda b: b.counts.training_sum_of_weights),
-        number_err=stacked(lambda b: b.number_err),
-        number_density=stacked(lambda b: b.bin.config.number_density, bool),
-        weight=stacked(lambda b: b.bin.config.weight),
-    )

@@ -12,6 +12,7 @@ from kdescent_dist.mesh import by_samples
 
 DEFAULT_BLOCKS = 8
 LARGEST_DEFAULT_BLOCK = 65_536
+MOST_UNEVEN = 1.05  # blocks of a device, relative to an even share
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,19 @@ class BlockLayout:
     def count(self) -> int:
         return math.ceil(self.size / self.block_size)
 
+    def node(self, mesh: Mesh) -> int:
+        """Blocks of one node: a power of two of them, whose sums are added up on one device.
+
+        The largest one that leaves no more than a few percent of the devices' time unused.
+        """
+        share = math.ceil(self.count / mesh.shape["samples"])
+        powers = [2**level for level in range(share.bit_length() + 1)]
+        return max(p for p in powers if math.ceil(share / p) * p <= MOST_UNEVEN * share)
+
     def per_device(self, mesh: Mesh) -> int:
-        return math.ceil(self.count / mesh.shape["samples"])
+        """Blocks of a device at most: a whole number of nodes."""
+        share, node = math.ceil(self.count / mesh.shape["samples"]), self.node(mesh)
+        return math.ceil(share / node) * node
 
     def cut(self, column: np.ndarray, mesh: Mesh) -> jax.Array:
         """Cut a column (size,) into (blocks, block_size), sharded over the samples axis.

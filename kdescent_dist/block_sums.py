@@ -2,10 +2,14 @@
 
 Blocks of samples are the unit of work; their number and size follow from the config alone. A step
 adds up the sums of all blocks over the mesh, differentiates the loss of the sums, and pulls that
-cotangent back through each block. No derivative goes through a collective, and memory is bounded
-by one block. The loops over blocks have dynamic trip counts and the sums of each unit land in
-a table that is added up in an order of its own, so that in the ``reproducible`` reduction the bits
-are the same on any mesh.
+cotangent back through each block. No derivative goes through a collective, memory is bounded by
+one block, and there is one collective each way.
+
+In the ``reproducible`` reduction, sums are added along one binary tree over all blocks, whatever
+the mesh: a device adds up aligned powers of two of its blocks, which are nodes of that tree, and
+the few nodes of all devices are gathered. The loops over blocks have trip counts that the compiler
+does not know, and what goes from one part of the computation to the next is stored in between:
+where it may merge the parts, it rounds otherwise than where a collective lies between them.
 """
 
 from collections.abc import Callable
@@ -20,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.block_layout import BlockLayout
-from kdescent_dist.mesh import replicated, tree_sum
+from kdescent_dist.mesh import AXES, by_samples, replicated, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
@@ -36,7 +40,7 @@ class BlockSums:
         layout: the blocks of samples.
         mesh: mesh with axes ``samples`` and ``kernels``.
         kernel_blocks: number of units into which kernels are cut, a multiple of the mesh's axis.
-        reproducible: gather the sums of each unit and add them in a fixed order; else ``psum``.
+        reproducible: add the sums along a fixed tree, after one gather; else ``psum`` them.
     """
 
     layout: BlockLayout
@@ -51,6 +55,7 @@ class BlockSums:
         key: jax.Array,
         shared: Any,
         catalog: Any,
+        shares: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Return the loss, and its gradient (parameters,) with respect to ``params``.
 
@@ -60,46 +65,57 @@ class BlockSums:
             key: random key of the step.
             shared: arrays that each device holds whole.
             catalog: arrays (blocks, block_size) sharded over samples.
+            shares: what ``shares`` returns.
         """
 
-        def local(params, key, shared, catalog):
+        def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
             unravel = _unravel(unit, params, catalog)
-            sums = self._reduce(self._table(unit, params, catalog))
+            first, number, once = shares[0]
+            share = (first, number)
+            sums = self._reduce(self._sums(unit, params, catalog, share))
             value, (direct, cotangents) = jax.value_and_grad(
                 lambda p, sums: loss(p, unravel(sums)), argnums=(0, 1)
-            )(params, lax.optimization_barrier(sums))
-            cotangents = lax.optimization_barrier(cotangents)
-            grads = self._reduce(self._pulled_back(unit, params, catalog, cotangents))
-            return value, tree_sum(grads) + direct
+            )(params, _stored(sums, once))
+            cotangents = _stored(cotangents, once)
+            grads = self._reduce(self._pulled_back(unit, params, catalog, share, cotangents))
+            return _stored((value, tree_sum(grads) + direct), once)
 
         whole, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
             local,
             mesh=self.mesh,
-            in_specs=(whole, whole, whole, split),
+            in_specs=(whole, whole, whole, split, split),
             out_specs=whole,
             # Every collective is an explicit one of ``_reduce``; nothing is differentiated
             # through the map, which is where the check would matter.
             check_vma=False,
-        )(params, key, shared, catalog)
+        )(params, key, shared, catalog, shares)
 
     def place(self, shared: Any) -> Any:
         """Put arrays whole on each device."""
         return jax.device_put(shared, replicated(self.mesh))
 
-    def _table(self, unit: UnitSums, params: jax.Array, catalog: Any) -> jax.Array:
-        """Sums of the units of this device, (blocks, kernel blocks, sums)."""
+    def shares(self) -> jax.Array:
+        """First block of each device, how many it has, and 1: (devices, 3), by samples."""
+        blocks, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
+        first = np.minimum(np.arange(devices) * blocks, self.layout.count)
+        number = np.minimum(self.layout.count - first, blocks)
+        table = np.stack([first, number, np.ones_like(first)], axis=1).astype(np.int32)
+        return jax.device_put(table, by_samples(self.mesh))
+
+    def _sums(self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any) -> jax.Array:
+        """Sums of the nodes of this device, (nodes, kernel blocks, sums)."""
 
         def of_unit(block, kernel_block, columns):
             return ravel_pytree(unit(params, block, columns, kernel_block))[0]
 
-        return self._loop(of_unit, catalog)
+        return self._loop(of_unit, catalog, share)
 
     def _pulled_back(
-        self, unit: UnitSums, params: jax.Array, catalog: Any, cotangents: jax.Array
+        self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any, cotangents: jax.Array
     ) -> jax.Array:
-        """Parameter gradients of the units of this device, (blocks, kernel blocks, parameters)."""
+        """Parameter gradients of this device's nodes, (nodes, kernel blocks, parameters)."""
 
         def of_unit(block, kernel_block, columns):
             def flat(p):
@@ -108,40 +124,89 @@ class BlockSums:
             _, pull = jax.vjp(flat, params)
             return pull(cotangents[kernel_block])[0]
 
-        return self._loop(of_unit, catalog)
+        return self._loop(of_unit, catalog, share)
 
-    def _loop(self, of_unit: Callable, catalog: Any) -> jax.Array:
-        blocks = self.layout.per_device(self.mesh)
+    def _loop(self, of_unit: Callable, catalog: Any, share: Any) -> jax.Array:
+        first, number = share
         kernel_blocks = self.kernel_blocks // self.mesh.shape["kernels"]
-        first = lax.axis_index("samples") * blocks
         first_kernel = lax.axis_index("kernels") * kernel_blocks
-        mine = jnp.clip(self.layout.count - first, 0, blocks)
+        node = self.layout.node(self.mesh)
+        nodes = self.layout.per_device(self.mesh) // node
 
-        # A loop over a single unit reads and stores without an index and would be compiled to
-        # other instructions, with other rounding, than on fewer devices: give it a second one.
-        rows = max(blocks * kernel_blocks, 2)
-        catalog = jax.tree.map(lambda a: jnp.concatenate([a, a]) if blocks == 1 else a, catalog)
-        catalog = lax.optimization_barrier(catalog)
-
-        def at(i: jax.Array) -> jax.Array:
-            block, kernel_block = i // kernel_blocks, i % kernel_blocks
+        def at(block: jax.Array, kernel_block: jax.Array) -> jax.Array:
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)
 
-        shape = jax.eval_shape(at, jnp.int32(0))
-        table = jnp.zeros((rows, *shape.shape), shape.dtype)
-        table = lax.fori_loop(0, mine * kernel_blocks, lambda i, t: t.at[i].set(at(i)), table)
-        table = table[: blocks * kernel_blocks]
-        return table.reshape(blocks, kernel_blocks, *shape.shape)
+        shape = jax.eval_shape(at, first, first)
+
+        def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
+            begin = i // kernel_blocks * node
+            blocks = jnp.minimum(number - begin, node)
+            sums = _pairwise(lambda j: at(begin + j, i % kernel_blocks), blocks, node, shape)
+            return table.at[i].set(sums)
+
+        # As many nodes as have blocks: the table keeps its zeros elsewhere.
+        used = -(-number // node) * kernel_blocks
+        table = jnp.zeros((nodes * kernel_blocks, *shape.shape), shape.dtype)
+        table = lax.fori_loop(0, used, of_node, table)
+        return table.reshape(nodes, kernel_blocks, *shape.shape)
 
     def _reduce(self, table: jax.Array) -> jax.Array:
-        """Add (blocks, kernel blocks, ...) over blocks and devices, to (all kernel blocks, ...)."""
-        if self.reproducible:
-            table = lax.all_gather(table, "samples", axis=0, tiled=True)
-            total = tree_sum(lax.optimization_barrier(table)[: self.layout.count])
-        else:
-            total = lax.psum(tree_sum(table), "samples")
-        return lax.all_gather(total, "kernels", axis=0, tiled=True)
+        """Add (nodes, kernel blocks, ...) over nodes and devices, to (all kernel blocks, ...)."""
+        devices, mine = self.mesh.shape, table.shape[1]
+        if not self.reproducible:
+            total = jnp.zeros((devices["kernels"], *table.shape[1:]), table.dtype)
+            total = total.at[lax.axis_index("kernels")].set(tree_sum(table))
+            return lax.psum(total, AXES).reshape(self.kernel_blocks, *table.shape[2:])
+        table = lax.all_gather(table, AXES)
+        table = table.reshape(devices["samples"], devices["kernels"], *table.shape[-3:])
+        table = jnp.moveaxis(table, 1, 2)  # samples, nodes, kernels, kernel blocks, ...
+        table = table.reshape(-1, devices["kernels"] * mine, *table.shape[4:])
+        return tree_sum(table)
+
+
+def _stored(values: Any, once: jax.Array) -> Any:
+    """The same values, written to memory by a loop of which the compiler cannot know that it runs.
+
+    ``lax.optimization_barrier`` does not do: on CPU it is gone before computations are merged.
+    """
+    zeros = jax.tree.map(jnp.zeros_like, values)
+    return lax.fori_loop(0, once, lambda _, __: values, zeros)
+
+
+def _pairwise(
+    row: Callable[[jax.Array], jax.Array], number: jax.Array, most: int, shape: Any
+) -> jax.Array:
+    """Add rows one after the other as ``tree_sum`` would the table of them, in O(log) memory.
+
+    A counter in binary: each of its digits that is 1 holds the sum of as many rows.
+
+    Args:
+        row: from an index to a row.
+        number: rows, up to ``most``, a power of two.
+        most: the largest ``number``.
+        shape: shape and type of a row.
+    """
+    levels = most.bit_length()
+    # With one level alone, it would be read and stored without an index.
+    digits = jnp.zeros((max(levels, 2), *shape.shape), shape.dtype)
+
+    def add(i: jax.Array, digits: jax.Array) -> jax.Array:
+        def carry(state: tuple) -> tuple:
+            level, sums = state
+            return level + 1, digits[level] + sums
+
+        def carries(state: tuple) -> jax.Array:
+            return (i >> state[0]) & 1 == 1
+
+        level, sums = lax.while_loop(carries, carry, (jnp.int32(0), row(i)))
+        return digits.at[level].set(sums)
+
+    digits = lax.fori_loop(0, number, add, digits)
+    total = jnp.zeros(shape.shape, shape.dtype)
+    for level in range(levels):
+        total = jnp.where((number >> level) & 1 == 1, digits[level] + total, total)
+    return total
 
 
 def _unravel(unit: UnitSums, params: jax.Array, catalog: Any) -> Callable[[jax.Array], Any]:

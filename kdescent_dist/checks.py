@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdescent_dist.errors import InputError
-from kdescent_dist.settings import BinsConfig, Config, FitConfig, LossConfig
+from kdescent_dist.settings import BinsConfig, Config, CountsConfig, FitConfig, LossConfig
 
 NORMALIZATIONS = ("conditional", "density", "counts")
 STATISTICS = ("mse", "chisq")
 REDUCTIONS = ("reproducible", "psum")
 SCHEDULES = ("constant", "cosine", "exponential")
 MODES = ("fit", "report")
+BIN_FORMS = ("auto", "dense", "sparse")
+COUNT_FORMS = ("auto", "blocked", "fused", "pallas")
+PRETRAIN_METHODS = ("auto", "direct", "finufft")
 
 
 def check(config: Config) -> None:
@@ -33,6 +36,7 @@ def check(config: Config) -> None:
     _check_catalogs(config)
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
+    check_counts(config.counts)
     check_loss(config.loss)
     for name, bins in config.bins.items():
         check_bins(f"bins.{name}", bins)
@@ -82,6 +86,17 @@ def _check_catalogs(config: Config) -> None:
 def _check_target(key: str, spec: Any) -> None:
     if spec is not None and (not isinstance(spec, Mapping) or "_target_" not in spec):
         raise InputError(f"{key}={spec}: must be {{_target_: dotted path of a function, ...}}")
+
+
+def check_counts(counts: CountsConfig) -> None:
+    """Check the ways to count.
+
+    Raises:
+        InputError: names the key, its value and what is allowed.
+    """
+    _one_of("counts.bins", counts.bins, BIN_FORMS)
+    _one_of("counts.form", counts.form, COUNT_FORMS)
+    _one_of("counts.pretrain", counts.pretrain, PRETRAIN_METHODS)
 
 
 def check_loss(loss: LossConfig) -> None:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bin_sums import BinSums, Draw
-from kdescent_dist.bins import Stack, StackData
 from kdescent_dist.settings import LossConfig
+from kdescent_dist.stacks import Stack, StackData
 
 
 @jax.tree_util.register_dataclass

@@ -62,11 +62,12 @@ def by_samples(mesh: Mesh) -> NamedSharding:
 def tree_sum(table: jax.Array) -> jax.Array:
     """Add the rows of a table pairwise, in an order fixed by their number alone.
 
-    Explicit elementwise additions leave the compiler no freedom to reassociate, so the bits do
-    not depend on the program around it; the rounding error grows as log2 of the number of rows.
+    Neighbors are added first, so that rows of zeros at the end change nothing, and the sum of an
+    aligned power of two of rows may be computed on its own. Explicit elementwise additions leave
+    the compiler no freedom to reassociate, so the bits do not depend on the program around it;
+    the rounding error grows as log2 of the number of rows.
     """
     while (rows := table.shape[0]) > 1:
-        half = rows // 2
-        paired = table[:half] + table[half : 2 * half]
-        table = jnp.concatenate([paired, table[2 * half :]]) if rows % 2 else paired
+        paired = table[0 : rows - rows % 2 : 2] + table[1::2]
+        table = jnp.concatenate([paired, table[rows - 1 :]]) if rows % 2 else paired
     return table[0]

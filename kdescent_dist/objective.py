@@ -15,17 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
-from kdescent_dist.bins import PretrainedBin, stack_bins
+from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
-from kdescent_dist.checks import check_loss, check_terms
+from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.errors import InputError
+from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity import digest, source_digest
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
 from kdescent_dist.random import draw_key
-from kdescent_dist.settings import LossConfig
+from kdescent_dist.settings import CountsConfig, LossConfig
+from kdescent_dist.stacks import stack_bins
 
 
 class Objective(Protocol):
@@ -102,6 +104,7 @@ class PopulationObjective:
         block_size: samples per block, see ``BlockLayout``.
         kernel_blocks: units of kernel work, by default the mesh's kernels axis.
         reproducible: the reduction, see ``BlockSums``.
+        counts: how counts are computed; how they were pretrained does not matter here.
         dtype: floating-point type.
 
     Raises:
@@ -126,6 +129,7 @@ class PopulationObjective:
         block_size: int | None = None,
         kernel_blocks: int | None = None,
         reproducible: bool = True,
+        counts: CountsConfig | None = None,
         dtype: Any = np.float32,
     ) -> None:
         catalog = dict(catalog or {})
@@ -162,7 +166,10 @@ class PopulationObjective:
             "input catalog": digest(catalog),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
         }
-        stacked = stack_bins(bins, dtype)
+        counts = counts or CountsConfig()
+        check_counts(counts)
+        self._count_form = counts.form
+        stacked = stack_bins(bins, dtype, counts.bins)
         self.stacks = tuple(stack for stack, _ in stacked)
         shared = {
             "stacks": [data for _, data in stacked],
@@ -170,11 +177,13 @@ class PopulationObjective:
         }
         self.data = {
             "shared": self._sums.place(shared),
+            "shares": self._sums.shares(),
             "catalog": {
                 name: self.layout.cut(np.asarray(values, dtype), self.mesh)
                 for name, values in catalog.items()
             },
         }
+        self.data["orders"] = fixed_orders(self.model, self.stacks, self.data["catalog"], self.mesh)
 
     def check(self, params: jax.Array | np.ndarray) -> None:
         """Trace the user's own terms.
@@ -196,20 +205,30 @@ class PopulationObjective:
     ) -> tuple[jax.Array, jax.Array]:
         """Loss and gradient (parameters,) at ``params`` with the random numbers of ``key``."""
         return self._sums.value_and_grad(
-            self._unit_and_loss, params, key, data["shared"], data["catalog"]
+            self._unit_and_loss,
+            params,
+            key,
+            data["shared"],
+            {"columns": data["catalog"], "orders": data["orders"]},
+            data["shares"],
         )
 
     def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[Callable, Callable]:
         draws = draw_kernels(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
 
         def unit(params, block, catalog, kernel_block):
-            population = self.model.population(params, key, block, catalog)
+            population = self.model.population(params, key, block, catalog["columns"])
             sums = {
                 "weight": jnp.sum(population.weights),
-                "stacks": [
-                    stack_sums(stack, data, draw, kernel_block, population)
-                    for stack, data, draw in zip(self.stacks, shared["stacks"], draws, strict=True)
-                ],
+                "stacks": stack_sums(
+                    self.stacks,
+                    shared["stacks"],
+                    draws,
+                    kernel_block,
+                    population,
+                    catalog["orders"],
+                    self._count_form,
+                ),
             }
             if self.statistics is not None:
                 sums["statistics"] = self.statistics(population)

@@ -14,12 +14,13 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from kdescent_dist.bins import PretrainedBin, soft_tophat
+from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.random import draw_key
+from kdescent_dist.windows import window_weights
 
 # Kernels and modes of a bin at which residuals are computed.
 LARGEST_SET = 600
@@ -213,8 +214,8 @@ def _local_sums(of_samples: Callable, hard: bool) -> Callable:
     def local(population, window, points):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
         low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
-        for i, column in enumerate(conditions):
-            weights *= soft_tophat(column, low[i], high[i], 0 if hard else softness)
+        within = window_weights(conditions, low, high, 0 if hard else softness, weights)
+        weights = within * weights
         return lax.all_gather(of_samples(jnp.stack(columns, axis=1), weights, *points), "samples")
 
     return local

@@ -145,6 +145,7 @@ class _Run:
             block_size=config.samples.block_size,
             kernel_blocks=config.mesh.kernel_blocks,
             reproducible=config.mesh.reduction == "reproducible",
+            counts=config.counts,
             dtype=self.dtype,
         )
         objective.check(self.guess)
@@ -202,7 +203,8 @@ class _Run:
         for bin_ in bins:
             self._stop_if_asked()
             known = self.directory.load_counts(bin_, source)
-            one = pretrain_bin(bin_, columns, weights, self.config.seed, mesh, known)
+            method = self.config.counts.pretrain
+            one = pretrain_bin(bin_, columns, weights, self.config.seed, mesh, known, method)
             if known is None:
                 self.directory.save_counts(bin_, source, one.counts)
             pretrained.append(one)

@@ -83,6 +83,15 @@ class BinsConfig:
 
 
 @dataclass
+class CountsConfig:
+    """How counts are computed, which changes them by no more than rounding."""
+
+    bins: str = "auto"  # dense: every bin sums over all samples; sparse: over those in its reach
+    form: str = "auto"  # blocked (for CPUs) | fused (for GPUs) | pallas (GPU kernels)
+    pretrain: str = "auto"  # direct | finufft (up to 3 columns, if it is installed)
+
+
+@dataclass
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
@@ -163,6 +172,7 @@ class Config:
     input: InputCatalogConfig = field(default_factory=InputCatalogConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     bins: dict[str, BinsConfig] = field(default_factory=dict)
+    counts: CountsConfig = field(default_factory=CountsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)

@@ -7,13 +7,13 @@ import problems
 import pytest
 
 from kdescent_dist.bin_sums import draw_kernels
-from kdescent_dist.bins import soft_tophat
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.population import BlockModel
 from kdescent_dist.random import block_key, draw_key
 from kdescent_dist.settings import BinsConfig, LossConfig
+from kdescent_dist.windows import soft_tophat
 
 KEY = jax.random.key(11)
 

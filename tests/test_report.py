@@ -10,7 +10,6 @@ import pytest
 from run_directories import write_run
 from scipy.stats import norm
 
-from kdescent_dist.bins import soft_tophat
 from kdescent_dist.config import to_yaml
 from kdescent_dist.errors import InputError
 from kdescent_dist.report import make_report
@@ -26,6 +25,7 @@ from kdescent_dist.report.labels import number, plain_label, safe
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.tables import near_bound, verdict
 from kdescent_dist.settings import BinsConfig, ParameterConfig
+from kdescent_dist.windows import soft_tophat
 
 EDGES = {"redshift": [0.1, 0.5, 0.9, 1.3]}
 

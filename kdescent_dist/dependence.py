@@ -1,0 +1,44 @@
+"""Which results of a traced function depend on which of its arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+
+def depends_on(function: Callable, arguments: tuple[Any, ...], which: tuple[int, ...]) -> Any:
+    """Tell which results of ``function(*arguments)`` depend on some of the arguments.
+
+    A result counts as dependent where in doubt: all results of a loop or of a branch depend on
+    whatever one of them does.
+
+    Args:
+        function: a traceable function.
+        arguments: its arguments, or what ``jax.eval_shape`` takes in their place.
+        which: positions of the arguments in question.
+
+    Returns:
+        The pytree of the results with a bool for each.
+    """
+    traced, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    given = [i in which for i, argument in enumerate(arguments) for _ in jax.tree.leaves(argument)]
+    flags = _dependent(traced.jaxpr, given)
+    return jax.tree.unflatten(jax.tree.structure(shape), flags)
+
+
+def _dependent(jaxpr: Jaxpr, given: list[bool]) -> list[bool]:
+    dependent = {var for var, flag in zip(jaxpr.invars, given, strict=True) if flag}
+
+    def flag(atom: Any) -> bool:
+        return not isinstance(atom, Literal) and atom in dependent
+
+    for equation in jaxpr.eqns:
+        flags = [flag(atom) for atom in equation.invars]
+        inner = equation.params.get("jaxpr")
+        if equation.primitive.name in ("jit", "pjit") and isinstance(inner, ClosedJaxpr):
+            results = _dependent(inner.jaxpr, flags)
+        else:
+            results = [any(flags)] * len(equation.outvars)
+        dependent |= {var for var, is_ in zip(equation.outvars, results, strict=True) if is_}
+    return [flag(atom) for atom in jaxpr.outvars]

@@ -1,0 +1,60 @@
+"""Orders of samples that no parameter changes, found once instead of at every step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from kdescent_dist.bin_sums import order_name, order_of
+from kdescent_dist.dependence import depends_on
+from kdescent_dist.population import BlockModel
+from kdescent_dist.stacks import Stack
+
+
+def fixed_orders(
+    model: BlockModel, stacks: Sequence[Stack], catalog: Mapping[str, jax.Array], mesh: Mesh
+) -> dict[str, jax.Array]:
+    """Sort by the conditional columns that a model makes from its input catalog alone.
+
+    Args:
+        model: the model.
+        stacks: stacked bins, of which the sparse ones need sorted samples.
+        catalog: columns (blocks, block_size) of the input catalog, sharded over samples.
+        mesh: mesh with an axis ``samples``.
+
+    Returns:
+        Permutations (blocks, samples of a block) by ``order_name`` of the conditional columns.
+    """
+    groups: dict[tuple[str, ...], list[Stack]] = {}
+    for stack in stacks:
+        if stack.sparse:
+            groups.setdefault(stack.conditions, []).append(stack)
+    if not catalog or not groups:
+        return {}
+    # What does not depend on parameters and key may be evaluated at any.
+    dtype = next(iter(catalog.values())).dtype
+    params, key = np.zeros(len(model.names), dtype), jax.random.key(0)
+
+    def orders(params: Any, key: jax.Array, block: Any) -> dict[str, jax.Array]:
+        population = model.population(params, key, 0, block)
+        return {order_name(names): order_of(population, alike) for names, alike in groups.items()}
+
+    block = {name: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for name, a in catalog.items()}
+    moving = depends_on(orders, (params, key, block), (0, 1))
+    if all(moving.values()):
+        return {}
+
+    def fixed(block: Any) -> dict[str, jax.Array]:
+        return {name: o for name, o in orders(params, key, block).items() if not moving[name]}
+
+    split = PartitionSpec("samples")
+    each_block = jax.shard_map(
+        lambda catalog: jax.lax.map(fixed, catalog),
+        mesh=mesh,
+        in_specs=split,
+        out_specs=split,
+        check_vma=False,
+    )
+    return jax.jit(each_block)(dict(catalog))

@@ -1,0 +1,98 @@
+"""Samples sorted by the cells of conditional bins and cut into small blocks, which few bins reach.
+
+Sorting need not be exact: what a block holds is known from the smallest and the largest value of
+each conditional column in it, and a bin skips the blocks that its window does not reach.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.windows import reach
+
+SMALLEST, LARGEST = 256, 1024  # samples of a block: more work than overhead, and in the cache
+
+
+def order_by_cells(conditions: Sequence[jax.Array], edges: Sequence[np.ndarray]) -> jax.Array:
+    """Return a permutation (n,), int32, that brings together samples of one cell of a grid.
+
+    Cells are ordered by the first column first; within the last column, samples are sorted as
+    finely as the bits allow. The cell and the index of a sample share one integer of 32 bits, as
+    sorting single integers is many times faster than sorting pairs.
+
+    Args:
+        conditions: columns, each (n,).
+        edges: increasing edges of the cells in each column; what is outside counts to the ends.
+    """
+    (n,) = conditions[0].shape
+    index_bits = max((n - 1).bit_length(), 1)
+    place, cells = jnp.zeros(n, jnp.float32), 1
+    for i, (column, its) in enumerate(zip(conditions, edges, strict=True)):
+        rank = jnp.interp(column.astype(jnp.float32), its, np.arange(len(its), dtype=np.float32))
+        place = place * len(its) + (rank if i + 1 == len(edges) else jnp.floor(rank))
+        cells *= len(its)
+    largest = 2 ** (32 - index_bits) - 1
+    code = jnp.minimum((place * (largest / cells)).astype(jnp.uint32), np.uint32(largest))
+    packed = (code << index_bits) | jnp.arange(n, dtype=jnp.uint32)
+    return (jnp.sort(packed) & np.uint32(2**index_bits - 1)).astype(jnp.int32)
+
+
+@jax.custom_vjp
+def permuted(columns: Sequence[jax.Array], order: jax.Array) -> list[jax.Array]:
+    """Columns (n,) in another order; the derivative is a gather, too, instead of a scatter."""
+    return [column.at[order].get(mode="promise_in_bounds") for column in columns]
+
+
+def _permuted_forward(columns, order):
+    return permuted(columns, order), order
+
+
+def _permuted_backward(order, gradients):
+    rows = jnp.arange(len(order), dtype=order.dtype)
+    inverse = jnp.zeros_like(order).at[order].set(rows, unique_indices=True)
+    return permuted(gradients, inverse), None
+
+
+permuted.defvjp(_permuted_forward, _permuted_backward)
+
+
+def cut(columns: Sequence[jax.Array], bins: int) -> list[jax.Array]:
+    """Cut columns (n,) into blocks (blocks, size), of about half the samples in one of the bins.
+
+    The last value is repeated to fill up the last block.
+    """
+    (n,) = columns[0].shape
+    size = int(np.clip(2 ** int(np.log2(max(n // bins, 1))), SMALLEST, LARGEST))
+    pad = -n % size
+    return [jnp.pad(column, (0, pad), mode="edge").reshape(-1, size) for column in columns]
+
+
+def pairs_within_reach(
+    conditions: Sequence[jax.Array], low: jax.Array, high: jax.Array, softness: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """List the pairs of a bin and a block in which a weight may not be negligible.
+
+    Args:
+        conditions: c columns, each (blocks, size).
+        low, high: (m, c) edges of the windows.
+        softness: (m, 1) softness of the windows.
+
+    Returns:
+        ``bin * blocks + block`` of each pair, by bin, followed by zeros: (m * blocks,), int32;
+        and the number of pairs.
+    """
+    blocks, bins = len(conditions[0]), len(low)
+    beyond = reach(softness, low.dtype) * (high - low)
+    outside = jnp.zeros((bins, blocks), bool)
+    for i, column in enumerate(conditions):
+        first, last = (low - beyond)[:, i : i + 1], (high + beyond)[:, i : i + 1]
+        # A NaN compares as false: its block is within reach of all bins, which it spoils, too.
+        outside |= (jnp.max(column, axis=1) < first) | (jnp.min(column, axis=1) > last)
+    rank = jnp.cumsum(~outside, axis=1, dtype=jnp.int32)
+    before = jnp.cumsum(rank[:, -1]) - rank[:, -1]
+    place = jnp.where(outside, bins * blocks, before[:, None] + rank - 1).reshape(-1)
+    pairs = jnp.arange(bins * blocks, dtype=jnp.int32)
+    listed = jnp.zeros_like(pairs).at[place].set(pairs, mode="drop", unique_indices=True)
+    return listed, before[-1] + rank[-1, -1]

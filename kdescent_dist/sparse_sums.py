@@ -1,0 +1,184 @@
+"""Sums in many bins, each from the blocks of sorted samples that its window reaches.
+
+One loop over pairs of a bin and a block, whose number is known at run time, in both passes: what
+bins cost is what their samples cost, and nothing of samples x bins is held in memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.blocks import matmul
+from kdescent_dist.elementary import phase_turns
+from kdescent_dist.fourier_sums import make_waves, near_origin, rotate
+from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
+from kdescent_dist.sorted_blocks import cut, pairs_within_reach
+from kdescent_dist.windows import window_weights
+
+Columns = Sequence[jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BinArrays:
+    """Windows, kernels and modes of m bins of d columns and c conditional columns.
+
+    Attributes:
+        low, high: (m, c) edges of the windows.
+        softness: (m, 1) softness of the windows.
+        centers: (m, kernels, d) kernel centers, with their covariance (m, d, d).
+        modes: (m, modes, d) Fourier modes.
+    """
+
+    low: Any
+    high: Any
+    softness: Any
+    centers: Any
+    cov: Any
+    modes: Any
+
+
+def sparse_sums(
+    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays, hard: bool
+) -> dict[str, jax.Array]:
+    """Sum weights, kernels and waves over the samples in each bin.
+
+    Differentiable in reverse mode with respect to the samples, not with respect to ``bins``.
+    Samples beyond the reach of a window (``windows.reach``) are left out.
+
+    Args:
+        x: d columns that are compared, each (n,), of samples that are sorted by the conditional
+            columns: any order gives the same sums, at another cost.
+        conditions: c conditional columns, each (n,).
+        weights: (n,) weights.
+        bins: the bins.
+        hard: whether the windows have hard edges.
+
+    Returns:
+        Sums (m, ...) of ``weight``, of ``kde`` counts, and of ``cos`` and ``sin`` waves.
+    """
+    columns = cut([*x, *conditions], len(bins.low))
+    shape = columns[0].shape
+    padded = jnp.pad(weights, (0, shape[0] * shape[1] - len(weights))).reshape(shape)
+    blocks = (columns[: len(x)], columns[len(x) :], padded)
+    table: Any = _sums(hard, blocks, lax.stop_gradient(bins))
+    kernels, modes = bins.centers.shape[1], bins.modes.shape[1]
+    weight, kde, cos, sin = jnp.split(table, [1, 1 + kernels, 1 + kernels + modes], axis=1)
+    return {"weight": weight[:, 0], "kde": kde, "cos": cos, "sin": sin}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays) -> jax.Array:
+    """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
+    pairs = _Pairs(hard, blocks, bins)
+
+    def add(i: jax.Array, table: jax.Array) -> jax.Array:
+        bin_, block, columns, (within, _), weights = pairs.at(i)
+        sums = [matmul(within, blocks[2][block])[None]]
+        if pairs.kernels:
+            z, centers = pairs.whitened(bin_, columns)
+            sums.append(matmul(kernel_values(z, centers), weights))
+        if pairs.modes:
+            sums += [matmul(wave, weights) for wave in pairs.waves(bin_, columns)]
+        return table.at[bin_].add(jnp.concatenate(sums))
+
+    shape = (len(bins.low), 1 + pairs.kernels + 2 * pairs.modes)
+    table = lax.fori_loop(0, pairs.count, add, jnp.zeros(shape, pairs.dtype))
+    weight, kde, cos, sin = pairs.split(table)
+    cos, sin = rotate(cos, sin, pairs.turns)
+    return jnp.concatenate([weight, pairs.norm[:, None] * kde, cos, sin], axis=1)
+
+
+def _forward(hard, blocks, bins):
+    return _sums(hard, blocks, bins), (blocks, bins)
+
+
+def _backward(hard, saved, cotangent):
+    blocks, bins = saved
+    pairs = _Pairs(hard, blocks, bins)
+    grad_weight, grad_kde, grad_cos, grad_sin = pairs.split(cotangent)
+    grad_kde = pairs.norm[:, None] * grad_kde
+    grad_cos, grad_sin = rotate(grad_cos, grad_sin, -pairs.turns)
+    # Rows of the products with cosine and sine: for the weights, then for each coordinate.
+    modes = jnp.moveaxis(bins.modes, 2, 0)
+    of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in modes)], axis=1)
+    of_sin = jnp.stack([grad_sin, *(-grad_cos * k for k in modes)], axis=1)
+
+    def add(i: jax.Array, gradients: Any) -> Any:
+        bin_, block, columns, window, weights = pairs.at(i)
+        total = grad_weight[bin_]
+        slopes = [jnp.zeros_like(weights)] * len(columns)
+        if pairs.kernels:
+            z, centers = pairs.whitened(bin_, columns)
+            white, of_weights = block_gradients(z, weights, centers, grad_kde[bin_])
+            slopes, total = pairs.whiten(bin_).pull_back(white), total + of_weights
+        if pairs.modes:
+            cos, sin = pairs.waves(bin_, columns)
+            of_weights, *waves = matmul(of_cos[bin_], cos) + matmul(of_sin[bin_], sin)
+            slopes = [a + weights * b for a, b in zip(slopes, waves, strict=True)]
+            total = total + of_weights
+        within, pull = window
+        in_block = (slopes, list(pull(total * blocks[2][block])), total * within)
+        return jax.tree.map(lambda sums, more: sums.at[block].add(more), gradients, in_block)
+
+    zeros = jax.tree.map(jnp.zeros_like, (list(blocks[0]), list(blocks[1]), blocks[2]))
+    return lax.fori_loop(0, pairs.count, add, zeros), None
+
+
+_sums.defvjp(_forward, _backward)
+
+
+class _Pairs:
+    """Pairs of a bin and a block, and what both passes compute of each."""
+
+    def __init__(self, hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays):
+        self.x, self.conditions, self.weights = blocks
+        self.hard, self.bins = hard, bins
+        self.dtype = self.weights.dtype
+        self.kernels, self.modes = bins.centers.shape[1], bins.modes.shape[1]
+        self.listed, self.count = pairs_within_reach(
+            self.conditions, bins.low, bins.high, bins.softness
+        )
+        if self.kernels:
+            self._whiten, self._centers, self.norm = jax.vmap(whitening)(bins.centers, bins.cov)
+        else:
+            self.norm = jnp.ones(len(bins.low), self.dtype)
+        self._origin = near_origin(jnp.stack([column.reshape(-1) for column in self.x], axis=1))
+        flat = bins.modes.reshape(-1, len(self.x))
+        self.turns = phase_turns(flat, self._origin).reshape(bins.modes.shape[:2])
+
+    def at(self, i: jax.Array) -> tuple[jax.Array, jax.Array, list[jax.Array], Any, jax.Array]:
+        """Bin, block, its columns, window with its derivative, and weights of the i-th pair."""
+        blocks = self.weights.shape[0]
+        bin_, block = self.listed[i] // blocks, self.listed[i] % blocks
+        low, high = self.bins.low[bin_], self.bins.high[bin_]
+        softness = 0 if self.hard else self.bins.softness[bin_, 0]
+        weights = self.weights[block]
+
+        def window(*conditions: jax.Array) -> jax.Array:
+            return window_weights(conditions, list(low), list(high), softness, weights)
+
+        within, pull = jax.vjp(window, *(column[block] for column in self.conditions))
+        return bin_, block, [column[block] for column in self.x], (within, pull), within * weights
+
+    def whiten(self, bin_: jax.Array) -> Any:
+        return jax.tree.map(lambda of_bins: of_bins[bin_], self._whiten)
+
+    def whitened(
+        self, bin_: jax.Array, columns: list[jax.Array]
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """White coordinates of samples and of the kernel centers of a bin."""
+        return self.whiten(bin_)(columns), [of_bins[bin_] for of_bins in self._centers]
+
+    def waves(self, bin_: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, ...]:
+        return make_waves(self.bins.modes[bin_])(columns, self._origin)
+
+    def split(self, table: jax.Array) -> list[jax.Array]:
+        """The sums of weights, kernels, cosines and sines in a table of all."""
+        ends = [1, 1 + self.kernels, 1 + self.kernels + self.modes]
+        return jnp.split(table, ends, axis=1)

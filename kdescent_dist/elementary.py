@@ -5,6 +5,8 @@ positive, and phases are reduced to half a turn first, so that a branch-free pol
 the rounding error of float32. Double precision keeps the library functions.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,16 +105,19 @@ def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     Returns:
         (K,) phases in turns, about [-1/2, 1/2].
     """
-    total = jnp.zeros(modes.shape[0], modes.dtype)
+    # One array for all products: written out, they take longer to compile than all else.
     high = upper_bits(modes)
-    for piece in (high, modes - high):
-        for constant in _TURNS_PER_RADIAN[modes.dtype.name]:
-            product = piece * jnp.asarray(constant, modes.dtype)
-            upper = upper_bits(product)
-            for part in (upper, product - upper):
-                for i in range(modes.shape[1]):
-                    total = _fraction(total + _fraction(part[:, i] * origin[i]))
-    return total
+    pieces = jnp.stack([high, modes - high])
+    constants = jnp.asarray(_TURNS_PER_RADIAN[modes.dtype.name], modes.dtype)
+    products = pieces * constants[:, None, None, None]
+    upper = upper_bits(products)
+    turns = _fraction(jnp.stack([upper, products - upper]) * origin)
+    rows = jnp.moveaxis(turns, -1, 0)
+    rows = rows.reshape(math.prod(rows.shape[:-1]), len(modes))
+    while (half := len(rows) // 2) > 0:
+        added = _fraction(rows[:half] + rows[half : 2 * half])
+        rows = jnp.concatenate([added, rows[2 * half :]])
+    return rows[0]
 
 
 def _fraction(t: jax.Array) -> jax.Array:

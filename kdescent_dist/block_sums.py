@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.block_layout import BlockLayout
-from kdescent_dist.mesh import AXES, by_samples, replicated, tree_sum
+from kdescent_dist.mesh import AXES, by_samples, replicated, streamed_sum, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
@@ -142,7 +142,7 @@ class BlockSums:
         def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
             begin = i // kernel_blocks * node
             blocks = jnp.minimum(number - begin, node)
-            sums = _pairwise(lambda j: at(begin + j, i % kernel_blocks), blocks, node, shape)
+            sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, shape)
             return table.at[i].set(sums)
 
         # As many nodes as have blocks: the table keeps its zeros elsewhere.
@@ -172,41 +172,6 @@ def _stored(values: Any, once: jax.Array) -> Any:
     """
     zeros = jax.tree.map(jnp.zeros_like, values)
     return lax.fori_loop(0, once, lambda _, __: values, zeros)
-
-
-def _pairwise(
-    row: Callable[[jax.Array], jax.Array], number: jax.Array, most: int, shape: Any
-) -> jax.Array:
-    """Add rows one after the other as ``tree_sum`` would the table of them, in O(log) memory.
-
-    A counter in binary: each of its digits that is 1 holds the sum of as many rows.
-
-    Args:
-        row: from an index to a row.
-        number: rows, up to ``most``, a power of two.
-        most: the largest ``number``.
-        shape: shape and type of a row.
-    """
-    levels = most.bit_length()
-    # With one level alone, it would be read and stored without an index.
-    digits = jnp.zeros((max(levels, 2), *shape.shape), shape.dtype)
-
-    def add(i: jax.Array, digits: jax.Array) -> jax.Array:
-        def carry(state: tuple) -> tuple:
-            level, sums = state
-            return level + 1, digits[level] + sums
-
-        def carries(state: tuple) -> jax.Array:
-            return (i >> state[0]) & 1 == 1
-
-        level, sums = lax.while_loop(carries, carry, (jnp.int32(0), row(i)))
-        return digits.at[level].set(sums)
-
-    digits = lax.fori_loop(0, number, add, digits)
-    total = jnp.zeros(shape.shape, shape.dtype)
-    for level in range(levels):
-        total = jnp.where((number >> level) & 1 == 1, digits[level] + total, total)
-    return total
 
 
 def _unravel(unit: UnitSums, params: jax.Array, catalog: Any) -> Callable[[jax.Array], Any]:

@@ -103,16 +103,17 @@ def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     Returns:
         (K,) phases in turns, about [-1/2, 1/2].
     """
-    total = jnp.zeros(modes.shape[0], modes.dtype)
     high = upper_bits(modes)
-    for piece in (high, modes - high):
-        for constant in _TURNS_PER_RADIAN[modes.dtype.name]:
-            product = piece * jnp.asarray(constant, modes.dtype)
-            upper = upper_bits(product)
-            for part in (upper, product - upper):
-                for i in range(modes.shape[1]):
-                    total = _fraction(total + _fraction(part[:, i] * origin[i]))
-    return total
+    constants = jnp.asarray(_TURNS_PER_RADIAN[modes.dtype.name], modes.dtype)
+    products = jnp.stack([high, modes - high]) * constants[:, None, None, None]
+    upper = upper_bits(products)
+    turns = _fraction(jnp.stack([upper, products - upper]) * origin)
+    turns = jnp.moveaxis(turns, -2, -1).reshape(-1, len(modes))
+    while (terms := len(turns)) > 1:
+        half = terms // 2
+        paired = _fraction(turns[:half] + turns[half : 2 * half])
+        turns = jnp.concatenate([paired, turns[2 * half :]])
+    return turns[0]
 
 
 def _fraction(t: jax.Array) -> jax.Array:

@@ -21,15 +21,14 @@ SHAPES = (
     (2, 9, 5),
     (31, 2, 130),
     (33, 6, 20),
-    (4095, 2, 1),
-    (4097, 4, 33),
-    (8193, 3, 60),
-    (4097, 5, 7),
+    (4095, 5, 1),
+    (4097, 4, 20),
+    (8193, 3, 9),
 )
 ROUNDINGS = 10.0  # units in the last place: those of a sum over one block, too
 
 few = settings(
-    max_examples=32,
+    max_examples=24,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -231,8 +230,8 @@ def test_fourier_counts_and_gradients_match_float64(case):
     check_fourier(case.problem())
 
 
-@settings(few, max_examples=8)
-@given(cases(shapes=((33, 6, 20), (4097, 2, 33))))
+@settings(few, max_examples=6)
+@given(cases(shapes=((33, 6, 20), (4097, 2, 10))))
 def test_double_precision_reaches_its_own_rounding(case):
     """With float64 inputs the same bounds hold, with the unit roundoff of float64."""
     with jax.enable_x64(True):
@@ -259,7 +258,7 @@ def test_errors_match_float64(case):
 
 
 @pytest.mark.parametrize("far", [1e3, 1e15, 1e30])
-@pytest.mark.parametrize("shape", [(33, 6, 20), (4097, 4, 33)])
+@pytest.mark.parametrize("shape", [(33, 6, 20), (4097, 4, 20)])
 def test_a_model_far_from_all_kernels_gives_zeros_and_finite_gradients(shape, far):
     size, dims, kernels = shape
     signs = np.where(np.arange(dims) % 2, -1.0, 1.0)

@@ -3,7 +3,7 @@
 No table of samples x kernels is stored. That rules out tables that several sums share, which the
 compiler would store: sums over samples go through one moment at a time, and sums over kernels are
 written out, a few kernels in each pass over the samples. Compiled for an H100, temporary
-memory is 12 to 24 bytes per sample in three dimensions, whatever the number of kernels; speed has
+memory is 12 to 52 bytes per sample in three dimensions, whatever the number of kernels; speed has
 not been measured there. A CPU computes the same numbers, slowly.
 """
 

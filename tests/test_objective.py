@@ -190,11 +190,13 @@ def test_a_model_far_from_all_bins_has_a_finite_loss_and_gradient(bins):
     assert np.all(np.isfinite(grad))
 
 
-def test_memory_is_bounded_by_a_block(bins):
+@pytest.mark.parametrize("with_catalog", [False, True])
+def test_memory_is_bounded_by_a_block(bins, with_catalog):
     """Ten times the samples in blocks of the same size need the same temporary memory."""
 
     def temporaries(size):
-        objective = problems.objective(bins, size=size, block_size=2000)
+        mass = {"mass": np.linspace(0.0, 1.0, size, dtype=np.float32)} if with_catalog else None
+        objective = problems.objective(bins, size=size, block_size=2000, catalog=mass)
         lowered = jax.jit(objective.value_and_grad).lower(problems.GUESS, KEY, objective.data)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

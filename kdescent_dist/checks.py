@@ -1,5 +1,6 @@
 """Checks of every value of a config that needs no catalog and no model."""
 
+import importlib.util
 import itertools
 import math
 import numbers
@@ -37,6 +38,7 @@ def check(config: Config) -> None:
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_counts(config.counts)
+    _check_pretrain(config)
     check_loss(config.loss)
     for name, bins in config.bins.items():
         check_bins(f"bins.{name}", bins)
@@ -97,6 +99,22 @@ def check_counts(counts: CountsConfig) -> None:
     _one_of("counts.bins", counts.bins, BIN_FORMS)
     _one_of("counts.form", counts.form, COUNT_FORMS)
     _one_of("counts.pretrain", counts.pretrain, PRETRAIN_METHODS)
+
+
+def _check_pretrain(config: Config) -> None:
+    if config.counts.pretrain != "finufft":
+        return
+    if importlib.util.find_spec("finufft") is None:
+        raise InputError(
+            "counts.pretrain=finufft: finufft is not installed: pip install "
+            "'kdescent-dist[finufft]', or use counts.pretrain=auto"
+        )
+    for name, bins in config.bins.items():
+        if len(bins.columns) > 3:
+            raise InputError(
+                f"counts.pretrain=finufft: bins.{name} compares {len(bins.columns)} columns, and "
+                "up to 3 can be transformed: use counts.pretrain=auto"
+            )
 
 
 def check_loss(loss: LossConfig) -> None:

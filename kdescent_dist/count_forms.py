@@ -7,6 +7,7 @@ from typing import Any
 from jax import lax
 
 from kdescent_dist.blocked_sums import BlockedForm
+from kdescent_dist.checks import COUNT_FORMS
 from kdescent_dist.errors import InputError
 from kdescent_dist.fused_sums import FusedForm
 from kdescent_dist.pairs import Form
@@ -19,13 +20,12 @@ _BY_PLATFORM: dict[str, dict[str, Form]] = {
     "fused": {"default": FusedForm()},
     "pallas": {"cpu": PallasForm(interpret=True), "cuda": PallasForm(interpret=False)},
 }
-FORMS = tuple(_BY_PLATFORM)
 
 
 def check_form(form: str) -> None:
     """Raise an InputError unless ``form`` names one of the forms."""
-    if form not in FORMS:
-        raise InputError(f"form={form!r}: must be one of {', '.join(FORMS)}")
+    if form not in COUNT_FORMS:
+        raise InputError(f"form={form!r}: must be one of {', '.join(COUNT_FORMS)}")
 
 
 def in_form(form: str, function: Callable[..., Any], *args: Any) -> Any:

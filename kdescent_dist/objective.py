@@ -158,6 +158,17 @@ class PopulationObjective:
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
+        counts = counts or CountsConfig()
+        check_counts(counts)
+        self._count_form = counts.form
+        platform = self.mesh.devices.flat[0].platform
+        if counts.form == "pallas" and platform != "gpu":
+            raise InputError(
+                f"counts.form=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
+                "use counts.form=auto"
+            )
+        stacked = stack_bins(bins, dtype, counts.bins, platform)
+        self.stacks = tuple(stack for stack, _ in stacked)
         self.identity = {
             "model": source_digest(model),
             "loss.custom": source_digest(custom),
@@ -165,12 +176,8 @@ class PopulationObjective:
             "training catalog": digest([dataclasses.asdict(b.counts) for b in bins]),
             "input catalog": digest(catalog),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
+            "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
-        counts = counts or CountsConfig()
-        check_counts(counts)
-        self._count_form = counts.form
-        stacked = stack_bins(bins, dtype, counts.bins)
-        self.stacks = tuple(stack for stack, _ in stacked)
         shared = {
             "stacks": [data for _, data in stacked],
             "training_weight": np.asarray(training_weight, dtype),

@@ -87,7 +87,9 @@ class CountsConfig:
     """How counts are computed, which changes them by no more than rounding."""
 
     bins: str = "auto"  # dense: every bin sums over all samples; sparse: over those in its reach
-    form: str = "auto"  # blocked (for CPUs) | fused (for GPUs) | pallas (GPU kernels)
+    # Of bins that sum over all samples: blocked (for CPUs) | fused (for GPUs) | pallas (a kernel
+    # for NVIDIA GPUs, Hopper or later)
+    form: str = "auto"
     pretrain: str = "auto"  # direct | finufft (up to 3 columns, if it is installed)
 
 

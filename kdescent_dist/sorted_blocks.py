@@ -70,7 +70,11 @@ def cut(columns: Sequence[jax.Array], bins: int) -> list[jax.Array]:
 
 
 def pairs_within_reach(
-    conditions: Sequence[jax.Array], low: jax.Array, high: jax.Array, softness: jax.Array
+    conditions: Sequence[jax.Array],
+    low: jax.Array,
+    high: jax.Array,
+    softness: jax.Array,
+    spoiled: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """List the pairs of a bin and a block in which a weight may not be negligible.
 
@@ -78,6 +82,8 @@ def pairs_within_reach(
         conditions: c columns, each (blocks, size).
         low, high: (m, c) edges of the windows.
         softness: (m, 1) softness of the windows.
+        spoiled: (blocks,) whether a block has values that are not finite, which no bin may skip:
+            they would be lost in silence.
 
     Returns:
         ``bin * blocks + block`` of each pair, by bin, followed by zeros: (m * blocks,), int32;
@@ -88,8 +94,9 @@ def pairs_within_reach(
     outside = jnp.zeros((bins, blocks), bool)
     for i, column in enumerate(conditions):
         first, last = (low - beyond)[:, i : i + 1], (high + beyond)[:, i : i + 1]
-        # A NaN compares as false: its block is within reach of all bins, which it spoils, too.
+        # A NaN compares as false: it is outside of no bin.
         outside |= (jnp.max(column, axis=1) < first) | (jnp.min(column, axis=1) > last)
+    outside &= ~spoiled
     rank = jnp.cumsum(~outside, axis=1, dtype=jnp.int32)
     before = jnp.cumsum(rank[:, -1]) - rank[:, -1]
     place = jnp.where(outside, bins * blocks, before[:, None] + rank - 1).reshape(-1)

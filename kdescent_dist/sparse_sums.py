@@ -66,10 +66,14 @@ def sparse_sums(
     shape = columns[0].shape
     padded = jnp.pad(weights, (0, shape[0] * shape[1] - len(weights))).reshape(shape)
     blocks = (columns[: len(x)], columns[len(x) :], padded)
-    table: Any = _sums(hard, blocks, lax.stop_gradient(bins))
-    kernels, modes = bins.centers.shape[1], bins.modes.shape[1]
-    weight, kde, cos, sin = jnp.split(table, [1, 1 + kernels, 1 + kernels + modes], axis=1)
+    weight, kde, cos, sin = _split(_sums(hard, blocks, lax.stop_gradient(bins)), bins)
     return {"weight": weight[:, 0], "kde": kde, "cos": cos, "sin": sin}
+
+
+def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
+    """The sums of weights, kernels, cosines and sines in a table (m, ...) of all."""
+    kernels, modes = bins.centers.shape[1], bins.modes.shape[1]
+    return jnp.split(table, [1, 1 + kernels, 1 + kernels + modes], axis=1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -77,7 +81,7 @@ def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArray
     """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
     pairs = _Pairs(hard, blocks, bins)
 
-    def add(i: jax.Array, table: jax.Array) -> jax.Array:
+    def add(i: jax.Array, tables: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         bin_, block, columns, (within, _), weights = pairs.at(i)
         sums = [matmul(within, blocks[2][block])[None]]
         if pairs.kernels:
@@ -85,11 +89,16 @@ def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArray
             sums.append(matmul(kernel_values(z, centers), weights))
         if pairs.modes:
             sums += [matmul(wave, weights) for wave in pairs.waves(bin_, columns)]
-        return table.at[bin_].add(jnp.concatenate(sums))
+        # What rounding took from the sum is added with the next block (Kahan 1965): a bin may
+        # have any number of blocks.
+        table, lost = tables
+        more = jnp.concatenate(sums) - lost[bin_]
+        total = table[bin_] + more
+        return table.at[bin_].set(total), lost.at[bin_].set((total - table[bin_]) - more)
 
-    shape = (len(bins.low), 1 + pairs.kernels + 2 * pairs.modes)
-    table = lax.fori_loop(0, pairs.count, add, jnp.zeros(shape, pairs.dtype))
-    weight, kde, cos, sin = pairs.split(table)
+    zeros = jnp.zeros((len(bins.low), 1 + pairs.kernels + 2 * pairs.modes), pairs.dtype)
+    table, _ = lax.fori_loop(0, pairs.count, add, (zeros, zeros))
+    weight, kde, cos, sin = _split(table, bins)
     cos, sin = rotate(cos, sin, pairs.turns)
     return jnp.concatenate([weight, pairs.norm[:, None] * kde, cos, sin], axis=1)
 
@@ -101,7 +110,7 @@ def _forward(hard, blocks, bins):
 def _backward(hard, saved, cotangent):
     blocks, bins = saved
     pairs = _Pairs(hard, blocks, bins)
-    grad_weight, grad_kde, grad_cos, grad_sin = pairs.split(cotangent)
+    grad_weight, grad_kde, grad_cos, grad_sin = _split(cotangent, bins)
     grad_kde = pairs.norm[:, None] * grad_kde
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -pairs.turns)
     # Rows of the products with cosine and sine: for the weights, then for each coordinate.
@@ -141,8 +150,9 @@ class _Pairs:
         self.hard, self.bins = hard, bins
         self.dtype = self.weights.dtype
         self.kernels, self.modes = bins.centers.shape[1], bins.modes.shape[1]
+        finite = [jnp.all(jnp.isfinite(a), axis=1) for a in (*self.x, self.weights)]
         self.listed, self.count = pairs_within_reach(
-            self.conditions, bins.low, bins.high, bins.softness
+            self.conditions, bins.low, bins.high, bins.softness, ~jnp.all(jnp.stack(finite), axis=0)
         )
         if self.kernels:
             self._whiten, self._centers, self.norm = jax.vmap(whitening)(bins.centers, bins.cov)
@@ -177,8 +187,3 @@ class _Pairs:
 
     def waves(self, bin_: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, ...]:
         return make_waves(self.bins.modes[bin_])(columns, self._origin)
-
-    def split(self, table: jax.Array) -> list[jax.Array]:
-        """The sums of weights, kernels, cosines and sines in a table of all."""
-        ends = [1, 1 + self.kernels, 1 + self.kernels + self.modes]
-        return jnp.split(table, ends, axis=1)

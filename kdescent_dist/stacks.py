@@ -79,7 +79,7 @@ class Stack:
 
 
 def stack_bins(
-    bins: Sequence[PretrainedBin], dtype: Any, form: str = "auto"
+    bins: Sequence[PretrainedBin], dtype: Any, form: str = "auto", platform: str = "cpu"
 ) -> list[tuple[Stack, StackData]]:
     """Stack pretrained bins of equal shape.
 
@@ -88,6 +88,8 @@ def stack_bins(
         dtype: floating-point type of the arrays.
         form: ``dense`` for sums over all samples in each bin, ``sparse`` for sums over sorted
             blocks within its reach, or ``auto`` for the one that is expected to be faster.
+        platform: where they are computed. The sparse form is a loop over small blocks, made and
+            measured for CPUs: elsewhere it is not taken by itself.
     """
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
@@ -100,7 +102,7 @@ def stack_bins(
         groups.setdefault(key, []).append(pretrained)
     stacked = []
     for (columns, conditions, kernels, fourier, hard, _), members in groups.items():
-        faster = form == "auto" and _sparse_is_faster(members, kernels + fourier)
+        faster = platform == "cpu" and _sparse_is_faster(members, kernels + fourier)
         stack = Stack(
             bins=tuple(p.bin for p in members),
             columns=columns,
@@ -108,7 +110,7 @@ def stack_bins(
             kernels=kernels,
             fourier=fourier,
             hard=hard,
-            sparse=bool(conditions) and (faster or form == "sparse"),
+            sparse=bool(conditions) and (form == "sparse" or (form == "auto" and faster)),
         )
         stacked.append((stack, _stack_data(members, dtype)))
     return stacked

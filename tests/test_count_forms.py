@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from kdescent_dist.count_forms import FORMS
+from kdescent_dist.checks import COUNT_FORMS
 from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import make_mesh
 
-GIVEN = [form for form in FORMS if form != "auto"]
+GIVEN = [form for form in COUNT_FORMS if form != "auto"]
 SIZE, KERNELS, DIMS = 4500, 11, 2  # divides no block and no chunk
 
 

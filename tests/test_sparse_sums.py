@@ -170,11 +170,16 @@ def test_sums_do_not_depend_on_the_order_of_the_samples():
         np.testing.assert_allclose(values, second[name], rtol=1e-5, atol=1e-4)
 
 
-def test_a_sample_that_is_not_finite_spoils_the_sums():
-    """As in the dense form, instead of being skipped in silence."""
+@pytest.mark.parametrize("which", ["x", "condition", "weight"])
+def test_a_sample_that_is_not_finite_spoils_all_sums(which):
+    """As in the dense form, instead of being skipped in silence where it is out of reach."""
     (x, conditions, weights), bins, hard = arrays("soft")
-    conditions[0] = conditions[0].at[5].set(np.nan)
-    assert np.all(np.isnan(sparse_sums(x, conditions, weights, bins, hard)["weight"]))
+    spoil = {"x": x, "condition": conditions}.get(which)
+    if spoil is None:
+        weights = weights.at[5].set(np.nan)
+    else:
+        spoil[0] = spoil[0].at[5].set(np.nan)
+    assert np.all(np.isnan(sparse_sums(x, conditions, weights, bins, hard)["kde"]))
 
 
 @pytest.mark.parametrize(("case", "most"), [("soft", 0.45), ("hard", 0.2), ("two columns", 0.65)])
@@ -185,7 +190,8 @@ def test_sorted_blocks_far_from_a_bin_are_skipped(case, most):
     ]
     order = order_by_cells(conditions, edges)
     blocks = cut(permuted(conditions, order), len(bins.low))
-    pairs, number = pairs_within_reach(blocks, bins.low, bins.high, bins.softness)
+    clean = jnp.zeros(len(blocks[0]), bool)
+    pairs, number = pairs_within_reach(blocks, bins.low, bins.high, bins.softness, clean)
     number = int(number)
     assert 0 < number < most * len(pairs)
     assert len(set(np.asarray(pairs[:number]).tolist())) == number
@@ -320,9 +326,35 @@ def test_the_form_is_chosen_by_what_the_bins_reach(edges, softness, sparse):
         pretrain_kernels=20,
         pretrain_fourier=20,
     )
-    assert [s.sparse for s, _ in stack_bins(problems.pretrained({"g": config}), np.float32)] == [
-        sparse
-    ]
+    bins = problems.pretrained({"g": config})
+
+    def chosen(form, platform):
+        ((stack, _),) = stack_bins(bins, np.float32, form, platform)
+        return stack.sparse
+
+    assert chosen("auto", "cpu") == sparse
+    # It was made and measured for CPUs, but may be asked for anywhere.
+    assert not chosen("auto", "gpu")
+    assert chosen("sparse", "gpu") == (edges is not None)
+
+
+def test_a_sum_over_very_many_blocks_loses_nothing():
+    size = 2**22
+    column = jnp.full(size, 0.5)
+    one = BinArrays(
+        *(jnp.array([[v]]) for v in (0.0, 1.0, 0.01)),
+        jnp.zeros((1, 0, 1)),
+        jnp.ones((1, 1, 1)),
+        jnp.zeros((1, 1, 1)),
+    )
+    sums = jax.jit(lambda w: sparse_sums([column], [column], w, one, True))(jnp.full(size, 0.1))
+    expected = size * float(np.float32(0.1))
+    np.testing.assert_allclose([sums["weight"][0], sums["cos"][0, 0]], expected, rtol=2e-6)
+
+
+def test_gpu_kernels_are_refused_on_cpus(bins):
+    with pytest.raises(InputError, match=r"counts.form=pallas: needs an NVIDIA GPU"):
+        problems.objective(bins, counts=CountsConfig(form="pallas"))
 
 
 def test_an_unknown_form_is_refused(bins):

@@ -1,5 +1,6 @@
 """The compiled steps of a fit: loss, gradient and update, many of them in one program."""
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +14,8 @@ from kdescent_dist.bounds import Bounds
 from kdescent_dist.objective import LossObjective, Objective
 from kdescent_dist.random import unrolled
 from kdescent_dist.state import FitState
+
+log = logging.getLogger(__name__)
 
 KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -104,6 +107,9 @@ def evaluate(
     if on_cpu:
         try:
             return objective.value_and_grad(params, unrolled(key), data)
-        except (TypeError, ValueError, NotImplementedError):
-            pass  # Some of ``jax.random``, and keys that are mixed with others, need JAX's own.
+        except Exception as error:
+            # Some of ``jax.random``, a key that is mixed with others, or a loss that asks for the
+            # kind of its key need JAX's own, and fail in as many ways. An error of the loss itself
+            # comes back below, with nothing of this attempt in its traceback.
+            log.debug("JAX's own random bits are used, as the faster ones failed: %r", error)
     return objective.value_and_grad(params, key, data)

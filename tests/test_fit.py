@@ -365,12 +365,29 @@ def mixed(params, randkey):
     return jnp.sum((params - jax.random.normal(key)) ** 2)
 
 
-@pytest.mark.parametrize("loss", [poissonian, mixed, quadratic])
+def particular(params, randkey):
+    assert jax.random.key_impl(randkey) == jax.random.key_impl(jax.random.key(0))
+    return jnp.sum((params - jax.random.normal(randkey)) ** 2)
+
+
+@pytest.mark.parametrize("loss", [poissonian, mixed, particular, quadratic])
 def test_a_loss_may_do_with_its_key_whatever_jax_allows(loss):
     objective = LossObjective(loss)
     result = fit(objective, [0.5], ADAM, config=FitConfig(steps=2), seed=5)
     key = jax.random.fold_in(jax.random.key(5), 0)
     assert result.losses[0] == pytest.approx(float(loss(jnp.array([0.5]), randkey=key)), rel=1e-6)
+
+
+def test_an_error_of_the_loss_itself_is_raised_as_it_is(caplog):
+    """Not as one that followed from the faster random bits, which are tried first."""
+
+    def loss(params, randkey):
+        raise KeyError("mass")
+
+    with caplog.at_level("DEBUG", "kdescent_dist"), pytest.raises(KeyError, match="mass") as caught:
+        fit(LossObjective(loss), [0.5], ADAM, config=FitConfig(steps=2))
+    assert caught.value.__context__ is None
+    assert "JAX's own random bits are used, as the faster ones failed: KeyError" in caplog.text
 
 
 # --- the history ----------------------------------------------------------------------------

@@ -49,9 +49,6 @@ class GrowingHistory:
         self._buffer = start
         self._size = len(start)
 
-    def __len__(self) -> int:
-        return self._size
-
     def append(self, rows: History) -> None:
         size = self._size + len(rows)
         if size > len(self._buffer):
@@ -62,9 +59,9 @@ class GrowingHistory:
         free.params[:], free.loss[:], free.grad_norm[:] = rows.params, rows.loss, rows.grad_norm
         self._size = size
 
-    def part(self, first: int = 0, last: int | None = None) -> History:
-        """The rows from ``first`` up to, but without, ``last``, which later ones leave alone."""
-        return self._buffer.part(0, self._size).part(first, last)
+    def part(self, first: int = 0) -> History:
+        """The rows from ``first`` up to the last one, which later ones leave alone."""
+        return self._buffer.part(first, self._size)
 
 
 def _copied(array: np.ndarray, rows: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+from pathlib import Path
 
 import fits
 import numpy as np
@@ -161,8 +162,44 @@ def test_a_history_that_lost_its_end_continues_from_the_checkpoint_before(tmp_pa
     assert file.stat().st_size == fits.STEPS * 4 * (len(fits.straight().names) + 2)
 
 
+def flip_in_row_0(file):
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (flip_in_row_0, "its first 2 rows are not those that were saved"),
+        (Path.unlink, "No such file"),
+    ],
+)
+def test_a_history_that_no_checkpoint_can_use_leaves_the_states_where_they_are(
+    tmp_path, damage, reason
+):
+    """They are whole: with the file brought back, the fit continues."""
+
+    def run(steps):
+        config = FitConfig(steps=steps)
+        return fit(
+            LossObjective(fits.quadratic), [0.0], fits.ADAM, config=config, checkpoints=tmp_path
+        )
+
+    run(2)
+    run(4)
+    file = tmp_path / "history.bin"
+    copy = file.read_bytes()
+    damage(file)
+    with pytest.raises(InputError, match=rf"history.bin: {reason}.*bring it back"):
+        run(6)
+    assert sorted(d.name for d in tmp_path.iterdir() if d.is_dir()) == ["2", "4"]
+    file.write_bytes(copy)
+    assert len(run(6).losses) == 7
+    assert not list(tmp_path.glob("*.damaged"))
+
+
 def test_a_checkpoint_with_its_own_history_is_continued(tmp_path):
-    """As version 0.1.0 wrote them: the history is an item of each checkpoint."""
+    """As older ones have it: the history is an item of each checkpoint."""
     import orbax.checkpoint as ocp
 
     def options(steps):

@@ -1,4 +1,4 @@
-"""The history of a fit, in memory and in the file that its checkpoints share."""
+"""The history of a fit in memory."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one.
 
-The history of the fit is in a file next to them, to which each save appends. Checkpoints of
-version 0.1.0 hold the whole history each, as an item ``history``; they are continued all the same.
+The history of the fit is in a file next to them, to which each save appends. Older checkpoints
+hold their own history, the whole of it, as an item ``history``; they are continued all the same.
 """
 
 import logging
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from kdescent_dist.errors import InputError
-from kdescent_dist.history import History, HistoryFile
+from kdescent_dist.history import History, HistoryFile, HistoryFileError
 from kdescent_dist.identity import digest
 from kdescent_dist.settings import CheckpointConfig
 from kdescent_dist.state import FitState
@@ -115,31 +115,46 @@ class Checkpoints:
     def restore(self, like: FitState) -> tuple[FitState, History] | None:
         """Restore the latest checkpoint that is whole, onto the devices of ``like``.
 
-        A damaged one is renamed to ``<step>.damaged`` and the one before it is tried.
+        Damaged ones are renamed to ``<step>.damaged`` and the one before them is continued, as are
+        those whose rows of the history were lost after the ones of an older step. Where no step
+        has its rows, the states that are whole stay: the file may come back.
 
         Returns:
             The state and the history up to it, or None where there is no checkpoint.
 
         Raises:
-            InputError: they belong to another fit, or not one is whole.
+            InputError: they belong to another fit, or not one is whole, or the file of the history
+                is missing or damaged.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged: list[int] = []
+        without_rows: dict[int, HistoryFileError] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 restored = self._restore_step(step, like)
             except (InputError, PermissionError):
                 raise
             except Exception as error:  # whatever a truncated or altered file raises
                 log.warning(
-                    "checkpoint of step %d is damaged (%s): trying an older one", step, error
+                    "checkpoint of step %d cannot be used (%s): trying an older one", step, error
                 )
-                self._quarantine(step)
+                if isinstance(error, HistoryFileError):
+                    without_rows[step] = error
+                else:
+                    damaged.append(step)
                 continue
+            self._quarantine([*damaged, *without_rows])
             self._saved_step = step
             return restored
-        if steps:
+        self._quarantine(damaged)
+        if without_rows:
+            step, error = without_rows.popitem()
             raise InputError(
-                f"{self.directory}: none of its {len(steps)} checkpoints is whole; they were "
+                f"{error}; the checkpoint of step {step} needs this file, and its state is whole: "
+                "bring it back from a copy, or choose another folder to fit from the beginning"
+            ) from error
+        if damaged:
+            raise InputError(
+                f"{self.directory}: none of its {len(damaged)} checkpoints is whole; they were "
                 "renamed to *.damaged: start again to fit from the beginning"
             )
         return None
@@ -176,10 +191,13 @@ class Checkpoints:
                 "Undo these changes to continue it, or choose another folder"
             )
 
-    def _quarantine(self, step: int) -> None:
+    def _quarantine(self, steps: list[int]) -> None:
+        if not steps:
+            return
         # The manager keeps a list of steps and would refuse to save at or below a bad one.
         self._manager.close()
-        (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
+        for step in steps:
+            (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
         self._manager = self._open()
 
 

@@ -1,6 +1,7 @@
 """The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,11 +14,12 @@ from tqdm import tqdm
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import ProgressBar
 from kdescent_dist.errors import InputError
-from kdescent_dist.fit import evaluate, fit
+from kdescent_dist.fit import fit
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.settings import FitConfig
+from kdescent_dist.steps import compiler_options, evaluate
 from kdescent_dist.threefry import split
 
 _STEPS_PER_CALL = 1000
@@ -154,7 +156,7 @@ def bfgs(
     key = as_key(0 if randkey is None else randkey)
     on_cpu = jax.default_backend() == "cpu"
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options(objective, on_cpu))
     def value_and_grad(params: jax.Array, key: jax.Array, data: Any) -> tuple:
         return evaluate(objective, params, key, data, on_cpu)
 

@@ -3,15 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
@@ -19,12 +16,11 @@ from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.checks import check_fit
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.history import GrowingHistory, History
-from kdescent_dist.objective import LossObjective, Objective
-from kdescent_dist.random import as_key, fixed_schedule, fold_schedule, unrolled
+from kdescent_dist.objective import Objective
+from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 from kdescent_dist.state import FitState, init_state
-
-KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+from kdescent_dist.steps import KeySchedule, compile_steps
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ def fit(
                 f"{int(state.step)}; raise it, or choose another folder"
             )
     on_cpu = all(device.platform == "cpu" for device in state.step.devices())
-    run = _make_run(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
+    run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
     loop = _Loop(
         run,
         objective.data,
@@ -149,88 +145,6 @@ def fit(
     finally:
         if saver is not None:
             saver.close()
-
-
-def _make_run(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    bounds: Bounds,
-    schedule: KeySchedule,
-    capacity: int,
-    on_cpu: bool,
-) -> Callable:
-    """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
-
-    A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
-    Without ``moving`` no step is taken: it is one more evaluation.
-    """
-
-    def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
-        record = {
-            "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
-            "loss": jnp.zeros(capacity, state.params.dtype),
-            "grad_norm": jnp.zeros(capacity, state.params.dtype),
-        }
-
-        def more(carry: tuple) -> jax.Array:
-            i, _, _, good = carry
-            return (i < count) & good
-
-        def step(carry: tuple) -> tuple:
-            i, state, record, _ = carry
-            key, next_key = schedule(state.key, state.step)
-            params, pull = jax.vjp(bounds.to_bounded, state.params)
-            loss, grad = evaluate(objective, params, key, data, on_cpu)
-            (grad,) = pull(grad)
-            good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
-            record = {
-                "params": record["params"].at[i].set(params),
-                "loss": record["loss"].at[i].set(loss),
-                "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
-            }
-            updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
-            moved = FitState(
-                state.step + 1, optax.apply_updates(state.params, updates), opt_state, next_key
-            )
-            take = good & moving
-            state = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
-            return i + 1, state, record, good
-
-        done, state, record, good = lax.while_loop(
-            more, step, (jnp.int32(0), state, record, jnp.bool_(True))
-        )
-        return state, record, done, good
-
-    # The objective of a population keeps its bits on any mesh with the products as they are.
-    quick = on_cpu and isinstance(objective, LossObjective)
-    return jax.jit(run, donate_argnums=0, compiler_options=_known_options() if quick else None)
-
-
-@cache
-def _known_options() -> dict[str, Any] | None:
-    """Options that make small matrix products faster on a CPU, where this XLA knows them.
-
-    The library that XLA has for them takes five times as long as a plain loop to correlate the
-    normal deviates of a sample of a few dimensions; large products are as fast without it.
-    """
-    options: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return None
-    return options
-
-
-def evaluate(
-    objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Loss and gradient (parameters,) of an objective, with the faster random bits on CPUs."""
-    if on_cpu:
-        try:
-            return objective.value_and_grad(params, unrolled(key), data)
-        except (TypeError, ValueError, NotImplementedError):
-            pass  # Some of ``jax.random``, and keys that are mixed with others, need JAX's own.
-    return objective.value_and_grad(params, key, data)
 
 
 @dataclass

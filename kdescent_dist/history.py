@@ -49,9 +49,6 @@ class GrowingHistory:
         self._buffer = start
         self._size = len(start)
 
-    def __len__(self) -> int:
-        return self._size
-
     def append(self, rows: History) -> None:
         size = self._size + len(rows)
         if size > len(self._buffer):
@@ -62,15 +59,19 @@ class GrowingHistory:
         free.params[:], free.loss[:], free.grad_norm[:] = rows.params, rows.loss, rows.grad_norm
         self._size = size
 
-    def part(self, first: int = 0, last: int | None = None) -> History:
-        """The rows from ``first`` up to, but without, ``last``, which later ones leave alone."""
-        return self._buffer.part(0, self._size).part(first, last)
+    def part(self, first: int = 0) -> History:
+        """The rows from ``first`` on, which those appended later leave alone."""
+        return self._buffer.part(first, self._size)
 
 
 def _copied(array: np.ndarray, rows: int) -> np.ndarray:
     larger = np.empty((rows, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+class HistoryFileError(ValueError):
+    """Rows of a history cannot be read from their file, or are not those that were saved."""
 
 
 class HistoryFile:
@@ -113,14 +114,19 @@ class HistoryFile:
             parameters: their number.
 
         Raises:
-            ValueError: they are not what was saved.
+            HistoryFileError: they cannot be read, or are not what was saved.
         """
         row = np.dtype((saved["dtype"], parameters + 2))
-        with self.path.open("rb") as file:
-            data = file.read(saved["rows"] * row.itemsize)
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(saved["rows"] * row.itemsize)
+        except OSError as error:
+            raise HistoryFileError(f"{self.path}: {error.strerror}") from error
         sha = hashlib.sha256(data)
         if sha.hexdigest() != saved["sha256"]:
-            raise ValueError(f"{self.path.name} does not match its digest")
+            raise HistoryFileError(
+                f"{self.path}: its first {saved['rows']} rows are not those that were saved"
+            )
         table = np.frombuffer(data, row.base).reshape(-1, parameters + 2)
         self._rows, self._sha = len(table), sha
         columns = (table[:, :parameters], table[:, parameters], table[:, parameters + 1])

@@ -136,6 +136,10 @@ def tutorial(number: int, library: Any) -> dict[str, Any]:
 def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     """A tutorial's fit in a process of its own: the first call with compile, and later steps.
 
+    The time of a step is that of the fastest window of 10 consecutive steps, divided by 10. For
+    steps without compiling, both libraries run such windows until they have taken 3 seconds. The
+    later steps of a first call to diffopt, which compile, are those of that one call.
+
     Args:
         number: the tutorial.
         library: which one is measured, ``ours`` or ``diffopt``.
@@ -158,17 +162,19 @@ def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     return [row | {f"{library}_s": value} for row, value in zip(rows, seconds, strict=True)]
 
 
+WINDOW = 10  # steps between two looks at the clock
+STEPPING = 3.0  # seconds of steps that are looked at
+
+
 def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float]:
-    """Later steps run until three seconds have passed, as the fastest of them counts."""
+    """Only the first step of a call compiles anything: all later ones are alike."""
     first = seconds_of(lambda: ours.adam(**options, nsteps=steps, randkey=1, progress=False))
-    times: list[float] = []
-    spent = 0.0
+    windows: list[float] = []
 
     def watch(event: Event) -> None:
-        nonlocal spent
-        times.append(event.seconds / len(event.history))
-        spent += event.seconds if len(times) > 1 else 0.0  # the first dispatch compiles
-        if spent > 3.0:
+        if len(event.history) == WINDOW:  # the first few dispatches are shorter
+            windows.append(event.seconds)
+        if sum(windows) > STEPPING:
             raise StopFit
 
     ours.fit(
@@ -176,13 +182,11 @@ def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float
         options["guess"],
         optax.adam(options["learning_rate"]),
         bounds=options["param_bounds"],
-        config=ours.FitConfig(steps=20_000, steps_per_call=50),
+        config=ours.FitConfig(steps=100_000, steps_per_call=WINDOW, seconds_per_call=1e3),
         callbacks=[watch],
     )
-    return first, min(times), min(times)
-
-
-WINDOW = 5  # steps of diffopt between two looks at the clock
+    step = min(windows) / WINDOW
+    return first, step, step
 
 
 def _time_diffopt(options: dict[str, Any], steps: int) -> tuple[float, float, float]:
@@ -194,21 +198,22 @@ def _time_diffopt(options: dict[str, Any], steps: int) -> tuple[float, float, fl
     # The progress bar is the one place where a step can be told from the next.
     def trange(count: int, **_: Any):
         for i in range(count):
-            if i % WINDOW == 0:
+            if i % WINDOW == 1:  # the step before, the first of the call, compiles the loss
                 jax.block_until_ready(jax.live_arrays())
                 stamps.append(time.perf_counter())
             yield i
 
-    def fastest_step() -> float:
-        windows = np.diff(stamps)[1:]  # the first one compiles the loss
+    def call() -> tuple[float, list[float]]:
         stamps.clear()
-        return float(np.min(windows)) / WINDOW
+        seconds = seconds_of(lambda: diffopt.adam(**options, nsteps=steps, randkey=1))
+        return seconds, np.diff(stamps).tolist()
 
     descent.tqdm = SimpleNamespace(trange=trange)
-    first = seconds_of(lambda: diffopt.adam(**options, nsteps=steps, randkey=1))
-    later = fastest_step()
-    diffopt.adam(**options, nsteps=min(steps, 40), randkey=1)
-    return first, later, fastest_step()
+    first, compiling = call()
+    windows: list[float] = []
+    while sum(windows) < STEPPING:
+        windows += call()[1]
+    return first, min(compiling) / WINDOW, min(windows) / WINDOW
 
 
 def pretrain(library: str, n: int, kernels: int) -> list[Row]:

@@ -26,7 +26,7 @@ LAYERS = (
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    ("optimizer", "state", "history", "checkpoint", "callbacks", "fit", "descent"),
+    ("optimizer", "state", "history", "checkpoint", "callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics"),
     ("run_directory", "report", "run_log", "run", "cli"),
 )

@@ -1,0 +1,115 @@
+"""The compiled steps of a fit: loss, gradient and update, many of them in one program."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from kdescent_dist.bounds import Bounds
+from kdescent_dist.objective import LossObjective, Objective
+from kdescent_dist.random import unrolled
+from kdescent_dist.state import FitState
+
+log = logging.getLogger(__name__)
+
+KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def compile_steps(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    bounds: Bounds,
+    schedule: KeySchedule,
+    capacity: int,
+    on_cpu: bool,
+) -> Callable:
+    """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
+
+    A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
+    Without ``moving`` no step is taken: it is one more evaluation.
+
+    Returns:
+        A function of the state (donated), the number of steps, ``moving`` and the data of the
+        objective. It returns the state; the record of its steps, ``params`` (capacity,
+        parameters), ``loss`` (capacity,) and ``grad_norm`` (capacity,); how many of these rows
+        are filled; and whether the last one is finite.
+    """
+
+    def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
+        record = {
+            "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
+            "loss": jnp.zeros(capacity, state.params.dtype),
+            "grad_norm": jnp.zeros(capacity, state.params.dtype),
+        }
+
+        def more(carry: tuple) -> jax.Array:
+            i, _, _, good = carry
+            return (i < count) & good
+
+        def step(carry: tuple) -> tuple:
+            i, state, record, _ = carry
+            key, next_key = schedule(state.key, state.step)
+            params, pull = jax.vjp(bounds.to_bounded, state.params)
+            loss, grad = evaluate(objective, params, key, data, on_cpu)
+            (grad,) = pull(grad)
+            good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
+            record = {
+                "params": record["params"].at[i].set(params),
+                "loss": record["loss"].at[i].set(loss),
+                "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
+            }
+            updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
+            moved = FitState(
+                state.step + 1, optax.apply_updates(state.params, updates), opt_state, next_key
+            )
+            take = good & moving
+            state = jax.tree.map(lambda new, old: jnp.where(take, new, old), moved, state)
+            return i + 1, state, record, good
+
+        done, state, record, good = lax.while_loop(
+            more, step, (jnp.int32(0), state, record, jnp.bool_(True))
+        )
+        return state, record, done, good
+
+    return jax.jit(run, donate_argnums=0, compiler_options=compiler_options(objective, on_cpu))
+
+
+def compiler_options(objective: Objective, on_cpu: bool) -> dict[str, Any] | None:
+    """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
+    # The objective of a population keeps its bits on any mesh with the products as they are.
+    return _known_options() if on_cpu and isinstance(objective, LossObjective) else None
+
+
+@cache
+def _known_options() -> dict[str, Any] | None:
+    """Options that make small matrix products faster on a CPU, where this XLA knows them.
+
+    The library that XLA has for them takes five times as long as a plain loop to correlate the
+    normal deviates of a sample of a few dimensions; large products are as fast without it.
+    """
+    options: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
+
+
+def evaluate(
+    objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and gradient (parameters,) of an objective, with the faster random bits on CPUs."""
+    if on_cpu:
+        try:
+            return objective.value_and_grad(params, unrolled(key), data)
+        except Exception as error:
+            # Some of ``jax.random``, a key that is mixed with others, or a loss that asks for the
+            # kind of its key need JAX's own, and fail in as many ways. An error of the loss itself
+            # comes back below, with nothing of this attempt in its traceback.
+            log.debug("JAX's own random bits are used, as the faster ones failed: %r", error)
+    return objective.value_and_grad(params, key, data)

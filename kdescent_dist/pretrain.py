@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist import threefry
+from kdescent_dist.checks import PRETRAIN_METHODS
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.mesh import default_mesh
-from kdescent_dist.training_counts import METHODS, count_kernels, count_modes
+from kdescent_dist.training_counts import count_kernels, count_modes
 from kdescent_dist.training_data import check_training_data, training_covariance
 
 
@@ -136,8 +137,8 @@ class KPretrainer:
         )
         draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)
         chunk = None if chunk_size is None else _number("chunk_size", chunk_size, 1, 1)
-        if method not in METHODS:
-            raise InputError(f"method={method!r}: must be one of {', '.join(METHODS)}")
+        if method not in PRETRAIN_METHODS:
+            raise InputError(f"method={method!r}: must be one of {', '.join(PRETRAIN_METHODS)}")
         _at_least("bandwidth_factor", bandwidth_factor, 0.0, open_end=True)
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)

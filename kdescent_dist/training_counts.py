@@ -11,8 +11,6 @@ from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.training_data import cholesky_factor
 
-METHODS = ("auto", "direct", "finufft")
-
 # Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
 _GAIN = 1.5  # the least that ``"auto"`` takes the transforms for

@@ -113,10 +113,12 @@ class KPretrainer:
             drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
             method: ``"direct"`` sums pair by pair on all devices. ``"finufft"`` takes non-uniform
                 fast Fourier transforms on the CPU of the host, for up to 3 columns; their cost
-                grows with samples plus kernels, not with their product. ``"auto"`` takes them for
-                single precision on CPU where finufft is installed and they are faster by far.
-                Both agree to the rounding of single precision, not to the last bit: there the
-                same call may differ between machines with and without finufft.
+                grows with samples plus kernels, not with their product. Where over 2 % of the
+                counts are next to nothing, too small for a transform, all are summed pair by pair
+                even so, which is logged. ``"auto"`` takes the transforms for single precision on
+                CPU where finufft is installed and they are faster by far. Both agree to the
+                rounding of single precision, not to the last bit: there the same call may differ
+                between machines with and without finufft.
 
         Raises:
             InputError: samples or weights that cannot be used, a number out of range, or a method

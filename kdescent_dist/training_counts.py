@@ -1,5 +1,6 @@
 """Training counts and their errors, by the method that suits the size of the problem."""
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from kdescent_dist import direct_counts, nufft
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.training_data import cholesky_factor
+
+log = logging.getLogger(__name__)
 
 # Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
@@ -173,6 +176,12 @@ def _mended(sums: np.ndarray, poor: np.ndarray, few_sums: Any, plan: Any, w) -> 
     """Replace sums that are too small for a transform; None where they are too many."""
     number = np.count_nonzero(poor)
     if number > max(len(poor) // _FEW, 1):
+        log.info(
+            "%d of %d training counts are too small for fast transforms: all are summed pair by "
+            "pair",
+            number,
+            len(poor),
+        )
         return None
     if number:
         sums[:, poor] = few_sums(plan.samples, w, plan.kernels[:, poor])

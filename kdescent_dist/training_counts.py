@@ -122,7 +122,8 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
     if options.method == "direct":
         return None
     wanted = options.method == "finufft"
-    if not nufft.installed():
+    # It is the first rank that transforms; and all ranks must go the same way.
+    if not _of_first_rank(nufft.installed, options.comm):
         if wanted:
             raise InputError(
                 "method='finufft': finufft is not installed: pip install 'kdescent-dist[finufft]', "
@@ -151,11 +152,11 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
     return plan if precise and plan.affordable and gain > _GAIN else None
 
 
-def _of_first_rank(work: Callable[[], np.ndarray | None], comm: Any) -> np.ndarray | None:
+def _of_first_rank(work: Callable[[], Any], comm: Any) -> Any:
     """Let one rank work for all: the others could differ from it in the last bits."""
     if comm is None:
         return work()
-    return comm.allgather(work() if comm.rank == 0 else None)[0]
+    return comm.bcast(work() if comm.rank == 0 else None, root=0)
 
 
 def _kernel_sums(plan: nufft.KernelTransform, w: np.ndarray) -> np.ndarray | None:

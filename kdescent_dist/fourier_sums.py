@@ -2,6 +2,9 @@
 
 Phases are taken relative to an origin near the samples, in turns, and reduced to half a turn;
 the phase of the origin itself is added exactly, so that an offset of the samples costs no digits.
+
+The form is that of the sums and of all their gradients. The sums of squares, for the errors, have
+none: they are always computed in blocks.
 """
 
 import math

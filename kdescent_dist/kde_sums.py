@@ -3,6 +3,9 @@
 With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x - c)|^2`` up to
 its norm. Samples and centers are whitened once, relative to the median of the centers so that an
 offset of both costs no digits, and a pair then takes one difference and one product a dimension.
+
+The form is that of the sums and of the gradients in samples, weights and centers. The gradient in
+the covariance takes its second moment of the samples in blocks, whatever the form.
 """
 
 import math

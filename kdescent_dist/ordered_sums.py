@@ -40,8 +40,8 @@ def total(values: np.ndarray) -> np.ndarray | np.floating:
             cpu = jax.local_devices(backend="cpu")[0]
         except RuntimeError as error:
             raise InputError(
-                f"JAX_PLATFORMS={jax.config.jax_platforms}: add cpu, on which the training "
-                "weights are summed: JAX_PLATFORMS=cuda,cpu"
+                "JAX_PLATFORMS leaves out cpu, on which the training weights are summed: set "
+                "JAX_PLATFORMS=cuda,cpu"
             ) from error
         with jax.default_device(cpu):
             return np.asarray(jnp.sum(values))

@@ -39,7 +39,8 @@ def kde_counts(
         cov: (d, d) covariance of the kernels, positive definite.
         form: how it is computed, which changes the numbers by no more than rounding: "blocked"
             for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
-            hand-written kernels, on NVIDIA GPUs alone but for tests.
+            hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests. The
+            gradient in ``cov`` is computed in blocks in any form.
 
     Returns:
         (K,) counts, in samples per unit volume.
@@ -69,7 +70,7 @@ def fourier_counts(
         modes: (K, d) wave vectors, in radians per unit of ``x``.
         form: how it is computed, which changes the numbers by no more than rounding: "blocked"
             for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
-            hand-written kernels, on NVIDIA GPUs alone but for tests.
+            hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests.
 
     Returns:
         (K,) complex counts.
@@ -93,6 +94,7 @@ def kde_errors(
 
     Equal to the count over the square root of its effective sample size, and 0 where the kernel
     is empty: in single precision, where every sample is more than 9 standard deviations away.
+    They are computed in the form that suits the platform.
 
     Args:
         x: (n, d) samples.
@@ -116,7 +118,8 @@ def kde_errors(
 def fourier_errors(x: jax.Array, weights: jax.Array | None, modes: jax.Array) -> jax.Array:
     """Return the Poisson errors of the real and the imaginary part of each Fourier count.
 
-    They are ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` and the same of the sine.
+    They are ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` and the same of the sine. They are computed in
+    blocks on any platform.
 
     Args:
         x: (n, d) samples.

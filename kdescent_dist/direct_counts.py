@@ -13,9 +13,11 @@ import numpy as np
 
 from kdescent_dist.chunked_counts import Counting, chunked_sums
 from kdescent_dist.elementary import cos_sin_turns, exp2_nonpositive
+from kdescent_dist.fourier_sums import phase_of
+from kdescent_dist.kde_sums import FAR, SCALE, gaussian
+from kdescent_dist.pairs import Columns
 
 _PAIRS = 1 << 18  # that the host sums at once
-_FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
 
 
 def kernel_sums(
@@ -32,8 +34,7 @@ def kernel_sums(
     Returns:
         (2, K): ``sum_n w_n q_nk`` and ``sum_n w_n^2 q_nk^2``.
     """
-    scale = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
-    scaled = [np.clip(scale * a, -_FAR, _FAR).astype(weights.dtype) for a in (z, centers)]
+    scaled = [np.clip(SCALE * a, -FAR, FAR).astype(weights.dtype) for a in (z, centers)]
     return chunked_sums(_kernel_body, scaled[0], weights, scaled[1], options).astype(float)
 
 
@@ -81,18 +82,17 @@ def _blocks(samples: int, kernels: int) -> Iterator[slice]:
     return (slice(i, i + size) for i in range(0, samples, size))
 
 
-def _kernel_body(columns: list[jax.Array], w: jax.Array, centers: list[jax.Array]) -> jax.Array:
-    exponent: jax.Array | float = 0.0
-    for column, center in zip(columns, centers, strict=True):
-        difference = column[:, None] - center[None, :]
-        exponent = exponent - difference * difference
-    value = w[:, None] * exp2_nonpositive(jnp.asarray(exponent))
+def _kernel_body(columns: Columns, w: jax.Array, centers: Columns) -> jax.Array:
+    (kernel,) = gaussian(exp2_nonpositive, *_crossed(columns, centers))
+    value = w[:, None] * kernel
     return jnp.stack([jnp.sum(a, axis=0) for a in (value, value * value)])
 
 
-def _wave_body(columns: list[jax.Array], w: jax.Array, turns: list[jax.Array]) -> jax.Array:
-    phase: jax.Array | float = 0.0
-    for column, k in zip(columns, turns, strict=True):
-        phase = phase + column[:, None] * k[None, :]
-    cos, sin = (w[:, None] * wave for wave in cos_sin_turns(jnp.asarray(phase)))
+def _wave_body(columns: Columns, w: jax.Array, turns: Columns) -> jax.Array:
+    phase = phase_of(0.0, *_crossed(columns, turns))
+    cos, sin = (w[:, None] * wave for wave in cos_sin_turns(phase))
     return jnp.stack([jnp.sum(a, axis=0) for a in (cos, sin, cos * cos, sin * sin, cos * sin)])
+
+
+def _crossed(columns: Columns, kernels: Columns) -> tuple[Columns, Columns]:
+    return [c[:, None] for c in columns], [k[None, :] for k in kernels]

@@ -2,6 +2,9 @@
 
 Phases are taken relative to an origin near the samples, in turns, and reduced to half a turn;
 the phase of the origin itself is added exactly, so that an offset of the samples costs no digits.
+
+The form is that of the sums and of all their gradients. The sums of squares, for the errors, have
+none: they are always computed in blocks.
 """
 
 import math
@@ -88,10 +91,11 @@ def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> Pairs:
 
 def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
     """Cosine and sine, which is the cosine a quarter turn later: that costs no operation."""
-    return cos_turns(_phase(0.0, z, per_turn)), cos_turns(_phase(-0.25, z, per_turn))
+    return cos_turns(phase_of(0.0, z, per_turn)), cos_turns(phase_of(-0.25, z, per_turn))
 
 
-def _phase(start: float, z: Columns, per_turn: Columns) -> jax.Array:
+def phase_of(start: float, z: Columns, per_turn: Columns) -> jax.Array:
+    """Phase in turns, from ``start`` on, of samples and modes whose shapes broadcast."""
     phase: jax.Array | float = start
     for column, mode in zip(z, per_turn, strict=True):
         phase = phase + column * mode

@@ -3,6 +3,9 @@
 With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x - c)|^2`` up to
 its norm. Samples and centers are whitened once, relative to the median of the centers so that an
 offset of both costs no digits, and a pair then takes one difference and one product a dimension.
+
+The form is that of the sums and of the gradients in samples, weights and centers. The gradient in
+the covariance takes its second moment of the samples in blocks, whatever the form.
 """
 
 import math
@@ -15,15 +18,16 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
+from kdescent_dist.blocked_sums import BlockedForm
 from kdescent_dist.blocks import matmul, scan_blocks
 from kdescent_dist.count_forms import in_form
 from kdescent_dist.elementary import exp2_nonpositive
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.pairs import Columns, Form, Pairs
 
-_SCALE = math.sqrt(0.5 / math.log(2.0))
+SCALE = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
+FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
 _SLOPE = 2.0 * math.log(2.0)  # 2^-d^2 has the derivative -_SLOPE d 2^-d^2
-_FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
 
 
 def _kde_sums(
@@ -63,13 +67,12 @@ class Whitening:
     matrix: Any
 
     def __call__(self, columns: Columns) -> Columns:
-        # A matrix product is not fused with what follows, which would repeat it for every kernel.
-        return list(matmul(self.matrix, jnp.stack(self.scaled(columns))))
+        return BlockedForm().transform(self.matrix, self.scaled(columns))
 
     def scaled(self, columns: Columns) -> Columns:
         """The first step alone."""
         return [
-            jnp.clip((column - origin) * scale, -_FAR, _FAR)
+            jnp.clip((column - origin) * scale, -FAR, FAR)
             for column, origin, scale in zip(columns, self.origin, self.scale, strict=True)
         ]
 
@@ -93,16 +96,17 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
     widths = jnp.diagonal(lower)
     matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
     norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * widths))
-    whiten = Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], _SCALE / widths, matrix)
+    whiten = Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], SCALE / widths, matrix)
     return whiten, whiten(list(centers.T)), norm
 
 
 def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     """Kernel values (K, size), at most 1, of one block."""
-    return _gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]
+    return gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]
 
 
-def _gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
+def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
+    """Kernel values, at most 1, of white samples and centers whose shapes broadcast."""
     exponent: jax.Array | float = 0.0
     for column, center in zip(z, centers, strict=True):
         difference = column - center
@@ -116,7 +120,7 @@ def _pairs(form: Form, centers: jax.Array, cov: jax.Array) -> tuple[Pairs, White
     def prepare(columns: Columns) -> Columns:
         return form.transform(whiten.matrix, whiten.scaled(columns))
 
-    return Pairs(prepare, white_centers, partial(_gaussian, form.exp2)), whiten, norm
+    return Pairs(prepare, white_centers, partial(gaussian, form.exp2)), whiten, norm
 
 
 def _sums(form: Form, x, weights, centers, cov):
@@ -184,4 +188,4 @@ def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
     middle = -second - counts * jnp.eye(len(cov), dtype=cov.dtype)
     inverse = whiten.matrix * whiten.scale
     full = matmul(inverse.T, matmul(middle, inverse))
-    return (full + full.T) / (4.0 * _SCALE**2)
+    return (full + full.T) / (4.0 * SCALE**2)

@@ -56,7 +56,8 @@ class Form(Protocol):
             moments: from the d coordinates and weights, (size,) each, to m factors (size,).
 
         Returns:
-            Per table, (K, m) sums. They grow accurate, not only fast: in blocks, then pairwise.
+            Per table, (K, m) sums. Summed in blocks, then pairwise, so that rounding does not
+            grow with n.
         """
         ...
 

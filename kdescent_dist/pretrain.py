@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist import threefry
+from kdescent_dist.checks import PRETRAIN_METHODS
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.mesh import default_mesh
-from kdescent_dist.training_counts import METHODS, count_kernels, count_modes
+from kdescent_dist.training_counts import count_kernels, count_modes
 from kdescent_dist.training_data import check_training_data, training_covariance
 
 
@@ -112,10 +113,12 @@ class KPretrainer:
             drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
             method: ``"direct"`` sums pair by pair on all devices. ``"finufft"`` takes non-uniform
                 fast Fourier transforms on the CPU of the host, for up to 3 columns; their cost
-                grows with samples plus kernels, not with their product. ``"auto"`` takes them for
-                single precision on CPU where finufft is installed and they are faster by far.
-                Both agree to the rounding of single precision, not to the last bit: there the
-                same call may differ between machines with and without finufft.
+                grows with samples plus kernels, not with their product. Where over 2 % of the
+                counts are next to nothing, too small for a transform, all are summed pair by pair
+                even so, which is logged. ``"auto"`` takes the transforms for single precision on
+                CPU where finufft is installed and they are faster by far. Both agree to the
+                rounding of single precision, not to the last bit: there the same call may differ
+                between machines with and without finufft.
 
         Raises:
             InputError: samples or weights that cannot be used, a number out of range, or a method
@@ -136,8 +139,8 @@ class KPretrainer:
         )
         draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)
         chunk = None if chunk_size is None else _number("chunk_size", chunk_size, 1, 1)
-        if method not in METHODS:
-            raise InputError(f"method={method!r}: must be one of {', '.join(METHODS)}")
+        if method not in PRETRAIN_METHODS:
+            raise InputError(f"method={method!r}: must be one of {', '.join(PRETRAIN_METHODS)}")
         _at_least("bandwidth_factor", bandwidth_factor, 0.0, open_end=True)
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)

@@ -8,11 +8,11 @@ import numpy as np
 from jax import lax
 from jax.extend.random import define_prng_impl
 
+from kdescent_dist import threefry
+
 LAST_INDEX = np.uint32(2**32 - 1)
 
 _THREEFRY = "threefry2x32"
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = np.uint32(0x1BD11BDA)
 
 
 def as_key(randkey: int | jax.Array) -> jax.Array:
@@ -77,22 +77,14 @@ def is_default(key: jax.Array) -> bool:
 
 
 def _bits(key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
-    """Threefry-2x32 (Salmon et al. 2011) of the index of each number, as JAX counts them."""
+    """Threefry-2x32 of the index of each number, as JAX counts them."""
     if width != 32 or not 0 < math.prod(shape) < 2**32:
         return jax.random.bits(_rolled(key), shape, f"uint{width}")
     index = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
         stride = np.uint32(math.prod(shape[axis + 1 :]))
         index = index + stride * lax.broadcasted_iota(jnp.uint32, shape, axis)
-    words = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
-    left, right = words[0], index + words[1]
-    for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            left = left + right
-            turned = (right << np.uint32(rotation)) | (right >> np.uint32(32 - rotation))
-            right = left ^ turned
-        left = left + words[(group + 1) % 3]
-        right = right + words[(group + 2) % 3] + np.uint32(group + 1)
+    left, right = threefry.encrypt(key, np.uint32(0), index)
     # Whoever uses the bits twice would have them computed twice.
     return lax.optimization_barrier(left ^ right)
 

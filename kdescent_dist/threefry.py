@@ -1,15 +1,41 @@
-"""Counter-based random bits on the host: the same numbers as ``jax.random``, with no compiling.
+"""Counter-based random bits: Threefry-2x32, and on the host the numbers of ``jax.random``.
 
-Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"),
-and JAX's default way to split its keys and to turn its bits into floating-point numbers. A
-program for each of these takes a tenth of a second to compile; the numbers themselves are few.
+The cipher has 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). On
+the host there is also JAX's default way to split its keys and to turn its bits into floating-point
+numbers. A program for each of these takes a tenth of a second to compile; the numbers themselves
+are few.
 """
+
+from typing import Any
 
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
+
+
+def encrypt(key: Any, left: Any, right: Any) -> tuple[Any, Any]:
+    """Encrypt pairs of 32-bit words, of NumPy or traced by JAX.
+
+    Args:
+        key: (2,) key.
+        left: upper words, an array or one for all.
+        right: array of lower words: of NumPy, scalars would warn when they wrap around.
+
+    Returns:
+        Both words of the cipher, of the shape of ``right``.
+    """
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    left, right = left + schedule[0], right + schedule[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            left = left + right
+            right = (right << np.uint32(rotation)) | (right >> np.uint32(32 - rotation))
+            right = left ^ right
+        left = left + schedule[(group + 1) % 3]
+        right = right + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return left, right
 
 
 def seed_key(seed: int) -> np.ndarray:
@@ -20,7 +46,7 @@ def seed_key(seed: int) -> np.ndarray:
 
 def split(key: np.ndarray, number: int = 2) -> list[np.ndarray]:
     """Return the keys that ``jax.random.split(key, number)`` holds, (2,) each."""
-    return list(np.stack(_block(key, number), axis=1))
+    return list(np.stack(_words(key, number), axis=1))
 
 
 def uniform(
@@ -34,7 +60,7 @@ def uniform(
         dtype: float32 or float64.
         low: 0, or the number of ``dtype`` that follows after -1.
     """
-    first, second = _block(key, int(np.prod(shape)))
+    first, second = _words(key, int(np.prod(shape)))
     if dtype == np.float32:
         bits, kept, one = first ^ second, 9, np.uint32(0x3F800000)
     else:
@@ -46,18 +72,7 @@ def uniform(
     return np.maximum(least, unit * (dtype.type(1) - least) + least).reshape(shape)
 
 
-def _block(key: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _words(key: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Encrypt the counters below ``number``, taken as pairs of 32-bit words."""
     counter = np.arange(number, dtype=np.uint64)
-    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
-    left = (counter >> np.uint64(32)).astype(np.uint32) + schedule[0]
-    right = counter.astype(np.uint32) + schedule[1]
-    for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            left = left + right
-            right = (right << np.uint32(rotation)) | (right >> np.uint32(32 - rotation))
-            right = right ^ left
-        left = left + schedule[(group + 1) % 3]
-        # The count of the groups is added by an array: only scalars warn when they wrap around.
-        right = right + (schedule[(group + 2) % 3] + np.full(1, group + 1, np.uint32))
-    return left, right
+    return encrypt(key, (counter >> np.uint64(32)).astype(np.uint32), counter.astype(np.uint32))

@@ -1,5 +1,6 @@
 """Training counts and their errors, by the method that suits the size of the problem."""
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.training_data import cholesky_factor
 
-METHODS = ("auto", "direct", "finufft")
+log = logging.getLogger(__name__)
 
 # Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
@@ -121,7 +122,8 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
     if options.method == "direct":
         return None
     wanted = options.method == "finufft"
-    if not nufft.installed():
+    # It is the first rank that transforms; and all ranks must go the same way.
+    if not _of_first_rank(nufft.installed, options.comm):
         if wanted:
             raise InputError(
                 "method='finufft': finufft is not installed: pip install 'kdescent-dist[finufft]', "
@@ -150,11 +152,11 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
     return plan if precise and plan.affordable and gain > _GAIN else None
 
 
-def _of_first_rank(work: Callable[[], np.ndarray | None], comm: Any) -> np.ndarray | None:
+def _of_first_rank(work: Callable[[], Any], comm: Any) -> Any:
     """Let one rank work for all: the others could differ from it in the last bits."""
     if comm is None:
         return work()
-    return comm.allgather(work() if comm.rank == 0 else None)[0]
+    return comm.bcast(work() if comm.rank == 0 else None, root=0)
 
 
 def _kernel_sums(plan: nufft.KernelTransform, w: np.ndarray) -> np.ndarray | None:
@@ -175,6 +177,12 @@ def _mended(sums: np.ndarray, poor: np.ndarray, few_sums: Any, plan: Any, w) -> 
     """Replace sums that are too small for a transform; None where they are too many."""
     number = np.count_nonzero(poor)
     if number > max(len(poor) // _FEW, 1):
+        log.info(
+            "%d of %d training counts are too small for fast transforms: all are summed pair by "
+            "pair",
+            number,
+            len(poor),
+        )
         return None
     if number:
         sums[:, poor] = few_sums(plan.samples, w, plan.kernels[:, poor])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist import kernel_draws, threefry
+from kdescent_dist.errors import InputError
 from kdescent_dist.ordered_sums import prefix_sums, total
 
 
@@ -38,6 +39,26 @@ def test_sums_are_added_up_in_the_order_of_jax(size):
     values = np.random.default_rng(size).uniform(size=size).astype(np.float32)
     assert total(values) == np.asarray(jnp.sum(values))
     assert np.array_equal(prefix_sums(values), jnp.cumsum(values))
+
+
+def test_sums_of_jax_are_evaluated_on_the_cpu(monkeypatch):
+    """A GPU, which may be the default device, would add up in another order."""
+    used = []
+    whole = jnp.sum
+    monkeypatch.setattr(jnp, "sum", lambda a: used.append(whole(a)) or used[0])
+    cpus = jax.local_devices(backend="cpu")
+    with jax.default_device(cpus[-1]):
+        total(np.ones(5000, np.float32))
+    assert used[0].devices() == {cpus[0]}
+
+
+def test_weights_are_not_summed_where_jax_has_no_cpu(monkeypatch):
+    def no_cpu(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with pytest.raises(InputError, match="JAX_PLATFORMS=cuda,cpu"):
+        total(np.ones(5000, np.float32))
 
 
 @pytest.mark.parametrize("dims", [1, 2, 5])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kdescent_dist
-from kdescent_dist import nufft
+from kdescent_dist import nufft, training_counts
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer
@@ -294,6 +294,9 @@ class ThreadComm:
         self.barrier.wait(60)
         return values
 
+    def bcast(self, value, root):
+        return self.allgather(value)[root]
+
     def run(self, function):
         results = [None] * self.size
 
@@ -317,6 +320,22 @@ def test_transforms_are_the_same_bits_on_any_mesh_and_rank(x, one_device):
     assert_same_bits(KPretrainer.from_training_data(x, **options), alone)
     comm = ThreadComm(3)
     for shared in comm.run(lambda: KPretrainer.from_training_data(x, **options, comm=comm)):
+        assert_same_bits(shared, alone)
+
+
+@needs_finufft
+@pytest.mark.parametrize(("with_finufft", "method"), [(0, "finufft"), (1, "direct")])
+def test_finufft_need_be_installed_for_the_first_rank_alone(
+    x, one_device, monkeypatch, with_finufft, method
+):
+    """It decides for all: ranks that went different ways would wait for each other forever."""
+    monkeypatch.setattr(training_counts, "_GAIN", 0.0)
+    alone = KPretrainer.from_training_data(x, **SMALL, method=method, mesh=one_device)
+    comm = ThreadComm(2)
+    monkeypatch.setattr(nufft, "installed", lambda: comm.rank == with_finufft)
+    for shared in comm.run(
+        lambda: KPretrainer.from_training_data(x, **SMALL, mesh=one_device, comm=comm)
+    ):
         assert_same_bits(shared, alone)
 
 

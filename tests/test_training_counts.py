@@ -116,11 +116,14 @@ def test_counts_too_small_for_a_transform_are_summed_one_by_one(monkeypatch):
 
 
 @needs_finufft
-def test_many_nearly_empty_kernels_are_left_to_direct_sums(direct):
+def test_many_nearly_empty_kernels_are_left_to_direct_sums(direct, caplog):
+    """Which is logged, as it may take long."""
+    caplog.set_level("INFO", "kdescent_dist")
     x, weights, centers, cov, _ = problem(2, bandwidth=0.02, weighted=False)
     centers = centers + np.float32(0.2)
     fast, sums = (count_kernels(x, weights, centers, cov, o) for o in (FAST, direct))
     assert np.array_equal(fast, sums)
+    assert f"of {KERNELS} training counts are too small for fast transforms" in caplog.text
 
 
 @needs_finufft

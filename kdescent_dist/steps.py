@@ -79,25 +79,31 @@ def compile_steps(
     return jax.jit(run, donate_argnums=0, compiler_options=compiler_options(objective, on_cpu))
 
 
+# Vectors as wide as the machine has them, where XLA takes half of the widest by itself.
+_WIDE = {"xla_cpu_prefer_vector_width": 512}
+# Small matrix products by a plain loop: the library that XLA has for them takes five times as long
+# to correlate the normal deviates of a sample of a few dimensions, and large ones are as fast.
+_PLAIN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
 def compiler_options(objective: Objective, on_cpu: bool) -> dict[str, Any] | None:
     """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
+    if not on_cpu:
+        return None
     # The objective of a population keeps its bits on any mesh with the products as they are.
-    return _known_options() if on_cpu and isinstance(objective, LossObjective) else None
+    plain = _PLAIN_PRODUCTS if isinstance(objective, LossObjective) else {}
+    options = {**_WIDE, **plain}
+    return {name: value for name, value in options.items() if _is_known(name, value)} or None
 
 
 @cache
-def _known_options() -> dict[str, Any] | None:
-    """Options that make small matrix products faster on a CPU, where this XLA knows them.
-
-    The library that XLA has for them takes five times as long as a plain loop to correlate the
-    normal deviates of a sample of a few dimensions; large products are as fast without it.
-    """
-    options: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+def _is_known(option: str, value: Any) -> bool:
+    """Whether this XLA has the option."""
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options={option: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
-        return None
-    return options
+        return False
+    return True
 
 
 def evaluate(

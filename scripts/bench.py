@@ -154,9 +154,9 @@ def main() -> int:
     parser.add_argument(
         "--largest",
         type=lambda text: int(float(text)),
-        default=10_000_000,
+        default=100_000_000,
         metavar="N",
-        help="most samples of a step, up to 1e8 (default 1e7)",
+        help="most samples of a step (default 1e8)",
     )
     parser.add_argument("--job", type=json.loads, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()

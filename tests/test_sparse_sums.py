@@ -339,7 +339,7 @@ def test_the_form_is_chosen_by_what_the_bins_reach(edges, softness, sparse):
 
 
 def test_a_sum_over_very_many_blocks_loses_nothing():
-    size = 2**22
+    size = 2**19
     column = jnp.full(size, 0.5)
     one = BinArrays(
         *(jnp.array([[v]]) for v in (0.0, 1.0, 0.01)),

@@ -1,7 +1,7 @@
 """The compiled steps of a fit: loss, gradient and update, many of them in one program."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -27,11 +27,13 @@ def compile_steps(
     schedule: KeySchedule,
     capacity: int,
     on_cpu: bool,
+    options: dict[str, Any] | None,
 ) -> Callable:
     """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
 
     A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
-    Without ``moving`` no step is taken: it is one more evaluation.
+    Without ``moving`` no step is taken: it is one more evaluation. ``options`` are those of
+    ``jax.jit``.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
@@ -76,7 +78,7 @@ def compile_steps(
         )
         return state, record, done, good
 
-    return jax.jit(run, donate_argnums=0, compiler_options=compiler_options(objective, on_cpu))
+    return jax.jit(run, donate_argnums=0, compiler_options=options)
 
 
 # Vectors as wide as the machine has them, where XLA takes half of the widest by itself.
@@ -86,14 +88,45 @@ _WIDE = {"xla_cpu_prefer_vector_width": 512}
 _PLAIN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
-def compiler_options(objective: Objective, on_cpu: bool) -> dict[str, Any] | None:
+def compiler_options(
+    objective: Objective, params: jax.Array, key: jax.Array, on_cpu: bool
+) -> dict[str, Any] | None:
     """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
     if not on_cpu:
         return None
+    options: dict[str, Any] = dict(_WIDE)
     # The objective of a population keeps its bits on any mesh with the products as they are.
-    plain = _PLAIN_PRODUCTS if isinstance(objective, LossObjective) else {}
-    options = {**_WIDE, **plain}
+    if isinstance(objective, LossObjective) and not _has_batched_products(objective, params, key):
+        options |= _PLAIN_PRODUCTS
     return {name: value for name, value in options.items() if _is_known(name, value)} or None
+
+
+def _has_batched_products(objective: LossObjective, params: jax.Array, key: jax.Array) -> bool:
+    """Whether a loss multiplies matrices one by one for each sample, which the library does best.
+
+    Also where the loss cannot be traced: what is wrong with it, the fit itself will tell.
+    """
+    keys = {"randkey": key} if objective.with_key else {}
+    try:
+        traced = jax.make_jaxpr(lambda p, k: objective.loss(p, **k, **objective.options))(
+            params, keys
+        )
+    except Exception:
+        return True
+    return any(
+        equation.primitive.name == "dot_general" and equation.params["dimension_numbers"][1][0]
+        for equation in _equations(traced.jaxpr)
+    )
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a traced function, and of the functions within it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
 
 
 @cache

@@ -136,7 +136,7 @@ def tutorial(number: int, library: Any) -> dict[str, Any]:
 def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     """A tutorial's fit in a process of its own: the first call with compile, and later steps.
 
-    The time of a step is that of the fastest window of 10 consecutive steps, divided by 10. For
+    The time of a step is that of the fastest window of 50 consecutive steps (10 with ``--quick``). For
     steps without compiling, both libraries run such windows until they have taken 3 seconds. The
     later steps of a first call to diffopt, which compile, are those of that one call.
 
@@ -162,17 +162,19 @@ def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     return [row | {f"{library}_s": value} for row, value in zip(rows, seconds, strict=True)]
 
 
-WINDOW = 10  # steps between two looks at the clock
+WINDOW = 50  # steps between two looks at the clock, as long as a call has so many
+SHORT_WINDOW = 10
 STEPPING = 3.0  # seconds of steps that are looked at
 
 
 def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float]:
     """Only the first step of a call compiles anything: all later ones are alike."""
     first = seconds_of(lambda: ours.adam(**options, nsteps=steps, randkey=1, progress=False))
+    window = WINDOW if steps > WINDOW else SHORT_WINDOW
     windows: list[float] = []
 
     def watch(event: Event) -> None:
-        if len(event.history) == WINDOW:  # the first few dispatches are shorter
+        if len(event.history) == window:  # the first few dispatches are shorter
             windows.append(event.seconds)
         if sum(windows) > STEPPING:
             raise StopFit
@@ -182,10 +184,10 @@ def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float
         options["guess"],
         optax.adam(options["learning_rate"]),
         bounds=options["param_bounds"],
-        config=ours.FitConfig(steps=100_000, steps_per_call=WINDOW, seconds_per_call=1e3),
+        config=ours.FitConfig(steps=100_000, steps_per_call=window, seconds_per_call=1e3),
         callbacks=[watch],
     )
-    step = min(windows) / WINDOW
+    step = min(windows) / window
     return first, step, step
 
 
@@ -193,12 +195,13 @@ def _time_diffopt(options: dict[str, Any], steps: int) -> tuple[float, float, fl
     """It compiles the bias correction anew at each step of a first call, not at those repeated."""
     from diffopt.kdescent import descent
 
+    window = WINDOW if steps > WINDOW else SHORT_WINDOW
     stamps: list[float] = []
 
     # The progress bar is the one place where a step can be told from the next.
     def trange(count: int, **_: Any):
         for i in range(count):
-            if i % WINDOW == 1:  # the step before, the first of the call, compiles the loss
+            if i % window == 1:  # the step before, the first of the call, compiles the loss
                 jax.block_until_ready(jax.live_arrays())
                 stamps.append(time.perf_counter())
             yield i
@@ -213,7 +216,7 @@ def _time_diffopt(options: dict[str, Any], steps: int) -> tuple[float, float, fl
     windows: list[float] = []
     while sum(windows) < STEPPING:
         windows += call()[1]
-    return first, min(compiling) / WINDOW, min(windows) / WINDOW
+    return first, min(compiling) / window, min(windows) / window
 
 
 def pretrain(library: str, n: int, kernels: int) -> list[Row]:

@@ -136,9 +136,9 @@ def tutorial(number: int, library: Any) -> dict[str, Any]:
 def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     """A tutorial's fit in a process of its own: the first call with compile, and later steps.
 
-    The time of a step is that of the fastest window of 50 consecutive steps (10 with ``--quick``). For
-    steps without compiling, both libraries run such windows until they have taken 3 seconds. The
-    later steps of a first call to diffopt, which compile, are those of that one call.
+    The time of a step is that of the fastest window of 50 consecutive steps (10 with ``--quick``).
+    For steps without compiling, both libraries run such windows until they have taken 3 seconds.
+    The later steps of a first call to diffopt, which compile, are those of that one call.
 
     Args:
         number: the tutorial.

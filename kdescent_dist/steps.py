@@ -81,8 +81,6 @@ def compile_steps(
     return jax.jit(run, donate_argnums=0, compiler_options=options)
 
 
-# Vectors as wide as the machine has them, where XLA takes half of the widest by itself.
-_WIDE = {"xla_cpu_prefer_vector_width": 512}
 # Small matrix products by a plain loop: the library that XLA has for them takes five times as long
 # to correlate the normal deviates of a sample of a few dimensions, and large ones are as fast.
 _PLAIN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -92,13 +90,12 @@ def compiler_options(
     objective: Objective, params: jax.Array, key: jax.Array, on_cpu: bool
 ) -> dict[str, Any] | None:
     """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
-    if not on_cpu:
-        return None
-    options: dict[str, Any] = dict(_WIDE)
     # The objective of a population keeps its bits on any mesh with the products as they are.
-    if isinstance(objective, LossObjective) and not _has_batched_products(objective, params, key):
-        options |= _PLAIN_PRODUCTS
-    return {name: value for name, value in options.items() if _is_known(name, value)} or None
+    if not on_cpu or not isinstance(objective, LossObjective):
+        return None
+    if _has_batched_products(objective, params, key) or not _are_known():
+        return None
+    return _PLAIN_PRODUCTS
 
 
 def _has_batched_products(objective: LossObjective, params: jax.Array, key: jax.Array) -> bool:
@@ -130,10 +127,10 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 
 @cache
-def _is_known(option: str, value: Any) -> bool:
-    """Whether this XLA has the option."""
+def _are_known() -> bool:
+    """Whether this XLA has the options."""
     try:
-        jax.jit(lambda: 0, compiler_options={option: value}).lower().compile()
+        jax.jit(lambda: 0, compiler_options=_PLAIN_PRODUCTS).lower().compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

@@ -126,14 +126,17 @@ def stack_sums(
         kernel_block: which block of them.
         population: the samples.
         orders: permutations (n,) that sort the samples by conditional columns, where they are
-            known, by ``order_name`` of these.
+            known, by the names in ``sparse_groups``.
         form: form of the counts over all samples.
 
     Returns:
         For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``.
     """
     sums = []
-    in_order: dict[str, Population] = {}
+    in_order = {
+        name: _in_order(population, alike, orders.get(name))
+        for name, alike in sparse_groups(stacks).items()
+    }
     for stack, data, draw in zip(stacks, arrays, draws, strict=True):
         bins = BinArrays(
             data.low,
@@ -145,22 +148,24 @@ def stack_sums(
         )
         samples, of_bins = population, partial(_dense_sums, form)
         if stack.sparse:
-            name, of_bins = order_name(stack.conditions), sparse_sums
-            if name not in in_order:
-                alike = [s for s in stacks if s.sparse and s.conditions == stack.conditions]
-                order = orders.get(name)
-                in_order[name] = _in_order(
-                    population, alike, order_of(population, alike) if order is None else order
-                )
-            samples = in_order[name]
+            samples, of_bins = in_order[_order_name(stack)], sparse_sums
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
         sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard))
     return sums
 
 
-def order_name(conditions: Sequence[str]) -> str:
-    return ", ".join(conditions)
+def sparse_groups(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
+    """Those stacks of sparse form that share an order of the samples, by a name of it."""
+    groups: dict[str, list[Stack]] = {}
+    for stack in stacks:
+        if stack.sparse:
+            groups.setdefault(_order_name(stack), []).append(stack)
+    return groups
+
+
+def _order_name(stack: Stack) -> str:
+    return ", ".join(stack.conditions)
 
 
 def order_of(population: Population, stacks: Sequence[Stack]) -> jax.Array:
@@ -173,7 +178,10 @@ def order_of(population: Population, stacks: Sequence[Stack]) -> jax.Array:
     return order_by_cells([lax.stop_gradient(population.x[name]) for name in names], edges)
 
 
-def _in_order(population: Population, stacks: Sequence[Stack], order: jax.Array) -> Population:
+def _in_order(
+    population: Population, stacks: Sequence[Stack], order: jax.Array | None
+) -> Population:
+    order = order_of(population, stacks) if order is None else order
     names = list(dict.fromkeys(c for s in stacks for c in (*s.columns, *s.conditions)))
     *columns, weights = permuted([population.x[c] for c in names] + [population.weights], order)
     return Population(dict(zip(names, columns, strict=True)), weights)

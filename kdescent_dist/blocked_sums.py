@@ -1,7 +1,6 @@
 """Sums over samples x kernels for CPUs: a loop over blocks that stay in the cache of a core."""
 
 import operator
-from collections.abc import Callable
 from functools import reduce
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from kdescent_dist.blocks import matmul, scan_blocks
 from kdescent_dist.elementary import exp2_nonpositive
 from kdescent_dist.mesh import tree_sum
-from kdescent_dist.pairs import Columns, Pairs
+from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 
 class BlockedForm:
@@ -23,11 +22,7 @@ class BlockedForm:
         return list(matmul(matrix, jnp.stack(columns)))
 
     def over_samples(
-        self,
-        pairs: Pairs,
-        x: jax.Array,
-        weights: jax.Array,
-        moments: Callable[[Columns, jax.Array], Columns],
+        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
             z = pairs.prepare(columns)
@@ -42,7 +37,7 @@ class BlockedForm:
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],
-        finish: Callable[[Columns, jax.Array, Columns], Columns],
+        finish: Finish,
     ) -> Columns:
         def body(columns: Columns, w: jax.Array) -> Columns:
             z = pairs.prepare(columns)

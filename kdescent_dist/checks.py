@@ -1,12 +1,12 @@
 """Checks of every value of a config that needs no catalog and no model."""
 
-import importlib.util
 import itertools
 import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kdescent_dist import nufft
 from kdescent_dist.errors import InputError
 from kdescent_dist.settings import BinsConfig, Config, CountsConfig, FitConfig, LossConfig
 
@@ -104,16 +104,16 @@ def check_counts(counts: CountsConfig) -> None:
 def _check_pretrain(config: Config) -> None:
     if config.counts.pretrain != "finufft":
         return
-    if importlib.util.find_spec("finufft") is None:
+    if not nufft.installed():
         raise InputError(
             "counts.pretrain=finufft: finufft is not installed: pip install "
             "'kdescent-dist[finufft]', or use counts.pretrain=auto"
         )
     for name, bins in config.bins.items():
-        if len(bins.columns) > 3:
+        if len(bins.columns) > nufft.LARGEST_DIMS:
             raise InputError(
                 f"counts.pretrain=finufft: bins.{name} compares {len(bins.columns)} columns, and "
-                "up to 3 can be transformed: use counts.pretrain=auto"
+                f"up to {nufft.LARGEST_DIMS} can be transformed: use counts.pretrain=auto"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.mesh import AXES, replicated, tree_sum
+from kdescent_dist.mesh import AXES, platform_of, replicated, tree_sum
 from kdescent_dist.training_data import filled_size
 
 # Kernels of a chunk and samples of a block: on a CPU they stay in the cache of a core, and a GPU
@@ -44,12 +44,6 @@ class Counting:
     mesh: Mesh | None = None
     comm: Any = None
 
-    @property
-    def platform(self) -> str:
-        if self.mesh is None:
-            return jax.default_backend()
-        return self.mesh.devices.flat[0].platform
-
 
 def chunked_sums(
     body: Body, x: np.ndarray, weights: np.ndarray, kernels: np.ndarray, options: Counting
@@ -66,7 +60,7 @@ def chunked_sums(
     Returns:
         (rows, K) sums.
     """
-    chunk, block = _TILES.get(options.platform, _TILE)
+    chunk, block = _TILES.get(platform_of(options.mesh), _TILE)
     comm, mesh = options.comm, options.mesh
     fill = filled_size(len(weights)) - len(weights)
     x, weights = np.pad(x, ((0, 0), (0, fill)), mode="edge"), np.pad(weights, (0, fill))

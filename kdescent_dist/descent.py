@@ -155,7 +155,7 @@ def bfgs(
     objective = LossObjective(lossfunc, other_kwargs, with_key=randkey is not None)
     key = as_key(0 if randkey is None else randkey)
     on_cpu = jax.default_backend() == "cpu"
-    options = compiler_options(objective, jnp.asarray(start), key, on_cpu)
+    options = compiler_options(objective, start, key, on_cpu)
 
     @partial(jax.jit, compiler_options=options)
     def value_and_grad(params: jax.Array, key: jax.Array, data: Any) -> tuple:

@@ -129,7 +129,7 @@ def fit(
                 f"{int(state.step)}; raise it, or choose another folder"
             )
     on_cpu = all(device.platform == "cpu" for device in state.step.devices())
-    options = compiler_options(objective, bounds.to_bounded(state.params), state.key, on_cpu)
+    options = compiler_options(objective, start, key, on_cpu)
     run = compile_steps(
         objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu, options
     )

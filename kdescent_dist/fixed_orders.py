@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.bin_sums import order_name, order_of
+from kdescent_dist.bin_sums import order_of, sparse_groups
 from kdescent_dist.dependence import depends_on
 from kdescent_dist.population import BlockModel
 from kdescent_dist.stacks import Stack
@@ -25,12 +25,9 @@ def fixed_orders(
         mesh: mesh with an axis ``samples``.
 
     Returns:
-        Permutations (blocks, samples of a block) by ``order_name`` of the conditional columns.
+        Permutations (blocks, samples of a block) by the names in ``sparse_groups``.
     """
-    groups: dict[tuple[str, ...], list[Stack]] = {}
-    for stack in stacks:
-        if stack.sparse:
-            groups.setdefault(stack.conditions, []).append(stack)
+    groups = sparse_groups(stacks)
     if not catalog or not groups:
         return {}
     # What does not depend on parameters and key may be evaluated at any.
@@ -39,7 +36,7 @@ def fixed_orders(
 
     def orders(params: Any, key: jax.Array, block: Any) -> dict[str, jax.Array]:
         population = model.population(params, key, 0, block)
-        return {order_name(names): order_of(population, alike) for names, alike in groups.items()}
+        return {name: order_of(population, alike) for name, alike in groups.items()}
 
     block = {name: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for name, a in catalog.items()}
     moving = depends_on(orders, (params, key, block), (0, 1))

@@ -114,18 +114,30 @@ def rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array,
     return cos * c - sin * s, cos * s + sin * c
 
 
+def gradient_rows(
+    modes: jax.Array, grad_cos: jax.Array, grad_sin: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Factors (..., d + 1, K) of cosine and sine, for the gradients in weights and coordinates.
+
+    Args:
+        modes: (..., K, d) wave vectors.
+        grad_cos, grad_sin: (..., K) gradients by the sums of cosine and sine.
+    """
+    components = jnp.moveaxis(modes, -1, 0)
+    of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in components)], axis=-2)
+    return of_cos, jnp.stack([grad_sin, *(-grad_cos * k for k in components)], axis=-2)
+
+
 def _sample_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
     # The gradient turns back with the waves, from the true phase to that relative to the origin.
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
-    of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in modes.T)])
-    of_sin = jnp.stack([grad_sin, *(-grad_cos * k for k in modes.T)])
 
     def finish(_, w, sums):
         total, *slopes = sums
         return [*(w * slope for slope in slopes), total]
 
-    rows = [of_cos, of_sin]
+    rows = list(gradient_rows(modes, grad_cos, grad_sin))
     *columns, total = form.over_kernels(_pairs(form, modes, origin), x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 

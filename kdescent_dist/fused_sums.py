@@ -8,7 +8,6 @@ not been measured there. A CPU computes the same numbers, slowly.
 """
 
 import operator
-from collections.abc import Callable
 from functools import reduce
 
 import jax
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.mesh import tree_sum
-from kdescent_dist.pairs import Columns, Pairs
+from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
 _BLOCK = 4096  # samples summed by one group of threads
@@ -36,11 +35,7 @@ class FusedForm:
         return list(lax.optimization_barrier(rows))
 
     def over_samples(
-        self,
-        pairs: Pairs,
-        x: jax.Array,
-        weights: jax.Array,
-        moments: Callable[[Columns, jax.Array], Columns],
+        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         columns = pairs.prepare(list(x.T))
         z = [_blocks(c) for c in columns]
@@ -60,7 +55,7 @@ class FusedForm:
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],
-        finish: Callable[[Columns, jax.Array, Columns], Columns],
+        finish: Finish,
     ) -> Columns:
         z = pairs.prepare(list(x.T))
 

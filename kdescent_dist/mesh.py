@@ -44,6 +44,11 @@ def make_mesh(
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
+def platform_of(mesh: Mesh | None) -> str:
+    """The platform of a mesh's devices, such as ``cpu``; without a mesh, that of the process."""
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
 def default_mesh(mesh: Mesh | None = None) -> Mesh | None:
     """Return the given mesh or, where there are several local devices, a mesh of all of them."""
     if mesh is None and jax.local_device_count() > 1:

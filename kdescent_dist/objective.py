@@ -23,7 +23,7 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity import digest, source_digest
 from kdescent_dist.loss import Sums, by_group, mean_square
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.mesh import make_mesh, platform_of
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
 from kdescent_dist.random import draw_key
 from kdescent_dist.settings import CountsConfig, LossConfig
@@ -161,7 +161,7 @@ class PopulationObjective:
         counts = counts or CountsConfig()
         check_counts(counts)
         self._count_form = counts.form
-        platform = self.mesh.devices.flat[0].platform
+        platform = platform_of(self.mesh)
         if counts.form == "pallas" and platform != "gpu":
             raise InputError(
                 f"counts.form=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "

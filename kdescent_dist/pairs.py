@@ -12,6 +12,10 @@ from typing import Protocol
 import jax
 
 Columns = list[jax.Array]  # one array per coordinate
+# From the d coordinates and the weights of samples, (size,) each, to m factors (size,).
+Moments = Callable[[Columns, jax.Array], Columns]
+# From the d coordinates, the weights and r sums of each sample, (size,) each, to columns (size,).
+Finish = Callable[[Columns, jax.Array, Columns], Columns]
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,7 @@ class Form(Protocol):
         ...
 
     def over_samples(
-        self,
-        pairs: Pairs,
-        x: jax.Array,
-        weights: jax.Array,
-        moments: Callable[[Columns, jax.Array], Columns],
+        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         """Sum each table over the samples, times each moment of them.
 
@@ -53,7 +53,7 @@ class Form(Protocol):
             pairs: the tables.
             x: (n, d) samples.
             weights: (n,) weights.
-            moments: from the d coordinates and weights, (size,) each, to m factors (size,).
+            moments: the m factors of each sample.
 
         Returns:
             Per table, (K, m) sums. Summed in blocks, then pairwise, so that rounding does not
@@ -67,7 +67,7 @@ class Form(Protocol):
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],
-        finish: Callable[[Columns, jax.Array, Columns], Columns],
+        finish: Finish,
     ) -> Columns:
         """Sum all tables over the kernels, times each row of factors.
 
@@ -76,8 +76,7 @@ class Form(Protocol):
             x: (n, d) samples.
             weights: (n,) weights.
             rows: per table, (r, K) factors.
-            finish: from the d coordinates, the weights and the r sums, (size,) each, to the
-                columns that are wanted of each sample.
+            finish: the columns that are wanted of each sample.
 
         Returns:
             These columns, (n,) each.

@@ -17,7 +17,7 @@ from jax import lax
 
 from kdescent_dist.fused_sums import FusedForm
 from kdescent_dist.mesh import tree_sum
-from kdescent_dist.pairs import Columns, Pairs
+from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _BLOCK = 1024  # samples: eight in the registers of each thread
 
@@ -33,11 +33,7 @@ class PallasForm(FusedForm):
     interpret: bool
 
     def over_samples(
-        self,
-        pairs: Pairs,
-        x: jax.Array,
-        weights: jax.Array,
-        moments: Callable[[Columns, jax.Array], Columns],
+        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         columns = pairs.prepare(list(x.T))
         factors = moments(columns, weights)
@@ -67,7 +63,7 @@ class PallasForm(FusedForm):
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],
-        finish: Callable[[Columns, jax.Array, Columns], Columns],
+        finish: Finish,
     ) -> Columns:
         columns = pairs.prepare(list(x.T))
 

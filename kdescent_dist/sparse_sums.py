@@ -15,7 +15,7 @@ from jax import lax
 
 from kdescent_dist.blocks import matmul
 from kdescent_dist.elementary import phase_turns
-from kdescent_dist.fourier_sums import make_waves, near_origin, rotate
+from kdescent_dist.fourier_sums import gradient_rows, make_waves, near_origin, rotate
 from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
 from kdescent_dist.sorted_blocks import cut, pairs_within_reach
 from kdescent_dist.windows import window_weights
@@ -113,10 +113,7 @@ def _backward(hard, saved, cotangent):
     grad_weight, grad_kde, grad_cos, grad_sin = _split(cotangent, bins)
     grad_kde = pairs.norm[:, None] * grad_kde
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -pairs.turns)
-    # Rows of the products with cosine and sine: for the weights, then for each coordinate.
-    modes = jnp.moveaxis(bins.modes, 2, 0)
-    of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in modes)], axis=1)
-    of_sin = jnp.stack([grad_sin, *(-grad_cos * k for k in modes)], axis=1)
+    of_cos, of_sin = gradient_rows(bins.modes, grad_cos, grad_sin)
 
     def add(i: jax.Array, gradients: Any) -> Any:
         bin_, block, columns, window, weights = pairs.at(i)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -87,7 +88,7 @@ _PLAIN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def compiler_options(
-    objective: Objective, params: jax.Array, key: jax.Array, on_cpu: bool
+    objective: Objective, params: np.ndarray, key: jax.Array, on_cpu: bool
 ) -> dict[str, Any] | None:
     """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
     # The objective of a population keeps its bits on any mesh with the products as they are.
@@ -98,7 +99,7 @@ def compiler_options(
     return _PLAIN_PRODUCTS
 
 
-def _has_batched_products(objective: LossObjective, params: jax.Array, key: jax.Array) -> bool:
+def _has_batched_products(objective: LossObjective, params: np.ndarray, key: jax.Array) -> bool:
     """Whether a loss multiplies matrices one by one for each sample, which the library does best.
 
     Also where the loss cannot be traced: what is wrong with it, the fit itself will tell.

@@ -10,6 +10,7 @@ import numpy as np
 from kdescent_dist import direct_counts, nufft
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
+from kdescent_dist.mesh import platform_of
 from kdescent_dist.training_data import cholesky_factor
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
         return plan
     # Results must not depend on how many devices share the work: one core is compared with one.
     gain = pair * x.shape[1] * kernels.shape[1] / plan.cost
-    precise = dtype == np.float32 and options.platform == "cpu"
+    precise = dtype == np.float32 and platform_of(options.mesh) == "cpu"
     return plan if precise and plan.affordable and gain > _GAIN else None
 
 

@@ -162,15 +162,18 @@ def fit(number: int, library: str, steps: int, whole: int) -> list[Row]:
     return [row | {f"{library}_s": value} for row, value in zip(rows, seconds, strict=True)]
 
 
-WINDOW = 50  # steps between two looks at the clock, as long as a call has so many
-SHORT_WINDOW = 10
 STEPPING = 3.0  # seconds of steps that are looked at
+
+
+def window_of(steps: int) -> int:
+    """Steps between two looks at the clock: 50, as long as a call has more."""
+    return 50 if steps > 50 else 10
 
 
 def _time_ours(options: dict[str, Any], steps: int) -> tuple[float, float, float]:
     """Only the first step of a call compiles anything: all later ones are alike."""
     first = seconds_of(lambda: ours.adam(**options, nsteps=steps, randkey=1, progress=False))
-    window = WINDOW if steps > WINDOW else SHORT_WINDOW
+    window = window_of(steps)
     windows: list[float] = []
 
     def watch(event: Event) -> None:
@@ -195,7 +198,7 @@ def _time_diffopt(options: dict[str, Any], steps: int) -> tuple[float, float, fl
     """It compiles the bias correction anew at each step of a first call, not at those repeated."""
     from diffopt.kdescent import descent
 
-    window = WINDOW if steps > WINDOW else SHORT_WINDOW
+    window = window_of(steps)
     stamps: list[float] = []
 
     # The progress bar is the one place where a step can be told from the next.

@@ -15,14 +15,14 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
-    ("errors", "settings", "checks", "config", "identity", "targets", "runtime"),
+    ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
     ("population", "models"),
     ("elementary", "blocks", "pairs", "blocked_sums", "fused_sums", "pallas_sums"),
     ("count_forms", "kde_sums", "fourier_sums", "counts"),
     ("training_data", "ordered_sums"),
-    ("chunked_counts", "direct_counts", "nufft", "training_counts"),
+    ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),

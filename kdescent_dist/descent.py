@@ -1,7 +1,6 @@
 """The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.settings import FitConfig
-from kdescent_dist.steps import compiler_options, evaluate
+from kdescent_dist.steps import evaluate
 from kdescent_dist.threefry import split
 
 _STEPS_PER_CALL = 1000
@@ -155,9 +154,8 @@ def bfgs(
     objective = LossObjective(lossfunc, other_kwargs, with_key=randkey is not None)
     key = as_key(0 if randkey is None else randkey)
     on_cpu = jax.default_backend() == "cpu"
-    options = compiler_options(objective, start, key, on_cpu)
 
-    @partial(jax.jit, compiler_options=options)
+    @jax.jit
     def value_and_grad(params: jax.Array, key: jax.Array, data: Any) -> tuple:
         return evaluate(objective, params, key, data, on_cpu)
 

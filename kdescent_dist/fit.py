@@ -20,7 +20,7 @@ from kdescent_dist.objective import Objective
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 from kdescent_dist.state import FitState, init_state
-from kdescent_dist.steps import KeySchedule, compile_steps, compiler_options
+from kdescent_dist.steps import KeySchedule, compile_steps
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,7 @@ def fit(
                 f"{int(state.step)}; raise it, or choose another folder"
             )
     on_cpu = all(device.platform == "cpu" for device in state.step.devices())
-    options = compiler_options(objective, start, key, on_cpu)
-    run = compile_steps(
-        objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu, options
-    )
+    run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
     loop = _Loop(
         run,
         objective.data,

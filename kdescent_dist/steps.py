@@ -1,13 +1,12 @@
 """The compiled steps of a fit: loss, gradient and update, many of them in one program."""
 
 import logging
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 
@@ -15,6 +14,7 @@ from kdescent_dist.bounds import Bounds
 from kdescent_dist.objective import LossObjective, Objective
 from kdescent_dist.random import unrolled
 from kdescent_dist.state import FitState
+from kdescent_dist.written_out import written_out
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,11 @@ def compile_steps(
     schedule: KeySchedule,
     capacity: int,
     on_cpu: bool,
-    options: dict[str, Any] | None,
 ) -> Callable:
     """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
 
     A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
-    Without ``moving`` no step is taken: it is one more evaluation. ``options`` are those of
-    ``jax.jit``.
+    Without ``moving`` no step is taken: it is one more evaluation.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
@@ -79,74 +77,26 @@ def compile_steps(
         )
         return state, record, done, good
 
-    return jax.jit(run, donate_argnums=0, compiler_options=options)
-
-
-# Small matrix products by a plain loop: the library that XLA has for them takes five times as long
-# to correlate the normal deviates of a sample of a few dimensions, and large ones are as fast.
-_PLAIN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-
-
-def compiler_options(
-    objective: Objective, params: np.ndarray, key: jax.Array, on_cpu: bool
-) -> dict[str, Any] | None:
-    """Options of ``jax.jit`` with which a program of the objective runs faster, None for none."""
-    # The objective of a population keeps its bits on any mesh with the products as they are.
-    if not on_cpu or not isinstance(objective, LossObjective):
-        return None
-    if _has_batched_products(objective, params, key) or not _are_known():
-        return None
-    return _PLAIN_PRODUCTS
-
-
-def _has_batched_products(objective: LossObjective, params: np.ndarray, key: jax.Array) -> bool:
-    """Whether a loss multiplies matrices one by one for each sample, which the library does best.
-
-    Also where the loss cannot be traced: what is wrong with it, the fit itself will tell.
-    """
-    keys = {"randkey": key} if objective.with_key else {}
-    try:
-        traced = jax.make_jaxpr(lambda p, k: objective.loss(p, **k, **objective.options))(
-            params, keys
-        )
-    except Exception:
-        return True
-    return any(
-        equation.primitive.name == "dot_general" and equation.params["dimension_numbers"][1][0]
-        for equation in _equations(traced.jaxpr)
-    )
-
-
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations of a traced function, and of the functions within it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jax.tree.leaves(list(equation.params.values())):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)
-
-
-@cache
-def _are_known() -> bool:
-    """Whether this XLA has the options."""
-    try:
-        jax.jit(lambda: 0, compiler_options=_PLAIN_PRODUCTS).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
+    return jax.jit(run, donate_argnums=0)
 
 
 def evaluate(
     objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """Loss and gradient (parameters,) of an objective, with the faster random bits on CPUs."""
+    """Loss and gradient (parameters,) of an objective, with what is faster on CPUs."""
     if on_cpu:
         try:
-            return objective.value_and_grad(params, unrolled(key), data)
+            return _on_cpu(objective).value_and_grad(params, unrolled(key), data)
         except Exception as error:
             # Some of ``jax.random``, a key that is mixed with others, or a loss that asks for the
             # kind of its key need JAX's own, and fail in as many ways. An error of the loss itself
             # comes back below, with nothing of this attempt in its traceback.
-            log.debug("JAX's own random bits are used, as the faster ones failed: %r", error)
+            log.debug("The loss is compiled as it is, as the faster way failed: %r", error)
     return objective.value_and_grad(params, key, data)
+
+
+def _on_cpu(objective: Objective) -> Objective:
+    # The objective of a population keeps its bits on any mesh with its matrices as they are.
+    if isinstance(objective, LossObjective):
+        return replace(objective, loss=written_out(objective.loss))
+    return objective

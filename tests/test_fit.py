@@ -209,7 +209,7 @@ def test_a_loss_may_do_with_its_key_whatever_jax_allows(loss):
 
 
 def test_an_error_of_the_loss_itself_is_raised_as_it_is(caplog):
-    """Not as one that followed from the faster random bits, which are tried first."""
+    """Not as one that followed from the faster form of the loss, which is tried first."""
 
     def loss(params, randkey):
         raise KeyError("mass")
@@ -217,4 +217,4 @@ def test_an_error_of_the_loss_itself_is_raised_as_it_is(caplog):
     with caplog.at_level("DEBUG", "kdescent_dist"), pytest.raises(KeyError, match="mass") as caught:
         fit(LossObjective(loss), [0.5], fits.ADAM, config=FitConfig(steps=2))
     assert caught.value.__context__ is None
-    assert "JAX's own random bits are used, as the faster ones failed: KeyError" in caplog.text
+    assert "The loss is compiled as it is, as the faster way failed: KeyError" in caplog.text

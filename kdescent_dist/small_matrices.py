@@ -1,0 +1,98 @@
+"""Small matrices written out, and tables of many samples in few columns folded into wide ones.
+
+XLA hands the decomposition of a small covariance to LAPACK, one call a matrix, and multiplies and
+sums tables of few columns without the vector registers of a CPU. The functions here give the same
+numbers to rounding. Tables have the shape (n, columns).
+"""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+
+from kdescent_dist.blocks import matmul
+
+PRODUCT_WIDTH = 16  # columns of a folded factor: as many products with zeros are made in vain
+SUM_WIDTH = 40  # columns of folded addends
+
+
+def cholesky(a: jax.Array) -> jax.Array:
+    """Lower triangular factor of symmetric matrices (..., d, d), NaN where not positive definite.
+
+    The Cholesky-Banachiewicz algorithm (Golub and Van Loan, Matrix Computations, section 4.2).
+    """
+    size = a.shape[-1]
+    a = (a + jnp.swapaxes(a, -1, -2)) / 2  # for a symmetric gradient
+    zero = jnp.zeros_like(a[..., 0, 0])
+    factor = [[zero] * size for _ in range(size)]
+    for i, j in product(range(size), repeat=2):
+        if j > i:
+            continue
+        rest = a[..., i, j]
+        for k in range(j):
+            rest = rest - factor[i][k] * factor[j][k]
+        factor[i][j] = jnp.sqrt(rest) if i == j else rest / factor[j][j]
+    rows = jnp.stack([jnp.stack(row, axis=-1) for row in factor], axis=-2)
+    # As LAPACK's: a matrix has no factor at all once a square root has failed.
+    good = jnp.all(jnp.diagonal(rows, axis1=-2, axis2=-1) > 0, axis=-1)
+    return jnp.where(good[..., None, None], rows, jnp.nan)
+
+
+@jax.custom_vjp
+def table_product(table: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Product of a table (n, d) and a matrix (d, e), of shape (n, e)."""
+    fold = _fold(len(table), max(matrix.shape), PRODUCT_WIDTH)
+    wide = jnp.kron(jnp.eye(fold, dtype=matrix.dtype), matrix)
+    return matmul(_folded(table, fold), wide).reshape(-1, matrix.shape[1])[: len(table)]
+
+
+def _product_forward(table, matrix):
+    return table_product(table, matrix), (table, matrix)
+
+
+def _product_backward(factors, cotangent):
+    table, matrix = factors
+    of_matrix = [column_sums(table[:, i : i + 1] * cotangent) for i in range(table.shape[1])]
+    return table_product(cotangent, matrix.T), jnp.stack(of_matrix)
+
+
+table_product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def column_sums(table: jax.Array) -> jax.Array:
+    """Sums (columns,) over the rows of a table."""
+    columns = table.shape[1]
+    fold = _fold(len(table), columns, SUM_WIDTH)
+    wide = _folded(table, fold)
+    return matmul(jnp.ones(len(wide), table.dtype), wide).reshape(fold, columns).sum(axis=0)
+
+
+column_sums.defvjp(
+    lambda table: (column_sums(table), len(table)),
+    lambda rows, cotangent: (jnp.broadcast_to(cotangent, (rows, len(cotangent))),),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def repeated(rows: int, values: jax.Array) -> jax.Array:
+    """A table of equal rows (columns,)."""
+    return jnp.broadcast_to(values, (rows, len(values)))
+
+
+repeated.defvjp(
+    lambda rows, values: (repeated(rows, values), None),
+    lambda rows, _, cotangent: (column_sums(cotangent),),
+)
+
+
+def _fold(rows: int, columns: int, width: int) -> int:
+    """How many rows become one: a divisor of their number, if there is one near."""
+    most = max(width // columns, 1)
+    return next((fold for fold in range(most, most // 2, -1) if rows % fold == 0), most)
+
+
+def _folded(table: jax.Array, fold: int) -> jax.Array:
+    rows, columns = table.shape
+    return jnp.pad(table, ((0, -rows % fold), (0, 0))).reshape(-1, fold * columns)

@@ -1,10 +1,12 @@
 """Ring 1 and 2: every test process sees 8 fake CPU devices; a one-device mesh uses the first."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+from slurm_cluster import SlurmCluster, missing
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -21,3 +23,13 @@ def pytest_report_header() -> str:
 def eight_devices() -> None:
     """Fail aloud, rather than pass on one device, where the fake devices did not come up."""
     assert jax.device_count() == 8
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """A SLURM of two nodes on this host."""
+    if reason := missing():
+        tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        tell(f"no SLURM here: {reason}")
+    with SlurmCluster() as cluster:
+        yield cluster

@@ -1,0 +1,224 @@
+"""The job scripts on a real SLURM of two nodes: preemption, restarts, and when there is none.
+
+A fit by two nodes that is interrupted ends with the bits of one process that is not.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "slurm"
+STEPS = 2000
+FIT = (
+    "experiment=color_mass",
+    "samples.size=8000",
+    "optimizer.learning_rate=0.005",
+    "fit.seconds_per_call=0.2",
+    "report.enabled=false",
+)
+FINITE = (*FIT, f"fit.steps={STEPS}")
+# It goes on until something stops it.
+ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")
+# The command under test, and compiled programs that all of its processes share.
+ENVIRONMENT = {
+    "KDESCENT_VENV": sys.prefix,
+    "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The run directory of the fit with a seed, done by one process that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+
+    def fit(seed=0):
+        path = folder / str(seed)
+        if not path.exists():
+            command = [sys.executable, "-m", "kdescent_dist.cli", *FINITE]
+            subprocess.run(
+                [*command, f"seed={seed}", f"run_dir={path}", "runtime.cpu_devices=1"],
+                check=True,
+                capture_output=True,
+                env=os.environ | ENVIRONMENT,
+            )
+        return path
+
+    return fit
+
+
+class Jobs:
+    """Submits a script in a folder, and looks at what its jobs do there."""
+
+    def __init__(self, cluster, folder):
+        self.cluster = cluster
+        self.folder = folder
+
+    def submit(self, script, *overrides, options=(), **environment):
+        options = ("--cpus-per-task=1", *options)
+        return self.cluster.sbatch(
+            *options,
+            SCRIPTS / script,
+            *overrides,
+            cwd=self.folder,
+            env=ENVIRONMENT | environment,
+        )
+
+    def log(self, name):
+        path = self.folder / f"kdescent-{name}.log"
+        return path.read_text() if path.exists() else ""
+
+    def run_dir(self, name):
+        return self.folder / "runs" / f"kdescent-{name}"
+
+    def wait_for_step(self, name, step):
+        """Wait until the fit in a run directory has passed a step."""
+        path = self.run_dir(name) / "metrics.jsonl"
+
+        def passed():
+            lines = path.read_text().splitlines() if path.exists() else []
+            return len(lines) > step
+
+        self.cluster.wait(passed, f"step {step} of {name}\n{self.log(name)}", 90)
+
+    def wait_for_end(self, job, timeout=120):
+        """Wait until a job has ended, and return what SLURM knows of it."""
+        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        return self.cluster.wait_for_state(job, *ended, timeout=timeout)
+
+    def preempt(self, *options):
+        """Take nodes away from the low partition for a moment."""
+        command = ("--partition=high", "--output=/dev/null", "--wrap=sleep 1")
+        return self.cluster.sbatch(*options, *command, cwd=self.folder)
+
+
+@pytest.fixture
+def jobs(slurm, tmp_path):
+    yield Jobs(slurm, tmp_path)
+    slurm.clear()
+
+
+def result(run_dir):
+    return json.loads((run_dir / "result.json").read_text())
+
+
+def assert_same_fit(run_dir, expected):
+    assert result(run_dir)["status"] == "done"
+    assert result(run_dir)["params"] == result(expected)["params"]
+    ours, theirs = np.load(run_dir / "history.npz"), np.load(expected / "history.npz")
+    for name in ("params", "loss"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").open()]
+    assert steps == sorted(set(steps)), "a step is told twice"
+
+
+def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
+    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_seconds=null")
+    jobs.wait_for_step(job, 100)
+    jobs.preempt("--nodes=2")
+    jobs.cluster.wait_for_state(job, "PENDING")
+    assert result(jobs.run_dir(job))["status"] == "preempted"
+    assert 100 < result(jobs.run_dir(job))["step"] < STEPS
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 75" in jobs.log(job)
+    assert result(jobs.run_dir(job))["devices"]["processes"] == 2
+    assert_same_fit(jobs.run_dir(job), uninterrupted())
+
+
+def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterrupted):
+    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_steps=200")
+    jobs.wait_for_step(job, 300)
+    jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 137" in jobs.log(job)
+    assert_same_fit(jobs.run_dir(job), uninterrupted())
+
+
+def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):
+    array = jobs.submit("fit_array.sbatch", *FINITE, options=["--array=1-3"])
+    first = f"{array}/1"
+    jobs.wait_for_step(first, 100)
+    # The job that preempts takes the node of the first fit.
+    node = jobs.cluster.show(f"{array}_1")["NodeList"]
+    jobs.preempt("--nodes=1", f"--nodelist={node}")
+    jobs.cluster.wait_for_state(f"{array}_1", "PENDING")
+    for task, restarts in (("1", "1"), ("2", "0"), ("3", "0")):
+        ended = jobs.wait_for_end(f"{array}_{task}")
+        assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", restarts)
+        assert result(jobs.run_dir(f"{array}/{task}"))["seed"] == int(task)
+        assert result(jobs.run_dir(f"{array}/{task}"))["step"] == STEPS
+    assert_same_fit(jobs.run_dir(first), uninterrupted(seed=1))
+    assert "code 75" in jobs.log(f"{array}_1")
+
+
+def test_a_task_of_an_array_takes_its_line_of_a_file(jobs):
+    (jobs.folder / "sweep.txt").write_text("seed=7 optimizer.learning_rate=0.004\nseed=8\n")
+    array = jobs.submit(
+        "fit_array.sbatch",
+        *FIT,
+        "fit.steps=3",
+        "run_dir=mine",
+        options=["--array=1,3"],
+        OVERRIDES="sweep.txt",
+    )
+    assert jobs.wait_for_end(f"{array}_1")["JobState"] == "COMPLETED", jobs.log(f"{array}_1")
+    assert result(jobs.folder / "mine/1")["seed"] == 7
+    assert "learning_rate: 0.004" in (jobs.folder / "mine/1/config.yaml").read_text()
+    assert jobs.wait_for_end(f"{array}_3")["ExitCode"] == "2:0"
+    assert "no line 3 in sweep.txt" in jobs.log(f"{array}_3")
+
+
+def test_a_bad_config_ends_the_job(jobs):
+    job = jobs.submit("fit_cpu.sbatch", "fit.steps=many")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "2:0", "0")
+    assert "fit.steps" in jobs.log(job)
+
+
+def test_a_job_is_restarted_no_more_often_than_it_may(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"], MAX_RESTARTS="0")
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--signal=TERM", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "75:0", "0")
+    assert "max_restarts=0: not started again" in jobs.log(job)
+    # Nor by SLURM itself, or by hand.
+    jobs.cluster.run("scontrol", "requeue", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
+
+
+def test_a_job_that_is_cancelled_stays_cancelled_though_it_saves(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"])
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", job)
+    assert jobs.wait_for_end(job)["JobState"] == "CANCELLED"
+    jobs.cluster.wait(lambda: "cancelled: not started again" in jobs.log(job), "the script's end")
+    assert jobs.cluster.show(job)["Restarts"] == "0"
+    assert result(jobs.run_dir(job))["status"] == "preempted"
+
+
+def test_a_step_that_is_killed_before_it_saved_anything_is_not_started_again(jobs):
+    options = ["--nodes=1"]
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=options)
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "137:0", "0")
+
+
+def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
+    """SLURM sends it up to a minute before the time that is asked for."""
+    options = ["--nodes=1", "--time=1", "--signal=B:USR1@40"]
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=options)
+    jobs.cluster.wait(lambda: jobs.cluster.show(job)["Restarts"] == "1", "a restart", 90)
+    assert "signal: the step saves and stops" in jobs.log(job)
+    assert "code 75" in jobs.log(job)

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdescent_dist import config as configs
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.run import run
+from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
 
 DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 
@@ -23,11 +24,15 @@ def main() -> None:
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ConfigStore.instance().store(name="schema", node=configs.schema(sys.argv[1:]))
-    _make_importable()
+    folders = _own_folders()
     codes = [DONE]
 
     def job(node: DictConfig) -> None:
-        codes.append(_run(node))
+        _make_importable(folders)
+        code = _run(node)
+        if is_sweep_job(os.environ):
+            return end_sweep_job(code)
+        codes.append(code)
         if codes[-1] == PREEMPTED:  # the signal was for all jobs of a sweep
             sys.exit(PREEMPTED)
 
@@ -37,6 +42,9 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _complain(_message(error))
         sys.exit(BAD_INPUT)
+    except SweepJobError as error:
+        _complain(str(error))
+        sys.exit(error.code)
     sys.exit(max(codes))
 
 
@@ -69,15 +77,19 @@ def _conf() -> Path:
     return packaged if packaged.is_dir() else package.parent / "conf"
 
 
-def _make_importable() -> None:
-    """Let ``_target_`` find a user's module in the current folder or beside their configs."""
+def _own_folders() -> list[str]:
+    """Where ``_target_`` finds a user's module: the current folder, and that of their configs."""
     folders = [Path.cwd()]
     for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         if flag in ("--config-dir", "-cd"):
             folders.append(Path(value).resolve())
         elif flag.startswith("--config-dir="):
             folders.append(Path(flag.split("=", 1)[1]).resolve())
-    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
+    return [str(folder) for folder in folders]
+
+
+def _make_importable(folders: list[str]) -> None:
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
 
 
 def _message(error: Exception) -> str:
@@ -87,6 +99,8 @@ def _message(error: Exception) -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return configs.explain(cause)
         cause = cause.__cause__
+    if "'hydra/launcher/submitit_slurm'" in str(error):
+        return "hydra/launcher=slurm needs hydra-submitit-launcher: install the extra `sweep`"
     return str(error).strip()
 
 

@@ -144,6 +144,19 @@ class SlurmCluster:
         self.run("scancel", "--user=root")
         self.wait(lambda: not self.run("squeue", "--noheader"), "an empty queue")
 
+    def processes(self) -> list[tuple[int, str]]:
+        """Process id and name of all that was started with this cluster's configuration."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                name = (folder / "comm").read_text().strip()
+            except OSError:  # it has ended
+                continue
+            if self._mark.encode() in variables and int(folder.name) != os.getpid():
+                found.append((int(folder.name), name))
+        return found
+
     def _configure(self) -> None:
         (self.folder / "munge.key").write_bytes(os.urandom(128))
         (self.folder / "munge.key").chmod(0o600)
@@ -215,26 +228,13 @@ class SlurmCluster:
     def _kill(self, names: tuple[str, ...]) -> None:
         """Kill the processes of this cluster with such names, by default all."""
         deadline = time.monotonic() + 20
-        while left := [p for p in self._processes() if not names or p[1] in names]:
+        while left := [p for p in self.processes() if not names or p[1] in names]:
             for pid, _ in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"left behind: {left}")
             time.sleep(0.1)
-
-    def _processes(self) -> list[tuple[int, str]]:
-        """Process id and name of all that was started with this cluster's configuration."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                variables = (folder / "environ").read_bytes().split(b"\0")
-                name = (folder / "comm").read_text().strip()
-            except OSError:  # it has ended
-                continue
-            if self._mark.encode() in variables and int(folder.name) != os.getpid():
-                found.append((int(folder.name), name))
-        return found
 
 
 def _free_ports(count: int) -> list[int]:

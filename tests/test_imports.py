@@ -37,7 +37,7 @@ LAYERS = (
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
     ("optimizer", "state", "history", "checkpoint", "callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics"),
-    ("run_directory", "report", "run_log", "run", "cli"),
+    ("run_directory", "report", "run_log", "run", "sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

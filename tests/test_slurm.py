@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from slurm_cluster import SlurmCluster
 
 SCRIPTS = Path(__file__).parents[1] / "slurm"
 STEPS = 2000
@@ -97,6 +98,18 @@ class Jobs:
         command = ("--partition=high", "--output=/dev/null", "--wrap=sleep 1")
         return self.cluster.sbatch(*options, *command, cwd=self.folder)
 
+    def sweep(self, *overrides):
+        """Start a sweep whose jobs are sent to the cluster."""
+        launcher = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+        return subprocess.Popen(
+            [sys.executable, "-m", "kdescent_dist.cli", "-m", *launcher, *overrides],
+            cwd=self.folder,
+            env=self.cluster.environment | ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
 
 @pytest.fixture
 def jobs(slurm, tmp_path):
@@ -114,7 +127,8 @@ def assert_same_fit(run_dir, expected):
     ours, theirs = np.load(run_dir / "history.npz"), np.load(expected / "history.npz")
     for name in ("params", "loss"):
         np.testing.assert_array_equal(ours[name], theirs[name])
-    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").open()]
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps)), "a step is told twice"
 
 
@@ -222,3 +236,33 @@ def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
     jobs.cluster.wait(lambda: jobs.cluster.show(job)["Restarts"] == "1", "a restart", 90)
     assert "signal: the step saves and stops" in jobs.log(job)
     assert "code 75" in jobs.log(job)
+
+
+def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
+    sweep = jobs.sweep(
+        *FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}"
+    )
+    jobs.wait_for_step("1", 100)
+    (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
+    node = jobs.cluster.show(f"{job}_0")["NodeList"]
+    jobs.preempt("--nodes=1", f"--nodelist={node}")
+    _, error = sweep.communicate(timeout=150)
+    assert sweep.returncode == 0, error
+    assert jobs.cluster.show(f"{job}_0")["Restarts"] == "1"
+    assert_same_fit(jobs.run_dir("1"), uninterrupted(seed=1))
+    assert result(jobs.run_dir("2"))["status"] == "done"
+
+
+def test_a_sweep_tells_that_one_of_its_jobs_failed(jobs):
+    sweep = jobs.sweep("seed=1,2", "fit.steps=-3")
+    _, error = sweep.communicate(timeout=60)
+    assert sweep.returncode == 2
+    assert "a job of the sweep failed with exit code 2" in error
+
+
+def test_the_cluster_leaves_no_process_behind(slurm):
+    with SlurmCluster() as other:
+        other.sbatch("--nodes=2", "--output=/dev/null", "--wrap=srun sleep 100")
+        other.wait(lambda: "sleep" in [name for _, name in other.processes()], "the job")
+    assert other.processes() == []
+    assert not other.folder.exists()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 GRACE_S = 20
 NODES = ("127.0.0.1", "127.0.0.2")
+MARK = "SLURM_TEST_CLUSTER"
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 
 CONFIG = """\
@@ -48,8 +49,9 @@ FirstJobId={first_job}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
-# The nodes claim more CPUs than the host may have.
+# The nodes claim more CPUs than the host may have, and GPUs that are only counted.
 SlurmdParameters=config_overrides
+GresTypes=gpu
 {nodes}
 PartitionName=DEFAULT Nodes={names} OverSubscribe=EXCLUSIVE
 PartitionName=low PriorityTier=1 GraceTime={grace} Default=YES
@@ -72,13 +74,13 @@ class SlurmCluster:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_"))}
-        # All that runs here can be told by this variable.
-        self._mark = f"SLURM_CONF={self.folder}/slurm.conf"
         self._daemons: list[subprocess.Popen] = []
         self.environment = {
             **clean,
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
             "SLURM_CONF": f"{self.folder}/slurm.conf",
+            # Jobs inherit it too: by it, all that runs here can be told.
+            MARK: str(self.folder),
         }
 
     def __enter__(self) -> "SlurmCluster":
@@ -145,7 +147,7 @@ class SlurmCluster:
         self.wait(lambda: not self.run("squeue", "--noheader"), "an empty queue")
 
     def processes(self) -> list[tuple[int, str]]:
-        """Process id and name of all that was started with this cluster's configuration."""
+        """Process id and name of all that was runs in this cluster."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -153,7 +155,7 @@ class SlurmCluster:
                 name = (folder / "comm").read_text().strip()
             except OSError:  # it has ended
                 continue
-            if self._mark.encode() in variables and int(folder.name) != os.getpid():
+            if f"{MARK}={self.folder}".encode() in variables:
                 found.append((int(folder.name), name))
         return found
 
@@ -164,7 +166,7 @@ class SlurmCluster:
         ports = _free_ports(1 + len(NODES))
         host = socket.gethostname().split(".")[0]
         nodes = [
-            f"NodeName={name} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=16"
+            f"NodeName={name} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=16 Gres=gpu:2"
             for name, port in zip(NODES, ports[1:], strict=True)
         ]
         text = CONFIG.format(
@@ -178,6 +180,9 @@ class SlurmCluster:
             first_job=random.randrange(1, 60_000_000),
         )
         (self.folder / "slurm.conf").write_text(text)
+        for number in range(2):
+            (self.folder / f"gpu{number}").symlink_to("/dev/null")
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
 
     def _start(self) -> None:
         self._spawn(

@@ -15,7 +15,7 @@ import pytest
 from slurm_cluster import SlurmCluster
 
 SCRIPTS = Path(__file__).parents[1] / "slurm"
-STEPS = 2000
+STEPS = 1000
 FIT = (
     "experiment=color_mass",
     "samples.size=8000",
@@ -36,15 +36,15 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The run directory of the fit with a seed, done by one process that nothing disturbs."""
+    """The run directory of a fit, done by one process that nothing disturbs."""
     folder = tmp_path_factory.mktemp("uninterrupted")
 
-    def fit(seed=0):
-        path = folder / str(seed)
+    def fit(*overrides):
+        path = folder / "-".join(("fit", *overrides))
         if not path.exists():
-            command = [sys.executable, "-m", "kdescent_dist.cli", *FINITE]
+            command = [sys.executable, "-m", "kdescent_dist.cli", *FINITE, *overrides]
             subprocess.run(
-                [*command, f"seed={seed}", f"run_dir={path}", "runtime.cpu_devices=1"],
+                [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
                 check=True,
                 capture_output=True,
                 env=os.environ | ENVIRONMENT,
@@ -134,11 +134,11 @@ def assert_same_fit(run_dir, expected):
 
 def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
     job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_seconds=null")
-    jobs.wait_for_step(job, 100)
+    jobs.wait_for_step(job, 50)
     jobs.preempt("--nodes=2")
     jobs.cluster.wait_for_state(job, "PENDING")
     assert result(jobs.run_dir(job))["status"] == "preempted"
-    assert 100 < result(jobs.run_dir(job))["step"] < STEPS
+    assert 50 < result(jobs.run_dir(job))["step"] < STEPS
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
     assert "code 75" in jobs.log(job)
@@ -147,8 +147,8 @@ def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninte
 
 
 def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterrupted):
-    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_steps=200")
-    jobs.wait_for_step(job, 300)
+    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_steps=100")
+    jobs.wait_for_step(job, 200)
     jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
@@ -159,7 +159,7 @@ def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterr
 def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):
     array = jobs.submit("fit_array.sbatch", *FINITE, options=["--array=1-3"])
     first = f"{array}/1"
-    jobs.wait_for_step(first, 100)
+    jobs.wait_for_step(first, 50)
     # The job that preempts takes the node of the first fit.
     node = jobs.cluster.show(f"{array}_1")["NodeList"]
     jobs.preempt("--nodes=1", f"--nodelist={node}")
@@ -169,8 +169,18 @@ def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):
         assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", restarts)
         assert result(jobs.run_dir(f"{array}/{task}"))["seed"] == int(task)
         assert result(jobs.run_dir(f"{array}/{task}"))["step"] == STEPS
-    assert_same_fit(jobs.run_dir(first), uninterrupted(seed=1))
+    assert_same_fit(jobs.run_dir(first), uninterrupted("seed=1"))
     assert "code 75" in jobs.log(f"{array}_1")
+
+
+def test_four_processes_of_two_nodes_give_the_fit_of_one(jobs, uninterrupted):
+    """The script for GPUs, on nodes whose GPUs are only counted: so the platform is the CPU."""
+    options = ["--ntasks-per-node=2", "--gpus-per-node=2"]
+    short = "fit.steps=100"
+    job = jobs.submit("fit.sbatch", *FIT, short, "runtime.platform=cpu", options=options)
+    assert jobs.wait_for_end(job)["JobState"] == "COMPLETED", jobs.log(job)
+    assert result(jobs.run_dir(job))["devices"]["processes"] == 4
+    assert_same_fit(jobs.run_dir(job), uninterrupted(short))
 
 
 def test_a_task_of_an_array_takes_its_line_of_a_file(jobs):
@@ -210,6 +220,15 @@ def test_a_job_is_restarted_no_more_often_than_it_may(jobs):
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
 
 
+def test_a_job_that_is_stopped_before_its_program_listens_is_started_again(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *FIT, "fit.steps=3", options=["--nodes=1"])
+    jobs.cluster.wait(lambda: f"{job}.0" in jobs.cluster.run("squeue", "--steps"), "the step")
+    jobs.cluster.run("scancel", "--signal=TERM", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 143" in jobs.log(job)
+
+
 def test_a_job_that_is_cancelled_stays_cancelled_though_it_saves(jobs):
     job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"])
     jobs.wait_for_step(job, 10)
@@ -242,14 +261,14 @@ def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
     sweep = jobs.sweep(
         *FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}"
     )
-    jobs.wait_for_step("1", 100)
+    jobs.wait_for_step("1", 50)
     (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
     node = jobs.cluster.show(f"{job}_0")["NodeList"]
     jobs.preempt("--nodes=1", f"--nodelist={node}")
     _, error = sweep.communicate(timeout=150)
     assert sweep.returncode == 0, error
     assert jobs.cluster.show(f"{job}_0")["Restarts"] == "1"
-    assert_same_fit(jobs.run_dir("1"), uninterrupted(seed=1))
+    assert_same_fit(jobs.run_dir("1"), uninterrupted("seed=1"))
     assert result(jobs.run_dir("2"))["status"] == "done"
 
 

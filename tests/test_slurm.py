@@ -15,7 +15,7 @@ import pytest
 from slurm_cluster import SlurmCluster
 
 SCRIPTS = Path(__file__).parents[1] / "slurm"
-STEPS = 1000
+STEPS = 1500
 FIT = (
     "experiment=color_mass",
     "samples.size=8000",
@@ -134,11 +134,11 @@ def assert_same_fit(run_dir, expected):
 
 def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
     job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_seconds=null")
-    jobs.wait_for_step(job, 50)
+    jobs.wait_for_step(job, 20)
     jobs.preempt("--nodes=2")
     jobs.cluster.wait_for_state(job, "PENDING")
     assert result(jobs.run_dir(job))["status"] == "preempted"
-    assert 50 < result(jobs.run_dir(job))["step"] < STEPS
+    assert 20 < result(jobs.run_dir(job))["step"] < STEPS
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
     assert "code 75" in jobs.log(job)
@@ -148,7 +148,7 @@ def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninte
 
 def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterrupted):
     job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_steps=100")
-    jobs.wait_for_step(job, 200)
+    jobs.wait_for_step(job, 150)
     jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
@@ -159,7 +159,7 @@ def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterr
 def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):
     array = jobs.submit("fit_array.sbatch", *FINITE, options=["--array=1-3"])
     first = f"{array}/1"
-    jobs.wait_for_step(first, 50)
+    jobs.wait_for_step(first, 20)
     # The job that preempts takes the node of the first fit.
     node = jobs.cluster.show(f"{array}_1")["NodeList"]
     jobs.preempt("--nodes=1", f"--nodelist={node}")
@@ -249,19 +249,21 @@ def test_a_step_that_is_killed_before_it_saved_anything_is_not_started_again(job
 
 
 def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
-    """SLURM sends it up to a minute before the time that is asked for."""
-    options = ["--nodes=1", "--time=1", "--signal=B:USR1@40"]
-    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=options)
-    jobs.cluster.wait(lambda: jobs.cluster.show(job)["Restarts"] == "1", "a restart", 90)
+    """As --signal=B:USR1@300 asks for."""
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"])
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    jobs.cluster.wait(lambda: jobs.cluster.show(job)["Restarts"] == "1", "a restart")
     assert "signal: the step saves and stops" in jobs.log(job)
     assert "code 75" in jobs.log(job)
+    assert result(jobs.run_dir(job))["status"] == "preempted"
 
 
 def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
     sweep = jobs.sweep(
         *FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}"
     )
-    jobs.wait_for_step("1", 50)
+    jobs.wait_for_step("1", 20)
     (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
     node = jobs.cluster.show(f"{job}_0")["NodeList"]
     jobs.preempt("--nodes=1", f"--nodelist={node}")
@@ -277,6 +279,17 @@ def test_a_sweep_tells_that_one_of_its_jobs_failed(jobs):
     _, error = sweep.communicate(timeout=60)
     assert sweep.returncode == 2
     assert "a job of the sweep failed with exit code 2" in error
+
+
+def test_a_fit_of_a_sweep_is_restarted_no_more_often_than_it_may(jobs):
+    limit = "hydra.launcher.max_num_timeout=0"
+    sweep = jobs.sweep(*ENDLESS, limit, "seed=1", "run_dir=runs/kdescent-1")
+    jobs.wait_for_step("1", 10)
+    jobs.cluster.run("scancel", "--signal=TERM", "--user=root")
+    _, error = sweep.communicate(timeout=60)
+    assert sweep.returncode == 75
+    assert limit in error
+    assert result(jobs.run_dir("1"))["status"] == "preempted"
 
 
 def test_the_cluster_leaves_no_process_behind(slurm):

@@ -17,7 +17,8 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
+    ("expressions", "readers", "sources", "sample_data", "shares"),
+    ("catalog_plan", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (
         "elementary",

@@ -29,7 +29,7 @@ class ParquetTable(Table):
         fragments = dataset.fragments
         self._groups = [(f, i) for f in fragments for i in range(f.metadata.num_row_groups)]
         rows = [f.metadata.row_group(i).num_rows for f, i in self._groups]
-        self._starts = [0, *accumulate(rows)]
+        self._starts: list[int] = [0, *accumulate(rows)]
         self._with_nulls: dict[str, bool] = {}
         self._rest: tuple[tuple[str, ...], int, Any] | None = None  # columns, first row, table
         self.names = list(dataset.schema.names)

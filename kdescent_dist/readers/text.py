@@ -68,6 +68,9 @@ class CsvTable(Table):
                 raise ValueError(str(error.__cause__ or error)) from error
         return {name: table[:, i] for i, name in enumerate(names)}
 
+    def close(self) -> None:
+        self._places.clear()
+
 
 def _records(path: Path) -> Iterator[tuple[str, int]]:
     """Each record (a line, or several with quoted line ends) with its size in bytes."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from kdescent_dist.catalog_plan import make_plan
 from kdescent_dist.errors import InputError
-from kdescent_dist.held_rows import Extremes, HeldRows
+from kdescent_dist.extremes import Extremes
+from kdescent_dist.held_rows import HeldRows
 from kdescent_dist.readers import Table
 from kdescent_dist.selection import Selected, Selection
 from kdescent_dist.settings import CatalogConfig
@@ -96,7 +97,9 @@ class SelectedRows:
                     for values, read in zip(arrays, self._chunk(table, c), strict=True):
                         values[places[c] : places[c + 1]] = read[rows]
         columns = dict(zip(self._selection.required, arrays, strict=False))
-        return columns, arrays[-1] if self._selection.weighted else np.ones(last - first)
+        # Weights that are all 1 take no memory.
+        ones = np.broadcast_to(1.0, (last - first,))
+        return columns, arrays[-1] if self._selection.weighted else ones
 
     def _open(self, required: Sequence[str], opened: ExitStack) -> Table:
         """Open the table, find out what is needed of it, and how many rows it has."""
@@ -150,7 +153,7 @@ class SelectedRows:
             for c, selected in self._selected(table, first, last):
                 kept[c] = len(selected)
                 tally += selected.tally
-                extremes |= Extremes.of(selected.arrays, columns)
+                extremes |= selected.extremes
                 if self._held_chunks[1] == c and self._held.has_space(len(selected)):
                     self._held.add(selected.arrays)
                     self._held_chunks = first, c + 1

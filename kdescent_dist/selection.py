@@ -7,7 +7,8 @@ import numpy as np
 
 from kdescent_dist.catalog_plan import Plan
 from kdescent_dist.errors import InputError
-from kdescent_dist.expressions import evaluate, numeric
+from kdescent_dist.expressions import check_numeric, evaluate, plain_column
+from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
 
 
@@ -16,13 +17,15 @@ class Selected:
     """What is left of a range of rows.
 
     Attributes:
-        arrays: (n,) float64 values of each column in the order of ``Selection.required``; and of
-            the weights, where they are not all 1.
+        arrays: (n,) values of each column in the order of ``Selection.required``; and of the
+            weights, where they are not all 1. Some are not yet in double precision.
         tally: counts of rows, which ``Selection.dropped`` tells apart; those of ranges add up.
+        extremes: of the arrays.
     """
 
     arrays: list[np.ndarray]
     tally: np.ndarray
+    extremes: Extremes
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -61,9 +64,10 @@ class Selection:
         Raises:
             InputError: a column is not numeric, or an expression cannot be evaluated.
         """
-        what = "{}: column {!r} of {}"
-        table = {n: numeric(v, what.format(self._key, n, self._source)) for n, v in raw.items()}
-        rows = len(next(iter(table.values())))
+        for name, values in raw.items():
+            check_numeric(values, f"{self._key}: column {name!r} of {self._source}")
+        table = dict(raw)
+        rows = len(next(iter(raw.values())))
         keep, dropped = np.ones(rows, dtype=bool), []
         for name, value in self._sentinels:
             entries = [e for n, e in self._plan.entries if n == name]
@@ -80,14 +84,18 @@ class Selection:
                     f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
                 )
             dropped.append(_drop(keep, ~passed))
-        computed = [derived[name] for name in self.required]
+        arrays = [derived[name] for name in self.required]
         if self._plan.weights is not None:
-            computed.append(self._evaluate(self._plan.weights, table, "weights", rows))
+            arrays.append(self._evaluate(self._plan.weights, table, "weights", rows))
         if not keep.all():
-            computed = [values[keep] for values in computed]
-        computed = [values.astype(np.float64, copy=False) for values in computed]
-        computed, non_finite = self._without_non_finite(computed)
-        return Selected(computed, np.array([*dropped, *non_finite], np.int64))
+            left = np.flatnonzero(keep)  # once: faster than a mask for each column
+            arrays = [values.take(left) for values in arrays]
+        extremes = Extremes.of(arrays, len(self.required))
+        non_finite = [0] * (len(self._checked) + 1)
+        if len(arrays[0]) and not extremes.finite:
+            arrays, non_finite = self._without_non_finite(arrays)
+            extremes = Extremes.of(arrays, len(self.required))
+        return Selected(arrays, np.array([*dropped, *non_finite], np.int64), extremes)
 
     @property
     def counts(self) -> int:
@@ -130,15 +138,16 @@ class Selection:
     def _evaluate(
         self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int
     ) -> np.ndarray:
+        name = plain_column(expression)
+        if name is not None and table[name].ndim == 1:
+            return table[name]  # widened where it is used: it may be long
         values = evaluate(expression, table, f"{self._key}.{option}")
         return np.broadcast_to(values, (rows,))
 
     def _without_non_finite(self, columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
         """Drop rows if that is allowed; how many in each column, and in any of them."""
         counts = [0] * (len(self._checked) + 1)
-        finite = [np.isfinite(values) for values in columns]
-        if all(f.all() for f in finite):
-            return columns, counts
+        finite = [np.isfinite(values.astype(np.float64, copy=False)) for values in columns]
         keep = np.ones(len(columns[0]), dtype=bool)
         for i, good in enumerate(finite):
             bad = np.count_nonzero(~good)

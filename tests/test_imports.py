@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares"),
-    ("catalog_plan", "selection", "held_rows", "selected_rows", "catalog"),
+    ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (
         "elementary",

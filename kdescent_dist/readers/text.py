@@ -1,7 +1,6 @@
 """CSV files: a header with the names of the columns, and numbers."""
 
 import csv
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import chain
@@ -50,19 +49,18 @@ class CsvTable(Table):
         }
         with self._path.open("rb") as file:
             file.seek(self._places[first // STRIDE])
-            lines = TextIOWrapper(file, encoding="utf-8", newline="")
+            text = TextIOWrapper(file, encoding="utf-8", newline="")
             try:
-                with warnings.catch_warnings(action="ignore"):  # blank lines are no rows
-                    table = np.loadtxt(
-                        lines,
-                        delimiter=",",
-                        comments=None,
-                        quotechar='"',
-                        converters=converters,
-                        usecols=indices,
-                        max_rows=skipped + last - first,
-                        ndmin=2,
-                    )[skipped:]
+                table = np.loadtxt(
+                    (line for line in text if line.rstrip("\r\n")),
+                    delimiter=",",
+                    comments=None,
+                    quotechar='"',
+                    converters=converters,
+                    usecols=indices,
+                    max_rows=skipped + last - first,
+                    ndmin=2,
+                )[skipped:]
             except ValueError as error:
                 # The cause is what a converter raised; it names the column.
                 raise ValueError(str(error.__cause__ or error)) from error

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.mesh import by_samples
+from kdescent_dist.mesh import dealt
 
 DEFAULT_BLOCKS = 8
 LARGEST_DEFAULT_BLOCK = 65_536
@@ -54,7 +54,7 @@ class BlockLayout:
         """
         rows = self.per_device(mesh) * mesh.shape["samples"] * self.block_size
         padded = np.pad(column, (0, rows - self.size), mode="edge")
-        return jax.device_put(padded.reshape(-1, self.block_size), by_samples(mesh))
+        return dealt(padded.reshape(-1, self.block_size), mesh)
 
     def mask(self, block: jax.Array | int, copies: int) -> jax.Array:
         """Whether each of ``copies`` concatenated copies of a block's samples is a real one."""

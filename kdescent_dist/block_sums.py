@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.block_layout import BlockLayout
-from kdescent_dist.mesh import AXES, by_samples, replicated, streamed_sum, tree_sum
+from kdescent_dist.mesh import AXES, dealt, streamed_sum, tree_sum, whole
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
@@ -81,12 +81,12 @@ class BlockSums:
             grads = self._reduce(self._pulled_back(unit, params, catalog, share, cotangents))
             return _stored((value, tree_sum(grads) + direct), once)
 
-        whole, split = PartitionSpec(), PartitionSpec("samples")
+        everywhere, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
             local,
             mesh=self.mesh,
-            in_specs=(whole, whole, whole, split, split),
-            out_specs=whole,
+            in_specs=(everywhere, everywhere, everywhere, split, split),
+            out_specs=everywhere,
             # Every collective is an explicit one of ``_reduce``; nothing is differentiated
             # through the map, which is where the check would matter.
             check_vma=False,
@@ -94,7 +94,7 @@ class BlockSums:
 
     def place(self, shared: Any) -> Any:
         """Put arrays whole on each device."""
-        return jax.device_put(shared, replicated(self.mesh))
+        return whole(shared, self.mesh)
 
     def shares(self) -> jax.Array:
         """First block of each device, how many it has, and 1: (devices, 3), by samples."""
@@ -102,7 +102,7 @@ class BlockSums:
         first = np.minimum(np.arange(devices) * blocks, self.layout.count)
         number = np.minimum(self.layout.count - first, blocks)
         table = np.stack([first, number, np.ones_like(first)], axis=1).astype(np.int32)
-        return jax.device_put(table, by_samples(self.mesh))
+        return dealt(table, self.mesh)
 
     def _sums(self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any) -> jax.Array:
         """Sums of the nodes of this device, (nodes, kernel blocks, sums)."""

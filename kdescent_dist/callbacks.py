@@ -92,6 +92,7 @@ class Metrics:
             self._cut(event.first)
         self._next = event.first + len(event.history)
         rate = round(event.samples_per_second, 1)
+        seconds = round(event.seconds / max(len(event.history), 1), 6)
         rows = zip(event.history.loss.tolist(), event.history.grad_norm.tolist(), strict=True)
         with self.path.open("a") as file:
             for i, (loss, grad_norm) in enumerate(rows):
@@ -100,6 +101,7 @@ class Metrics:
                     "loss": loss,
                     "grad_norm": grad_norm,
                     "samples_per_second": rate,
+                    "seconds": seconds,
                     "time": round(time.time(), 3),
                 }
                 file.write(json.dumps(row) + "\n")

@@ -1,7 +1,8 @@
 """Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one.
 
-The history of the fit is in a file next to them, to which each save appends. Older checkpoints
-hold their own history, the whole of it, as an item ``history``; they are continued all the same.
+The state is the same in all processes and small: the primary alone saves and restores it, as host
+arrays, and tells the others; so it is continued on any mesh. The history of the fit is in a file
+next to the checkpoints, to which each save appends.
 """
 
 import logging
@@ -10,18 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
 from kdescent_dist.errors import InputError
 from kdescent_dist.history import History, HistoryFile, HistoryFileError
 from kdescent_dist.identity import digest
 from kdescent_dist.settings import CheckpointConfig
-from kdescent_dist.state import FitState
+from kdescent_dist.state import FitState, to_host
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 log = logging.getLogger(__name__)
+
+FORMAT = 2  # of what is saved: the bits of a key in place of the key
 
 
 def latest_step(directory: Path) -> int | None:
@@ -33,6 +35,8 @@ def latest_step(directory: Path) -> int | None:
 
 class Checkpoints:
     """Saves states in ``<directory>/<step>/`` in the background, and restores the latest good one.
+
+    For the primary process alone.
 
     Args:
         directory: folder of the checkpoints, made when needed.
@@ -55,9 +59,14 @@ class Checkpoints:
         # Importing Orbax adds a handler to the root logger, so it waits until it is needed.
         import orbax.checkpoint as ocp
 
-        keep = ocp.checkpoint_managers.LatestN(self.config.keep)
+        self.directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep, cleanup_tmp_directories=True
+            preservation_policy=ocp.checkpoint_managers.LatestN(self.config.keep),
+            cleanup_tmp_directories=True,
+            create=False,  # by Orbax for all processes only
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}
+            ),
         )
         return ocp.CheckpointManager(self.directory, options=options)
 
@@ -80,16 +89,17 @@ class Checkpoints:
         self._commit()
         if step == self._saved_step:
             return
+        arrays = to_host(state)
         meta = {
             "step": step,
             "identity": self._identity_of(state),
-            "state": digest(state),
+            "state": digest(arrays),
             "history": self._history.save(history.part(0, step)),
         }
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
+                state=ocp.args.StandardSave(arrays),
                 meta=ocp.args.JsonSave(meta),
             ),
             force=True,
@@ -113,7 +123,7 @@ class Checkpoints:
             self._manager.close()
 
     def restore(self, like: FitState) -> tuple[FitState, History] | None:
-        """Restore the latest checkpoint that is whole, onto the devices of ``like``.
+        """Restore the latest checkpoint that is whole, as host arrays of the kind of ``like``.
 
         Damaged ones are renamed to ``<step>.damaged`` and the one before them is continued, as are
         those whose rows of the history were lost after the ones of an older step. Where no step
@@ -167,20 +177,15 @@ class Checkpoints:
 
         meta = read(meta=ocp.args.JsonRestore())["meta"]
         self._check_identity(step, meta["identity"], self._identity_of(like))
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        state = read(state=ocp.args.StandardRestore(target))["state"]
-        _check("state", state, meta["state"])
-        if isinstance(meta["history"], dict):
-            return state, self._history.load(meta["history"], len(like.params))
-        record = read(history=ocp.args.StandardRestore())["history"]
-        history = History(**{name: np.asarray(values) for name, values in record.items()})
-        _check("history", record, meta["history"])
-        return state, history
+        arrays = read(state=ocp.args.StandardRestore(to_host(like)))["state"]
+        if digest(arrays) != meta["state"]:
+            raise ValueError("its state does not match its digest")
+        return arrays, self._history.load(meta["history"], len(like.params))
 
     def _identity_of(self, state: FitState) -> dict[str, Any]:
         leaves = jax.tree_util.tree_leaves_with_path(state)
         shapes = {jax.tree_util.keystr(path): str(jax.typeof(leaf)) for path, leaf in leaves}
-        return {**self.identity, "state": shapes}
+        return {"format": FORMAT, **self.identity, "state": shapes}
 
     def _check_identity(self, step: int, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
         different = [name for name in wanted if saved.get(name) != wanted[name]]
@@ -199,8 +204,3 @@ class Checkpoints:
         for step in steps:
             (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
         self._manager = self._open()
-
-
-def _check(name: str, tree: Any, saved: str) -> None:
-    if digest(tree) != saved:
-        raise ValueError(f"its {name} does not match its digest")

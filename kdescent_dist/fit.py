@@ -1,7 +1,8 @@
 """The fit loop: many steps per dispatch, and between dispatches checkpoints and callbacks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import optax
 
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
-from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.checks import check_fit
-from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.history import GrowingHistory, History
 from kdescent_dist.objective import Objective
+from kdescent_dist.processes import Processes
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.settings import CheckpointConfig, FitConfig
+from kdescent_dist.shared_checkpoints import SharedCheckpoints
 from kdescent_dist.state import FitState, init_state
 from kdescent_dist.steps import KeySchedule, compile_steps
 
@@ -110,6 +112,7 @@ def fit(
     state = init_state(start, optimizer, key, objective.mesh, bounds.to_unbounded)
     history = History.empty(len(start), start.dtype)
     saver = None
+    processes = Processes.of(objective.mesh)
     if checkpoints is not None:
         identity = {
             "names": list(names),
@@ -119,32 +122,48 @@ def fit(
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             **objective.identity,
         }
-        saver = Checkpoints(Path(checkpoints), checkpoint or CheckpointConfig(), identity)
-        restored = saver.restore(state)
-        state, history = restored or (state, history)
-        if int(state.step) > config.steps:
-            saver.close()
-            raise InputError(
-                f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
-                f"{int(state.step)}; raise it, or choose another folder"
-            )
-    on_cpu = all(device.platform == "cpu" for device in state.step.devices())
-    run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
-    loop = _Loop(
-        run,
-        objective.data,
-        config,
-        saver,
-        callbacks,
-        stop_requested,
-        samples,
-        GrowingHistory(history),
-    )
-    try:
+        saver = SharedCheckpoints(
+            processes, Path(checkpoints), checkpoint or CheckpointConfig(), identity
+        )
+    with _completing(saver):
+        if saver is not None:
+            state, history = saver.restore(state) or (state, history)
+            if int(state.step) > config.steps:
+                raise InputError(
+                    f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
+                    f"{int(state.step)}; raise it, or choose another folder"
+                )
+        on_cpu = all(device.platform == "cpu" for device in state.step.devices())
+        run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
+        loop = _Loop(
+            run,
+            objective.data,
+            config,
+            processes,
+            saver,
+            callbacks,
+            stop_requested,
+            samples,
+            GrowingHistory(history),
+        )
         return loop.to_the_end(state, names)
-    finally:
+
+
+@contextmanager
+def _completing(saver: SharedCheckpoints | None) -> Iterator[None]:
+    """Complete the saves where all processes get here, and at least the own ones elsewhere."""
+    try:
+        yield
+    except (StoppedFitError, InputError):
+        if saver is not None:
+            saver.complete()
+        raise
+    except BaseException:
         if saver is not None:
             saver.close()
+        raise
+    if saver is not None:
+        saver.complete()
 
 
 @dataclass
@@ -152,16 +171,20 @@ class _Loop:
     run: Callable
     data: Any
     config: FitConfig
-    saver: Checkpoints | None
+    processes: Processes
+    saver: SharedCheckpoints | None
     callbacks: Sequence[Callback]
     stop_requested: Callable[[], bool]
     samples: int
     history: GrowingHistory
 
     def to_the_end(self, state: FitState, names: tuple[str, ...]) -> FitResult:
-        message, count = "all steps done", 1
+        ending, count = "", 1
         while (step := int(state.step)) < self.config.steps:
-            if self.stop_requested():
+            asked, ending, count = self._agreed(ending, count)
+            if ending:
+                break
+            if asked:
                 self._save(state)
                 message = f"stopped on request at step {step}"
                 known = self.history.part()
@@ -175,12 +198,19 @@ class _Loop:
             try:
                 self._tell(state, step, seconds)
             except StopFit as reason:
-                message = str(reason) or "stopped by a callback"
-                break
-            if self.saver is not None and self.saver.due(int(state.step)):
-                self.saver.save(state, self.history.part())
+                ending = str(reason) or "stopped by a callback"
+            if self.saver is not None:
+                self.saver.save_if_due(state, self.history.part())
         self._save(state)
-        return self._result(state, names, message)
+        return self._result(state, names, ending or "all steps done")
+
+    def _agreed(self, ending: str, count: int) -> tuple[bool, str, int]:
+        """Whether any process was asked to stop, why any ends, and the primary's next steps."""
+        known = np.array([self.stop_requested(), bool(ending), count], np.int64)
+        asked, endings, counts = self.processes.exchange(known).T
+        if endings.any():
+            ending = next(filter(None, self.processes.gather(ending)))
+        return bool(asked.any()), ending, int(counts[0])
 
     def _next_count(self, count: int, seconds: float) -> int:
         """Steps of the next dispatch: as many as fit into ``seconds_per_call``."""

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.runtime import is_primary
-
 
 @dataclass(frozen=True)
 class History:
@@ -94,14 +92,13 @@ class HistoryFile:
         new = history.part(self._rows)
         table = np.column_stack([new.params, new.loss, new.grad_norm])
         data = table.data.cast("B") if table.size else b""
-        if is_primary():
-            with self.path.open("r+b" if self.path.exists() else "wb") as file:
-                # What follows is of a checkpoint that was damaged, or that was never completed.
-                file.truncate(self._rows * table.itemsize * table.shape[1])
-                file.seek(0, os.SEEK_END)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+            # What follows is of a checkpoint that was damaged, or that was never completed.
+            file.truncate(self._rows * table.itemsize * table.shape[1])
+            file.seek(0, os.SEEK_END)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         self._sha.update(data)
         self._rows = len(history)
         return {"rows": self._rows, "dtype": table.dtype.str, "sha256": self._sha.hexdigest()}

@@ -65,6 +65,21 @@ def by_samples(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("samples"))
 
 
+def whole(tree: Any, mesh: Mesh) -> Any:
+    """Put arrays, the same in every process, whole on each device."""
+    return jax.tree.map(lambda array: _placed(np.asarray(array), replicated(mesh)), tree)
+
+
+def dealt(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Deal out the leading axis of an array, the same in every process, over the samples axis."""
+    return _placed(array, by_samples(mesh))
+
+
+def _placed(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    # Without the comparison of all processes' arrays that ``jax.device_put`` makes.
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
 def tree_sum(table: jax.Array) -> jax.Array:
     """Add the rows of a table pairwise, in an order fixed by their number alone.
 

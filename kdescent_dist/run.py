@@ -1,7 +1,7 @@
 """A run, from its config to its report: the wiring of everything before it."""
 
 import logging
-import time
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,27 @@ from kdescent_dist import runtime
 from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.bounds import Bounds
-from kdescent_dist.callbacks import Metrics, ProgressBar
+from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.identity import digest
+from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
+from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_report, require_plots
+from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
 from kdescent_dist.targets import bind_target
+from kdescent_dist.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +50,30 @@ def run(config: Config) -> dict[str, Any]:
         NonFiniteLossError: the loss is not finite; the last good state is saved.
     """
     directory = RunDirectory.of(config)
+    launch = find_launch(config.runtime, os.environ)
     if config.mode == "report":
-        return _report_only(config, directory)
-    with StopSignals().installed() as signals, logging_to(directory.path / "log.txt"):
+        return _report_only(config, directory) if launch.process == 0 else {}
+    own = directory.path / "logs" / f"process-{launch.process}.txt"
+    logs = logging_to(
+        directory.path / "log.txt",
+        own if config.runtime.process_logs else None,
+        is_primary=launch.process == 0,
+    )
+    watchdog = None
+    with StopSignals().installed() as signals, logs:
         try:
             if config.report.enabled:
                 require_plots()
-            runtime.start(config.runtime, _cache(config, directory))
-            with directory.opened(config):
-                return _Run(config, directory, signals).carry_out()
+            watchdog = runtime.start(config.runtime, _cache(config, directory), directory.tell)
+            signals.install()
+            processes = Processes.with_devices(jax.devices())
+            with directory.opened(config, processes):
+                return _Run(config, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
             expected = isinstance(error, InputError | StoppedFitError)
             log.error("%s", error, exc_info=not expected)
+            if watchdog is not None:
+                watchdog.leave(error, expected=expected)
             raise
 
 
@@ -69,12 +85,20 @@ def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
 
 
 class _Run:
-    def __init__(self, config: Config, directory: RunDirectory, signals: StopSignals) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        processes: Processes,
+        signals: StopSignals,
+        watchdog: Watchdog | None,
+    ) -> None:
         self.config = config
         self.directory = directory
+        self.processes = processes
         self.signals = signals
-        self.begun = time.perf_counter()
-        self.earlier_s = directory.result().get("wall_s", 0.0)
+        self.watchdog = watchdog
+        self.clock = RunClock(directory.result(), directory.metrics)
         self.names = tuple(config.parameters)
         values = list(config.parameters.values())
         self.dtype = np.float64 if config.runtime.x64 else np.float32
@@ -100,9 +124,15 @@ class _Run:
         except Exception as error:
             self._write_result("failed", message=f"{type(error).__name__}: {error}")
             raise
-        self._report()
+        self.processes.on_primary(self._report)
         log.info("status: done, step %d, loss %.5g", written["step"], written["loss"])
+        if self.watchdog is not None:
+            self.watchdog.close()
         return written
+
+    def _progress(self, phase: str) -> None:
+        if self.watchdog is not None:
+            self.watchdog.progress(phase)
 
     def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], Catalog]:
         """Check everything, cheap checks first, and count the training catalog."""
@@ -114,12 +144,19 @@ class _Run:
                 f"fit.steps={config.fit.steps}: the fit in {self.directory.path} is already at "
                 f"step {step}; raise it, or choose another run_dir"
             )
+        self._stop_if_asked()
         mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
+        if Processes.of(mesh) != self.processes:
+            raise InputError(
+                f"mesh.samples={config.mesh.samples}, mesh.kernels={config.mesh.kernels}: the mesh "
+                f"leaves out some of the {self.processes.count} processes: start fewer of them"
+            )
         optimizer = make_optimizer(config.optimizer, config.fit.steps)
         loss = config.loss
         model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
         custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
         statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
+        self._progress("reading the catalogs")
         training, given = self._catalogs()
         size = config.samples.size or len(training if given is None else given)
         layout = BlockLayout.of(size, config.samples.block_size)
@@ -201,6 +238,7 @@ class _Run:
         source = digest([columns, weights, np.int64(self.config.seed)])
         pretrained = []
         for bin_ in bins:
+            self._progress(f"pretraining {bin_.name}")
             self._stop_if_asked()
             known = self.directory.load_counts(bin_, source)
             method = self.config.counts.pretrain
@@ -212,8 +250,8 @@ class _Run:
         return pretrained
 
     def _stop_if_asked(self) -> None:
-        if self.signals.requested():
-            message = f"stopped by {self.signals.received} before the first step"
+        if self.processes.any(self.signals.requested()):
+            message = f"stopped by {self.signals.received or 'a signal'} before the first step"
             raise Preempted(message, 0, np.zeros((0, len(self.names))), np.zeros(0))
 
     def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
@@ -221,7 +259,12 @@ class _Run:
         step = latest_step(self.directory.checkpoints) or 0
         if step:
             log.info("continuing from the checkpoint of step %d", step)
-        bar = ProgressBar(config.fit.steps, step, config.runtime.progress)
+        self._progress("compiling")
+        told: list[Callback] = [self._tell_progress]
+        is_primary = self.processes.is_primary
+        bar = ProgressBar(config.fit.steps, step, config.runtime.progress if is_primary else False)
+        if is_primary:
+            told += [bar, Metrics(self.directory.metrics)]
         try:
             return fit(
                 objective,
@@ -233,12 +276,15 @@ class _Run:
                 seed=config.seed,
                 checkpoints=self.directory.checkpoints,
                 checkpoint=config.checkpoint,
-                callbacks=[bar, Metrics(self.directory.metrics)],
+                callbacks=told,
                 stop_requested=self.signals.requested,
                 samples=objective.layout.size,
             )
         finally:
             bar.close()
+
+    def _tell_progress(self, event: Event) -> None:
+        self._progress(f"fitting after step {event.step}")
 
     def _finish(
         self,
@@ -307,7 +353,7 @@ class _Run:
             "seed": self.config.seed,
             "params": None,
             "loss": None,
-            "wall_s": round(self.earlier_s + time.perf_counter() - self.begun, 3),
+            **self.clock.times(),
             "versions": runtime.versions(),
             **self.facts,
             **known,

@@ -1,13 +1,16 @@
 """The run directory: the record of a run, which is all that its resume and its report read."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from kdescent_dist import config as configs
 from kdescent_dist.bins import Bin
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.processes import Processes
 from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ class RunDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._processes = Processes.of(None)
 
     @classmethod
     def of(cls, config: Config) -> "RunDirectory":
@@ -48,29 +53,41 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def _writes(self) -> bool:
+        return self._processes.is_primary
+
+    @property
     def _config(self) -> Path:
         return self.path / "config.yaml"
 
     @contextmanager
-    def opened(self, config: Config) -> Iterator[None]:
+    def opened(self, config: Config, processes: Processes) -> Iterator[None]:
         """Make the directory, or check that this is a continuation, and keep others out of it.
 
+        Of several processes the primary does so, and is the one that writes from then on.
+
         Raises:
-            InputError: it cannot be made, another process is at work in it, or it holds another
+            InputError: it cannot be made, another run is at work in it, or it holds another
                 problem; lists the keys that differ.
         """
-        self._make(config)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                # The lock goes with the process, however that ends.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"run_dir={self.path}: another process is at work in it: wait for it, or "
-                    "choose another run_dir"
-                ) from error
-            except OSError:  # a file system without locks
-                log.warning("run directory: %s cannot be locked", self.path)
+        with ExitStack() as files:
+
+            def claim() -> None:
+                self._make(config)
+                lock = files.enter_context((self.path / ".lock").open("w"))
+                try:
+                    # The lock goes with the process, however that ends.
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise InputError(
+                        f"run_dir={self.path}: another process is at work in it: wait for it, or "
+                        "choose another run_dir"
+                    ) from error
+                except OSError:  # a file system without locks
+                    log.warning("run directory: %s cannot be locked", self.path)
+
+            processes.on_primary(claim)
+            self._processes = processes
             log.info("run directory: %s", self.path)
             yield
 
@@ -91,8 +108,14 @@ class RunDirectory:
 
     def claim(self, config: Config) -> None:
         """Write the resolved config, for good: only once all of the input has been checked."""
-        if not self._config.exists():
+        if self._writes and not self._config.exists():
             _write(self._config, configs.to_yaml(config))
+
+    def tell(self, reason: str) -> None:
+        """Tell why the run ends at once, on the terminal and in its log."""
+        print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} ERROR {reason}\n")
 
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says, empty before the first one was written."""
@@ -100,10 +123,13 @@ class RunDirectory:
         return json.loads(file.read_text()) if file.exists() else {}
 
     def write_result(self, result: dict[str, Any]) -> None:
-        _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+        if self._writes:
+            _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write arrays to ``<name>.npz``."""
+        if not self._writes:
+            return
         temporary = self.path / f".{name}.npz"
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, self.path / f"{name}.npz")
@@ -111,9 +137,12 @@ class RunDirectory:
     def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
         """Training counts of a bin that were saved before from the same ``source``, if any."""
         file = self._counts_file(bin_, source)
-        return KPretrainer.load(file) if file.exists() else None
+        # What one process sees all of them must do.
+        return KPretrainer.load(file) if self._processes.on_primary(file.exists) else None
 
     def save_counts(self, bin_: Bin, source: str, counts: KPretrainer) -> None:
+        if not self._writes:
+            return
         file = self._counts_file(bin_, source)
         file.parent.mkdir(exist_ok=True)
         temporary = file.with_name(f".{file.name}")

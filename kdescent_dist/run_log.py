@@ -8,10 +8,15 @@ from pathlib import Path
 
 
 @contextmanager
-def logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path, own: Path | None = None, *, is_primary: bool = True) -> Iterator[None]:
     """Log to the terminal, and to the file ``path`` once that is there.
 
-    Errors go to the file alone: whoever called tells the user of them.
+    Errors go to the files alone: whoever called tells the user of them.
+
+    Args:
+        path: the log of the run.
+        own: a log of this process, made at once.
+        is_primary: whether this process logs to the terminal and to ``path``.
     """
     root = logging.getLogger("kdescent_dist")
     before = root.level, root.propagate
@@ -22,7 +27,11 @@ def logging_to(path: Path) -> Iterator[None]:
     terminal.addFilter(lambda record: record.levelno < logging.ERROR)
     file = _LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers = [terminal, file]
+    handlers: list[logging.Handler] = [terminal, file] if is_primary else [logging.NullHandler()]
+    if own is not None:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(own))
+        handlers[-1].setFormatter(file.formatter)
     for handler in handlers:
         root.addHandler(handler)
     try:

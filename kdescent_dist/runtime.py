@@ -4,30 +4,44 @@ import importlib.metadata
 import os
 import platform
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
+from jax._src import distributed  # its client, which has no public name
 
 from kdescent_dist.errors import InputError
+from kdescent_dist.launch import Launch, find_launch, own_gpus
 from kdescent_dist.settings import RuntimeConfig
+from kdescent_dist.watchdog import Watchdog
 
 PACKAGES = ("kdescent-dist", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "hydra-core")
 
 
-def start(config: RuntimeConfig, cache: Path | None = None) -> None:
-    """Set the flags of JAX; to be called before anything touches a device.
+def start(
+    config: RuntimeConfig,
+    cache: Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Watchdog | None:
+    """Set the flags of JAX and meet the other processes; before anything touches a device.
 
     Args:
-        config: platform, number of CPU devices and precision.
+        config: launcher, platform, number of CPU devices and precision.
         cache: folder of the compilation cache, unless the user has set one for JAX.
+        tell: gets the reason, in one process, when a process is lost; by default it is printed.
+
+    Returns:
+        What watches over several processes; it is watching already. None for one by itself.
 
     Raises:
-        InputError: JAX was started before with other devices, or finds no such platform.
+        InputError: JAX was started before with other devices, or finds no such platform; what the
+            config names did not start this process; the processes did not find each other.
     """
+    launch = find_launch(config, os.environ)
     jax.config.update("jax_enable_x64", config.x64)
     if config.platform is not None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(config.platform, config.platform))
@@ -35,14 +49,15 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
         try:
             jax.config.update("jax_num_cpu_devices", config.cpu_devices)
         except RuntimeError as error:  # the backends are up, as in the second job of a sweep
-            if jax.device_count() != config.cpu_devices:
+            if jax.local_device_count() != config.cpu_devices:
                 raise InputError(
                     f"runtime.cpu_devices={config.cpu_devices}: this process already runs on "
-                    f"{jax.device_count()} devices"
+                    f"{jax.local_device_count()} devices"
                 ) from error
     if cache is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    watchdog = _meet(launch, config, tell or _print) if launch.processes > 1 else None
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -53,11 +68,55 @@ def start(config: RuntimeConfig, cache: Path | None = None) -> None:
             f"runtime.platform={config.platform}: this process already runs on "
             f"{jax.default_backend()}"
         )
+    return watchdog
 
 
-def is_primary() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return jax.process_index() == 0
+def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) -> Watchdog:
+    if jax.distributed.is_initialized():  # in the second job of a sweep
+        raise InputError("runtime: several processes carry out one run, not a sweep of them")
+    # Its handler of SIGTERM would replace that of the run.
+    jax.config.update("jax_enable_preemption_service", False)
+    gpus = config.local_devices or own_gpus(launch, os.environ, _visible_gpus())
+    # JAX's own watch knows no reasons, and comes second.
+    patience = round(2 * config.heartbeat_timeout) + 10
+    try:
+        jax.distributed.initialize(
+            launch.coordinator,
+            launch.processes,
+            launch.process,
+            gpus,
+            cluster_detection_method="deactivate",
+            initialization_timeout=config.start_timeout,
+            heartbeat_timeout_seconds=patience,
+            shutdown_timeout_seconds=patience,
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"runtime: process {launch.process} of {launch.processes} did not meet the others at "
+            f"{launch.coordinator} within {config.start_timeout} s: {str(error).splitlines()[0]}; "
+            "see runtime.coordinator and runtime.start_timeout"
+        ) from error
+    watchdog = Watchdog(
+        distributed.global_state.client,
+        launch.process,
+        launch.processes,
+        heartbeat_timeout=config.heartbeat_timeout,
+        step_timeout=config.step_timeout,
+        tell=tell,
+    )
+    watchdog.start()
+    return watchdog
+
+
+def _visible_gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([gpu for gpu in visible.split(",") if gpu.strip()])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _print(reason: str) -> None:
+    print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -84,7 +143,9 @@ def describe_devices(mesh: jax.sharding.Mesh) -> dict[str, Any]:
 
 
 class StopSignals:
-    """Remembers that SIGTERM or SIGINT asked the process to stop; a second SIGINT stops at once."""
+    """Remembers that SIGTERM, SIGUSR1 or SIGINT asked to stop; a second SIGINT stops at once."""
+
+    NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received: str | None = None
@@ -104,10 +165,15 @@ class StopSignals:
     @contextmanager
     def installed(self) -> Iterator["StopSignals"]:
         """Handle the signals within the context, and restore what was there before after it."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = [signal.signal(number, self.handle) for number in numbers]
+        before = [signal.getsignal(number) for number in self.NUMBERS]
+        self.install()
         try:
             yield self
         finally:
-            for number, handler in zip(numbers, before, strict=True):
+            for number, handler in zip(self.NUMBERS, before, strict=True):
                 signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Handle the signals, again after a library has put handlers of its own in place."""
+        for number in self.NUMBERS:
+            signal.signal(number, self.handle)

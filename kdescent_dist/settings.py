@@ -145,6 +145,17 @@ class MeshConfig:
 
 @dataclass
 class RuntimeConfig:
+    """Processes, devices and precision. ``runtime=auto|local|slurm|mpi`` sets the launcher."""
+
+    launcher: str = "auto"  # what started the processes: local, slurm (srun) or mpi (mpirun)
+    coordinator: str | None = None  # host:port where processes meet, by default on the first node
+    processes: int | None = None  # with launcher=local: how many are started by hand,
+    process: int | None = None  # and which one this is
+    local_devices: list[int] | None = None  # GPUs of this process, by default its share of a node's
+    start_timeout: int = 300  # seconds to wait for all processes at the start
+    heartbeat_timeout: float = 100.0  # seconds without a sign of life: a process is lost
+    step_timeout: float | None = 3600.0  # seconds without progress: the run hangs
+    process_logs: bool = False  # each process also logs to logs/process-<number>.txt
     platform: str | None = None  # cpu, gpu; by default what JAX finds
     cpu_devices: int | None = None  # split the CPU into so many devices
     x64: bool = False  # double precision

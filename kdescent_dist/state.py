@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kdescent_dist.mesh import replicated
+from kdescent_dist.mesh import replicated, whole
 
 
 @jax.tree_util.register_dataclass
@@ -59,3 +59,29 @@ def init_state(
 
     sharding = None if mesh is None else replicated(mesh)
     return jax.jit(init, out_shardings=sharding)(params, key_bits)
+
+
+def to_host(state: FitState) -> FitState:
+    """The state as NumPy arrays that this process holds alone, the bits of a key for the key."""
+    return jax.tree.map(lambda leaf: np.asarray(_bits(leaf)), state)
+
+
+def from_host(arrays: FitState, like: FitState) -> FitState:
+    """The state that ``to_host`` took apart, on the devices of another one of the same kind."""
+
+    def place(array: np.ndarray, leaf: jax.Array) -> jax.Array:
+        mesh = getattr(leaf.sharding, "mesh", None)
+        placed = jax.device_put(array, leaf.sharding) if mesh is None else whole(array, mesh)
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(leaf))
+        return placed
+
+    return jax.tree.map(place, arrays, like)
+
+
+def _bits(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

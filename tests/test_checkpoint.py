@@ -13,7 +13,6 @@ import pytest
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.errors import InputError, Preempted
 from kdescent_dist.fit import fit
-from kdescent_dist.identity import digest
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 
@@ -198,24 +197,13 @@ def test_a_history_that_no_checkpoint_can_use_leaves_the_states_where_they_are(
     assert not list(tmp_path.glob("*.damaged"))
 
 
-def test_a_checkpoint_with_its_own_history_is_continued(tmp_path):
-    """As older ones have it: the history is an item of each checkpoint."""
-    import orbax.checkpoint as ocp
-
-    def options(steps):
-        return {"config": FitConfig(steps=steps), "checkpoints": tmp_path}
-
+def test_a_checkpoint_in_a_format_of_before_is_refused_and_left_alone(tmp_path):
     objective, guess = LossObjective(fits.quadratic), [0.0, 4.0]
-    straight = fit(objective, guess, fits.ADAM, config=FitConfig(steps=9))
-    fit(objective, guess, fits.ADAM, **options(5))
-    (tmp_path / "history.bin").unlink()
-    record = {
-        "params": straight.params[:5],
-        "loss": straight.losses[:5],
-        "grad_norm": straight.grad_norms[:5],
-    }
-    with ocp.StandardCheckpointer() as writer:
-        writer.save(tmp_path / "5" / "history", record)
+    fit(objective, guess, fits.ADAM, config=FitConfig(steps=5), checkpoints=tmp_path)
     file = tmp_path / "5" / "meta" / "metadata"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"history": digest(record)}))
-    fits.assert_same_bits(fit(objective, guess, fits.ADAM, **options(9)), straight)
+    meta = json.loads(file.read_text())
+    meta["identity"].pop("format")
+    file.write_text(json.dumps(meta))
+    with pytest.raises(InputError, match="another fit:\n  format: None -> 2"):
+        fit(objective, guess, fits.ADAM, config=FitConfig(steps=9), checkpoints=tmp_path)
+    assert (tmp_path / "5").is_dir()

@@ -15,7 +15,8 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
-    ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "runtime"),
+    ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
+    ("watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
@@ -36,9 +37,10 @@ LAYERS = (
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    ("optimizer", "state", "history", "checkpoint", "callbacks", "steps", "fit", "descent"),
+    ("processes", "optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
+    ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics"),
-    ("run_directory", "report", "run_log", "run", "cli"),
+    ("run_clock", "run_directory", "report", "run_log", "run", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

@@ -1,0 +1,130 @@
+"""What the processes of a fit tell each other: small things, between the steps.
+
+All processes of a group must call its functions in the same order. A process by itself is
+answered at once.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that share a mesh.
+
+    Attributes:
+        devices: one JAX device of each, in the order of the processes.
+    """
+
+    devices: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, mesh: Mesh | None) -> "Processes":
+        """Those of a mesh; without one, this process by itself."""
+        if mesh is None:
+            return cls(())
+        return cls.with_devices(list(mesh.devices.flat))
+
+    @classmethod
+    def with_devices(cls, devices: Sequence[Any]) -> "Processes":
+        first: dict[int, Any] = {}
+        for device in sorted(devices, key=lambda d: (d.process_index, d.id)):
+            first.setdefault(device.process_index, device)
+        return cls(tuple(first.values()))
+
+    @property
+    def count(self) -> int:
+        return max(len(self.devices), 1)
+
+    @property
+    def index(self) -> int:
+        """The position of this process among them."""
+        if self.count == 1:
+            return 0
+        return [d.process_index for d in self.devices].index(jax.process_index())
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.index == 0
+
+    @cached_property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices, dtype=object), ("processes",))
+
+    def exchange(self, array: Any) -> np.ndarray:
+        """The arrays of all processes, of one shape and type, as (processes, ...)."""
+        array = np.asarray(array)
+        if self.count == 1:
+            return array[None]
+        # As bytes: JAX would round numbers of 64 bits.
+        data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        dealt = NamedSharding(self._mesh, PartitionSpec("processes"))
+        mine = jax.device_put(data[None], self.devices[self.index])
+        table = jax.make_array_from_single_device_arrays((self.count, len(data)), dealt, [mine])
+        everywhere = NamedSharding(self._mesh, PartitionSpec())
+        found = np.asarray(jax.jit(_same, out_shardings=everywhere)(table))
+        return np.ascontiguousarray(found).view(array.dtype).reshape(-1, *array.shape)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, anything that can be pickled."""
+        if self.count == 1:
+            return [value]
+        data = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = self.exchange(np.int64(len(data)))
+        # Filled up to one of few sizes: each of them is compiled.
+        padded = np.zeros(1 << int(sizes.max()).bit_length(), np.uint8)
+        padded[: len(data)] = data
+        rows = zip(self.exchange(padded), sizes, strict=True)
+        return [pickle.loads(row[:size].tobytes()) for row, size in rows]
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return bool(self.exchange(np.uint8(flag)).any())
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        self.any(False)
+
+    def on_primary(self, function: Callable[[], T]) -> T:
+        """Call a function in the primary alone: all get its result, or raise its error."""
+        if self.count == 1:
+            return function()
+        value, error = self.gather(_attempt(function) if self.is_primary else (None, None))[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    def together(self, function: Callable[[], T]) -> T:
+        """Call a function in every process: where one raises an error, all raise the first."""
+        if self.count == 1:
+            return function()
+        value, mine = _attempt(function)
+        for error in self.gather(mine):
+            if error is not None:
+                raise error
+        return value  # type: ignore[return-value]
+
+
+def _same(table: jax.Array) -> jax.Array:
+    return table
+
+
+def _attempt(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return function(), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error

@@ -1,0 +1,171 @@
+"""Ends all processes of a run when one of them is lost, fails, or no longer moves.
+
+A collective waits for ever for a process that does not come. So each process tells the others
+through the coordination service of JAX that it lives and how far it is, and the primary compares.
+What cannot go on is told once, with the process at fault and the reason; all leave with exit code
+1, and the run continues from its last checkpoint when it is started again.
+"""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+
+FAILED = 1  # exit code
+_FOLDER = "kdescent_dist/"
+_STOP = "stop"
+# What a collective says when a process that takes part in it is gone.
+_OF_OTHERS = re.compile("gloo|nccl|connection|unavailable|deadline|aborted|heartbeat", re.I)
+
+
+class Watchdog:
+    """Watches over the processes from threads of its own.
+
+    Args:
+        client: the client of JAX's coordination service, which runs in process 0.
+        process: which process this is.
+        processes: how many there are.
+        heartbeat_timeout: seconds without a sign of life after which a process is lost.
+        step_timeout: seconds without progress after which a run hangs, None for any time.
+        tell: called with the reason in one of the processes, before they leave.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        process: int,
+        processes: int,
+        *,
+        heartbeat_timeout: float,
+        step_timeout: float | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._process = process
+        self._processes = processes
+        self._heartbeat_timeout = heartbeat_timeout
+        self._step_timeout = step_timeout
+        self._tell = tell
+        # Many processes seldom enough for one to listen to all of them.
+        self._interval = max(min(1.0, heartbeat_timeout / 5), processes / 500)
+        self._progress, self._phase = 0, "start"
+        self._moved = self._heard = time.monotonic()
+        self._beats: dict[int, tuple[str, float]] = {}  # the last of each, and when it was new
+        self._patience = heartbeat_timeout
+        self._over = threading.Event()
+        self._ending = threading.Lock()
+
+    def start(self) -> None:
+        for watch in (self._listen, self._guard):
+            threading.Thread(target=watch, name="watchdog", daemon=True).start()
+
+    def close(self) -> None:
+        """Watch no more: what follows is the orderly end."""
+        self._over.set()
+
+    def progress(self, phase: str) -> None:
+        """Tell that this process got further: to a phase, or within it."""
+        self._progress, self._phase, self._moved = self._progress + 1, phase, time.monotonic()
+
+    def leave(self, error: Exception, *, expected: bool) -> None:
+        """End after an error: in order where it is that of all processes, else all at once.
+
+        Args:
+            error: why this process ends.
+            expected: whether it may be one that all processes raise.
+        """
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if expected:
+            try:
+                self._client.wait_at_barrier(f"{_FOLDER}end", int(1000 * self._patience))
+            except Exception:
+                reason = str(error)
+            else:
+                return self.close()
+        if isinstance(error, jax.errors.JaxRuntimeError) and _OF_OTHERS.search(str(error)):
+            # Some other process is at fault: a few signs of life are enough for the primary.
+            self._patience = 3 * self._interval
+            time.sleep(self._heartbeat_timeout + 5 * self._interval)
+            self._end(f"the processes lost each other: {reason}")
+        self._end(f"process {self._process} of {self._processes} failed: {reason}")
+
+    def _listen(self) -> None:
+        while not self._over.wait(self._interval):
+            try:
+                found = self._exchange()
+            except Exception as error:
+                if not self._over.is_set():
+                    reason = str(error).splitlines()[0]
+                    self._end(f"process 0 was lost: it does not answer: {reason}", publish=False)
+                return
+            self._heard = time.monotonic()
+            if _STOP in found:
+                os._exit(FAILED)  # whoever asks for it has told why
+            if self._process == 0:
+                self._compare(found)
+
+    def _exchange(self) -> dict[str, str]:
+        beat = f"{self._progress} {time.monotonic()} {self._phase}"
+        self._client.key_value_set(f"{_FOLDER}{self._process}", beat, allow_overwrite=True)
+        if self._process:  # what the others do is for the primary to see
+            try:
+                return {_STOP: self._client.key_value_try_get(_FOLDER + _STOP)}
+            except jax.errors.JaxRuntimeError as error:
+                if "NOT_FOUND" not in str(error):
+                    raise
+                return {}
+        entries = self._client.key_value_dir_get(_FOLDER)
+        return {key.removeprefix(_FOLDER): value for key, value in entries}
+
+    def _compare(self, found: dict[str, str]) -> None:
+        now = time.monotonic()
+        for process in range(self._processes):
+            beat = found.get(str(process), "")
+            last, since = self._beats.get(process, (None, now))
+            if beat != last:
+                self._beats[process] = beat, now
+            elif now - since > self._patience:
+                self._end(
+                    f"process {process} of {self._processes} was lost: no sign of life for "
+                    f"{now - since:.0f} s (runtime.heartbeat_timeout)"
+                )
+        if self._step_timeout is not None and now - self._moved > self._step_timeout:
+            counts = {p: int(beat.split()[0]) for p, (beat, _) in self._beats.items() if beat}
+            behind = [p for p, count in counts.items() if count == min(counts.values())]
+            who = "every process" if len(behind) == len(counts) else f"process {behind}"
+            where = self._beats[behind[0]][0].split(maxsplit=2)[2]
+            self._end(
+                f"no progress for {now - self._moved:.0f} s (runtime.step_timeout): {who} of "
+                f"{self._processes} hangs in: {where}"
+            )
+
+    def _guard(self) -> None:
+        """A call to a primary that is stopped, and not gone, does not return: look from outside."""
+        while not self._over.wait(self._interval):
+            silent = time.monotonic() - self._heard
+            if silent > self._heartbeat_timeout + 2 * self._interval:
+                self._end(
+                    f"process 0 was lost: it does not answer for {silent:.0f} s "
+                    "(runtime.heartbeat_timeout)",
+                    publish=False,
+                )
+
+    def _end(self, reason: str, *, publish: bool = True) -> NoReturn:
+        with self._ending:  # the first reason counts: no one leaves the lock
+            if not publish or self._publish(reason):
+                self._tell(reason)
+            if publish and self._process == 0:
+                time.sleep(3 * self._interval)  # the service is in this process: let others hear
+            os._exit(FAILED)
+
+    def _publish(self, reason: str) -> bool:
+        """Ask all others to leave; False if another process was first, and has told its reason."""
+        try:
+            self._client.key_value_set(_FOLDER + _STOP, reason)
+        except Exception as error:
+            return "ALREADY_EXISTS" not in str(error)
+        return True

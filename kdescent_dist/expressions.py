@@ -10,7 +10,6 @@ nothing else. A column whose name is not a Python identifier is written in backq
 import ast
 import operator
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -36,8 +35,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
 CONSTANTS = {"pi": np.pi}
-
-_PARSING = threading.Lock()  # Python 3.11 fails where two threads parse at a time
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -242,8 +239,7 @@ def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
 
     text = re.sub("`([^`]+)`", replace, expression)
     try:
-        with _PARSING:
-            tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{key}: {expression!r} is not a valid expression") from error
     for node in _walk(tree.body):

@@ -33,20 +33,31 @@ def optional(name):
 
 
 class Exchange:
-    """Hands arrays of bytes round among threads that stand for processes."""
+    """Hands arrays of bytes round among threads that stand for processes.
+
+    Only one of them runs at a time: Python's own parser is not safe in threads (3.11).
+    """
 
     def __init__(self, processes):
+        self.running = threading.Lock()
         self.sent = [np.zeros(0, np.uint8)] * processes
         self.barrier = threading.Barrier(processes, timeout=60)
+
+    def wait(self):
+        self.running.release()
+        try:
+            self.barrier.wait()
+        finally:
+            self.running.acquire()
 
     def of(self, process):
         def exchange(array):
             assert array.dtype == np.uint8
             assert array.ndim == 1
             self.sent[process] = array.copy()
-            self.barrier.wait()
+            self.wait()
             received = np.stack(self.sent)
-            self.barrier.wait()
+            self.wait()
             return received
 
         return exchange
@@ -57,10 +68,11 @@ def together(processes, work):
     exchange = Exchange(processes)
 
     def one(process):
-        try:
-            return work(process, exchange.of(process))
-        except Exception as error:
-            return error
+        with exchange.running:
+            try:
+                return work(process, exchange.of(process))
+            except Exception as error:
+                return error
 
     with ThreadPoolExecutor(processes) as pool:
         return list(pool.map(one, range(processes)))

@@ -11,10 +11,11 @@ from kdescent_dist.descent import adam, bfgs
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.kcalc import KCalc
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.mesh import make_mesh, mesh_of
 from kdescent_dist.objective import LossObjective, PopulationObjective
 from kdescent_dist.population import Population
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.runtime import start
 from kdescent_dist.settings import (
     BinsConfig,
     CatalogConfig,
@@ -22,6 +23,7 @@ from kdescent_dist.settings import (
     CountsConfig,
     FitConfig,
     LossConfig,
+    RuntimeConfig,
 )
 from kdescent_dist.windows import soft_tophat
 
@@ -43,12 +45,15 @@ __all__ = [
     "Population",
     "PopulationObjective",
     "Preempted",
+    "RuntimeConfig",
     "adam",
     "bfgs",
     "expand_bins",
     "fit",
     "load_catalog",
     "make_mesh",
+    "mesh_of",
     "pretrain_bin",
     "soft_tophat",
+    "start",
 ]

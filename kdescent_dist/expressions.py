@@ -74,6 +74,14 @@ def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int |
     return {(quoted.get(n.id, n.id), entries.get(n)) for n in symbols}
 
 
+def plain_column(expression: str) -> str | None:
+    """The column that is the whole of a valid expression, or None."""
+    tree, quoted = _parse(expression, "expression")
+    if not isinstance(tree.body, ast.Name) or tree.body.id in CONSTANTS:
+        return None
+    return quoted.get(tree.body.id, tree.body.id)
+
+
 def quote(name: str) -> str:
     """An expression that is the column of this name, whatever the name."""
     return f"`{name}`"
@@ -135,15 +143,28 @@ def numeric(values: np.ndarray, what: str) -> np.ndarray:
         InputError: the values are not real numbers, or have another shape.
     """
     values = np.asarray(values)
-    if values.dtype.kind not in "biuf":
-        raise InputError(f"{what} is not numeric (its type is {values.dtype})")
-    if values.ndim not in (1, 2):
-        raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
+    check_numeric(values, what)
     if values.dtype.kind == "f":
         return values.astype(np.float64, copy=False)
     if values.dtype == np.bool_ or values.dtype == np.uint64:
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     return values.astype(np.int64, copy=False)
+
+
+def check_numeric(values: np.ndarray, what: str) -> None:
+    """Check that a column holds real numbers.
+
+    Args:
+        values: (n,) or (n, m) values.
+        what: how to name the column in a message.
+
+    Raises:
+        InputError: the values are not real numbers, or have another shape.
+    """
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{what} is not numeric (its type is {values.dtype})")
+    if values.ndim not in (1, 2):
+        raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
 
 
 class _Elementwise(Interpreter):

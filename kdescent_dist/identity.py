@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,37 @@ def digest(tree: Any) -> str:
         sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         sha.update(array.reshape(-1).view(np.uint8).data)  # no copy: a catalog may be large
     return sha.hexdigest()
+
+
+def block_digests(columns: Mapping[str, np.ndarray], block_size: int) -> np.ndarray:
+    """SHA-256 of each block of rows, (blocks, 32) bytes: of the names, types and values.
+
+    Args:
+        columns: names to (n, ...) arrays of equal length; their order does not matter.
+        block_size: rows of a block; the last one may be short.
+    """
+    rows = len(next(iter(columns.values()), ()))
+    digests = np.zeros((-(-rows // block_size), 32), np.uint8)
+    for b, row in enumerate(digests):
+        block = slice(b * block_size, (b + 1) * block_size)
+        sha = hashlib.sha256()
+        for name in sorted(columns):
+            array = np.ascontiguousarray(columns[name][block])
+            sha.update(f"{name!r} {array.dtype} {array.shape}".encode())
+            sha.update(array.reshape(-1).view(np.uint8).data)
+        row[:] = np.frombuffer(sha.digest(), np.uint8)
+    return digests
+
+
+def combined(digests: np.ndarray) -> str:
+    """SHA-256 of all blocks, whichever process digested them.
+
+    Args:
+        digests: (..., 32) of all blocks in their order, such as those of ``block_digests`` on
+            each process; rows of zeros, which fill up shorter shares, do not count.
+    """
+    rows = digests.reshape(-1, digests.shape[-1])
+    return hashlib.sha256(rows[rows.any(axis=1)].tobytes()).hexdigest()
 
 
 def source_digest(function: Callable[..., Any] | None) -> str:

@@ -44,6 +44,21 @@ def make_mesh(
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
+def mesh_of(comm: Any, samples: int | None = None, kernels: int = 1) -> Mesh:
+    """The mesh of the devices of an mpi4py communicator's ranks, by ``Split`` perhaps some of all.
+
+    Objectives on the meshes of different communicators are fitted at the same time, each by its
+    own ranks. The ranks have started JAX together, see ``runtime.start``.
+
+    Args:
+        comm: the communicator; all of its ranks call this.
+        samples: devices along the samples axis, by default all that ``kernels`` leaves.
+        kernels: devices along the kernels axis.
+    """
+    processes = set(comm.allgather(jax.process_index()))
+    return make_mesh(samples, kernels, [d for d in jax.devices() if d.process_index in processes])
+
+
 def platform_of(mesh: Mesh | None) -> str:
     """The platform of a mesh's devices, such as ``cpu``; without a mesh, that of the process."""
     return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax._src import distributed  # its client, which has no public name
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, StoppedFitError
 from kdescent_dist.launch import Launch, find_launch, own_gpus
 from kdescent_dist.settings import RuntimeConfig
 from kdescent_dist.watchdog import Watchdog
@@ -105,6 +105,14 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
         tell=tell,
     )
     watchdog.start()
+    shown = sys.excepthook
+
+    def end(kind: type, error: BaseException, trace: Any) -> None:
+        shown(kind, error, trace)
+        # The others of a script would wait for this process for ever.
+        watchdog.leave(error, expected=isinstance(error, InputError | StoppedFitError))
+
+    sys.excepthook = end
     return watchdog
 
 

@@ -1,7 +1,8 @@
 """Where a catalog comes from: a file, a sample that is shipped, or a function of the user."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -9,25 +10,32 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.errors import InputError, closest
-from kdescent_dist.readers import Choose, Columns, read_table
+from kdescent_dist.readers import Columns, FileTable, Table
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.targets import call_target
 
 SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: file in sample_data, group in it
 
-Read = Callable[[Choose], Columns]
+
+@dataclass(frozen=True)
+class Source:
+    """Where a catalog comes from.
+
+    Attributes:
+        name: a short name, for messages.
+        open: opens the table.
+    """
+
+    name: str
+    open: Callable[[], Table]
 
 
-def open_source(config: CatalogConfig, key: str) -> tuple[str, Read]:
+def find_source(config: CatalogConfig, key: str) -> Source:
     """Find the table of a catalog.
 
     Args:
         config: of which ``path``, ``format`` and ``group``, or ``make``, are used.
         key: prefix of the config keys in messages.
-
-    Returns:
-        A short name of the source, and a function that reads columns: it takes one that chooses
-        among the names of all columns.
 
     Raises:
         InputError: there is no such file or sample, or ``make`` cannot be called.
@@ -38,30 +46,27 @@ def open_source(config: CatalogConfig, key: str) -> tuple[str, Read]:
         return _made(config.make, key)
     assert config.path is not None
     if config.path.startswith("sample:"):
-        return config.path, _sample(config, config.path.removeprefix("sample:"), key)
+        return _sample(config, config.path.removeprefix("sample:"), key)
     path = Path(config.path).expanduser()
     if not path.exists():
         raise InputError(f"{key}.path={config.path}: no such file: {_nearby(path)}")
-
-    def read(choose: Choose) -> Columns:
-        return read_table(path, choose, format=config.format, group=config.group, key=key)
-
-    return config.path, read
+    format, group = config.format, config.group
+    return Source(config.path, lambda: FileTable(path, format=format, group=group, key=key))
 
 
-def _sample(config: CatalogConfig, name: str, key: str) -> Read:
+def _sample(config: CatalogConfig, name: str, key: str) -> Source:
     if name not in SAMPLES:
         raise InputError(f"{key}.path={config.path}: no such sample: {closest(name, SAMPLES)}")
     file, group = SAMPLES[name]
 
-    def read(choose: Choose) -> Columns:
+    def open() -> Table:
         with as_file(files("kdescent_dist") / "sample_data" / file) as path:
-            return read_table(path, choose, format="hdf5", group=config.group or group, key=key)
+            return FileTable(path, format="hdf5", group=config.group or group, key=key)
 
-    return read
+    return Source(f"sample:{name}", open)
 
 
-def _made(make: Mapping[str, Any], key: str) -> tuple[str, Read]:
+def _made(make: Mapping[str, Any], key: str) -> Source:
     columns = call_target(make, f"{key}.make")
     source = str(make["_target_"])
     if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
@@ -69,19 +74,40 @@ def _made(make: Mapping[str, Any], key: str) -> tuple[str, Read]:
             f"{key}.make: {source} must return a mapping of column names to arrays, not "
             f"{type(columns).__name__}"
         )
+    return Source(source, lambda: _MadeTable(columns, key))
 
-    def read(choose: Choose) -> Columns:
-        names = choose(list(columns))
-        return {name: _array(columns[name], f"{key}.make: column {name!r}") for name in names}
 
-    return source, read
+class _MadeTable(Table):
+    """What a function of the user returned; columns that are not used may be anything."""
+
+    def __init__(self, columns: Mapping[str, Any], key: str) -> None:
+        self.names = list(columns)
+        self._made, self._key = columns, key
+        self._arrays: Columns = {}
+
+    def lengths(self, names: Sequence[str]) -> dict[str, int]:
+        return {name: len(self._array(name)) for name in names}
+
+    def read(self, names: Sequence[str], first: int, last: int) -> Columns:
+        return {name: self._array(name)[first:last] for name in names}
+
+    def close(self) -> None:
+        self._arrays.clear()
+
+    def _array(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = _array(self._made[name], f"{self._key}.make: column {name!r}")
+        return self._arrays[name]
 
 
 def _array(values: Any, what: str) -> np.ndarray:
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise InputError(f"{what} is not an array: {error}") from error
+    if not array.ndim:
+        raise InputError(f"{what} is a single value, not one for each row")
+    return array
 
 
 def _nearby(path: Path) -> str:

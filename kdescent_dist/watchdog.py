@@ -71,7 +71,7 @@ class Watchdog:
         """Tell that this process got further: to a phase, or within it."""
         self._progress, self._phase, self._moved = self._progress + 1, phase, time.monotonic()
 
-    def leave(self, error: Exception, *, expected: bool) -> None:
+    def leave(self, error: BaseException, *, expected: bool) -> None:
         """End after an error: in order where it is that of all processes, else all at once.
 
         Args:

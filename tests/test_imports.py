@@ -18,7 +18,8 @@ LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
     ("watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "rows", "sources", "sample_data", "catalog"),
+    ("expressions", "readers", "sources", "sample_data", "shares"),
+    ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (
         "elementary",

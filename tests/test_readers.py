@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist.errors import InputError
-from kdescent_dist.readers import read_table
+from kdescent_dist.readers import FileTable
 
 
 def optional(name):
@@ -70,7 +70,9 @@ WRITERS = {
 
 
 def read(path, *names, format=None, group=None):
-    return read_table(path, lambda known: names or known, format=format, group=group, key="catalog")
+    with FileTable(path, format=format, group=group, key="catalog") as table:
+        wanted = names or tuple(table.names)
+        return table.read(wanted, 0, max(table.lengths(wanted).values()))
 
 
 @pytest.mark.parametrize("format", WRITERS)
@@ -88,14 +90,11 @@ def test_vector_columns_come_back_as_written(tmp_path, format):
 
 
 @pytest.mark.parametrize("format", WRITERS)
-def test_the_choice_is_among_all_columns_of_the_file(tmp_path, format):
-    offered = []
+def test_all_columns_of_the_file_are_named(tmp_path, format):
     path = WRITERS[format](tmp_path)
-    read_table(
-        path, lambda names: offered.extend(names) or [], format=None, group=None, key="catalog"
-    )
     expected = {"mag", "z", "flag", "name"} if format == "csv" else set(COLUMNS)
-    assert set(offered) == expected
+    with FileTable(path, format=None, group=None, key="catalog") as table:
+        assert set(table.names) == expected
 
 
 @pytest.mark.parametrize("format", WRITERS)
@@ -225,3 +224,47 @@ def test_arrays_of_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="cannot be read as npz"):
         read(tmp_path / "objects.npz", "x")
+
+
+@pytest.mark.parametrize("suffix", ["fits", "fits.gz"])
+def test_scaled_unsigned_and_logical_columns_of_fits_are_converted(tmp_path, suffix):
+    fits = optional("astropy.io.fits")
+    columns = {
+        "scaled": fits.Column("scaled", "I", array=np.array([1, 2, 12])),
+        "unsigned": fits.Column(
+            "unsigned", "I", bzero=2**15, array=np.array([1, 65535, 7], np.uint16)
+        ),
+        "logical": fits.Column("logical", "L", array=np.array([True, False, True])),
+        "matrix": fits.Column("matrix", "4E", dim="(2,2)", array=np.arange(12.0).reshape(3, 2, 2)),
+        "plain": fits.Column("plain", "K", array=np.array([1, -2, 3])),
+        "vector": fits.Column("vector", "2E", array=np.arange(6.0).reshape(3, 2)),
+    }
+    path = tmp_path / f"columns.{suffix}"
+    fits.BinTableHDU.from_columns(list(columns.values())).writeto(path)
+    fits.setval(path, "TSCAL1", value=0.5, ext=1)
+    fits.setval(path, "TZERO1", value=3.0, ext=1)
+    with FileTable(path, format=None, group=None, key="catalog") as table:
+        part = table.read(list(columns), 1, 3)
+    assert part["scaled"].tolist() == [4.0, 9.0]
+    assert part["unsigned"].tolist() == [65535, 7]
+    assert part["logical"].tolist() == [False, True]
+    assert part["matrix"].tolist() == [[[4.0, 5.0], [6.0, 7.0]], [[8.0, 9.0], [10.0, 11.0]]]
+    assert part["plain"].tolist() == [-2, 3]
+    assert part["vector"].tolist() == [[2.0, 3.0], [4.0, 5.0]]
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_a_truncated_fits_table_is_refused(tmp_path):
+    path = write_fits(tmp_path)
+    path.write_bytes(path.read_bytes()[:-2880])
+    with pytest.raises(InputError, match=r"cannot be read as fits"):
+        read(path, "z")
+
+
+def test_a_partitioned_data_set_has_the_columns_of_its_folders(tmp_path):
+    pa, parquet = optional("pyarrow"), optional("pyarrow.parquet")
+    table = pa.table({"x": np.arange(6.0), "field": [1, 1, 2, 2, 2, 3]})
+    parquet.write_to_dataset(table, tmp_path / "set", partition_cols=["field"])
+    columns = read(tmp_path / "set", "field", "x", format="parquet")
+    assert columns["field"].tolist() == [1, 1, 2, 2, 2, 3]
+    assert columns["x"].tolist() == list(range(6))

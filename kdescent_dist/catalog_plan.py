@@ -1,0 +1,90 @@
+"""What a catalog needs of the columns of its file, before any of them is read."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdescent_dist.errors import InputError, closest
+from kdescent_dist.expressions import entries_in, quote
+from kdescent_dist.settings import CatalogConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compute, and which columns of the file that takes.
+
+    Attributes:
+        derived: names to expressions of file columns.
+        where: a boolean expression of derived and file columns, or None.
+        weights: an expression of derived and file columns, or None.
+        entries: of the file columns, each with the entry of a vector column or None.
+    """
+
+    derived: dict[str, str]
+    where: str | None
+    weights: str | None
+    entries: frozenset[tuple[str, int | None]]
+
+
+def make_plan(
+    config: CatalogConfig, required: Sequence[str], names: list[str], source: str, key: str
+) -> Plan:
+    """Find out what the required columns, the selection and the weights need of a file.
+
+    Args:
+        config: what to do with the file.
+        required: names of the columns to make.
+        names: of all columns of the file.
+        source: name of the file, for messages.
+        key: the config key of ``config``, for messages.
+
+    Raises:
+        InputError: there is no such column, or an expression is not understood.
+    """
+
+    def expression(text: str) -> str:
+        # The whole text may be the name of a file column, even where that is no identifier.
+        return quote(text.strip()) if text.strip() in names else text
+
+    for name in config.sentinel:
+        if name not in names:
+            raise InputError(f"{key}.sentinel.{name}: {_no_column(name, names, source, key)}")
+    derived: dict[str, str] = {}
+    for name in required:
+        if name not in config.columns and name not in names:
+            known = [*config.columns, *names]
+            problem = _no_column(name, known, source, key)
+            raise InputError(f"{key}: {problem} (or derive it in {key}.columns.{name})")
+        derived[name] = expression(config.columns.get(name, name))
+    weights = config.weights
+    if weights is None and config.make is not None and "weights" in names:
+        weights = "weights"
+    selectors = {"where": config.where, "weights": weights}
+    selectors = {k: expression(text) for k, text in selectors.items() if text is not None}
+
+    uses: dict[str, set[tuple[str, int | None]]] = {}
+    for option, text in selectors.items():
+        found = entries_in(text, f"{key}.{option}")
+        for name, _ in found:
+            if name in config.columns:
+                derived.setdefault(name, expression(config.columns[name]))
+        uses[option] = {(name, entry) for name, entry in found if name not in derived}
+    for name, text in derived.items():
+        uses[f"columns.{name}"] = entries_in(text, f"{key}.columns.{name}")
+    for option, found in uses.items():
+        for name, _ in sorted(found, key=str):
+            if name not in names:
+                raise InputError(f"{key}.{option}: {_no_column(name, names, source, key)}")
+    entries = frozenset().union(*uses.values())
+    return Plan(derived, selectors.get("where"), selectors.get("weights"), entries)
+
+
+def _no_column(name: str, known: Sequence[str], source: str, key: str) -> str:
+    text = f"no column {name!r} in {source}: "
+    for other in known:
+        group, _, last = other.rpartition("/")
+        if group and last == name:
+            return text + f"it has {other!r}: set {key}.group={group}"
+        if not other.isidentifier() and name in re.split(r"\W+", other):
+            return text + f"write {quote(other)} in backquotes?"
+    return text + closest(name, known)

@@ -1,0 +1,32 @@
+"""Selected rows that a process holds in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class HeldRows:
+    """Arrays that grow row by row, in memory that is reserved at once but taken as it fills.
+
+    Attributes:
+        arrays: the values so far, as in ``Selected``; trim them before use.
+    """
+
+    def __init__(self, columns: int, capacity: int) -> None:
+        self.arrays = [np.empty(capacity) for _ in range(columns)]
+        self._capacity, self._rows = capacity, 0
+
+    def has_space(self, rows: int) -> bool:
+        return self._rows + rows <= self._capacity
+
+    def add(self, arrays: Sequence[np.ndarray]) -> None:
+        """Add rows at the end; there must be space for them."""
+        place = slice(self._rows, self._rows + len(arrays[0]))
+        for held, values in zip(self.arrays, arrays, strict=True):
+            held[place] = values
+        self._rows = place.stop
+
+    def trim(self) -> None:
+        """Give back the memory that is not used."""
+        for values in self.arrays:
+            values.resize(self._rows, refcheck=False)

@@ -1,0 +1,102 @@
+"""HDF5 files: the datasets of a group are the columns."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from kdescent_dist.errors import InputError, closest
+from kdescent_dist.readers.table import Columns, Table
+
+CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
+
+
+@dataclass(frozen=True)
+class _Column:
+    dataset: str
+    part: str | None  # of a table of records
+    rows: int
+
+
+class Hdf5Table(Table):
+    """All datasets of one or two dimensions in a group, by their paths within it."""
+
+    def __init__(self, path: Path, group: str | None, key: str) -> None:
+        # Reading needs no lock, and many parallel file systems do not offer one.
+        self._file = h5py.File(path, "r", locking=False)
+        try:
+            if group is not None and group not in self._file:
+                hint = _groups(self._file, group)
+                raise InputError(f"{key}.group={group}: not in {path}: {hint}")
+            found = _columns(self._file if group is None else self._file[group])
+        except BaseException:
+            self._file.close()
+            raise
+        self._columns = _also_within_common_group(found) if group is None else found
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self.names = list(self._columns)
+
+    def lengths(self, names: Sequence[str]) -> dict[str, int]:
+        return {name: self._columns[name].rows for name in names}
+
+    def read(self, names: Sequence[str], first: int, last: int) -> Columns:
+        columns = {}
+        for name in names:
+            column = self._columns[name]
+            values: Any = self._dataset(column.dataset)
+            values = values if column.part is None else values.fields(column.part)
+            columns[name] = values[first:last]
+        return columns
+
+    def close(self) -> None:
+        self._datasets.clear()
+        self._file.close()
+
+    def _dataset(self, path: str) -> h5py.Dataset:
+        """Open a dataset, so that a large HDF5 chunk is decoded once, not for each range in it."""
+        if path not in self._datasets:
+            dataset: Any = self._file[path]
+            size = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+            if size > CHUNK_CACHE_BYTES:
+                del dataset  # a dataset that is open keeps its cache
+                access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+                access.set_chunk_cache(521, size, 1.0)
+                dataset = h5py.Dataset(h5py.h5d.open(self._file.id, path.encode(), access))
+            self._datasets[path] = dataset
+        return self._datasets[path]
+
+
+def _columns(node: Any) -> dict[str, _Column]:
+    found: dict[str, _Column] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or item.ndim not in (1, 2):
+            return
+        path, rows = str(item.name), item.shape[0]
+        if item.dtype.names is None:
+            found[name] = _Column(path, None, rows)
+        for part in item.dtype.names or ():
+            found[f"{name}/{part}".lstrip("/")] = _Column(path, part, rows)
+
+    visit("", node)
+    if isinstance(node, h5py.Group):
+        node.visititems(visit)
+    return found
+
+
+def _also_within_common_group(found: dict[str, _Column]) -> dict[str, _Column]:
+    """Also by their names in the group that all datasets share: a lone table needs no ``group``."""
+    common = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
+    if not common:
+        return found
+    return found | {name.removeprefix(common + "/"): item for name, item in found.items()}
+
+
+def _groups(file: Any, group: str) -> str:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "keys") else None)
+    return closest(group, names) if names else "the file has no groups, leave it out"

@@ -1,0 +1,106 @@
+"""NPZ files: what is not compressed is mapped into memory, the rest is unpacked row by row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import numpy as np
+
+from kdescent_dist.readers.table import Columns, Table
+
+LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
+
+
+@dataclass(frozen=True)
+class _Array:
+    """The type and place of an array in its member of the archive."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    start: int
+
+
+class NpzTable(Table):
+    """The arrays of a file by their names."""
+
+    def __init__(self, path: Path, group: str | None, key: str) -> None:
+        with path.open("rb") as file:
+            if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it holds a single array without a name (.npy)")
+        self._path = path
+        self._zip = ZipFile(path)
+        members = [m for m in self._zip.infolist() if m.filename.endswith(".npy")]
+        self._members = {m.filename.removesuffix(".npy"): m for m in members}
+        self._mapped: dict[str, np.ndarray] = {}
+        self._streams: dict[str, tuple[_Array, IO[bytes]]] = {}
+        self.names = list(self._members)
+
+    def lengths(self, names: Sequence[str]) -> dict[str, int]:
+        lengths = {}
+        for name in names:
+            with self._zip.open(self._members[name]) as stream:
+                lengths[name] = _header(name, stream).shape[0]
+        return lengths
+
+    def read(self, names: Sequence[str], first: int, last: int) -> Columns:
+        return {name: self._read(name, first, last) for name in names}
+
+    def close(self) -> None:
+        self._mapped.clear()
+        for _, stream in self._streams.values():
+            stream.close()
+        self._zip.close()
+
+    def _read(self, name: str, first: int, last: int) -> np.ndarray:
+        if name not in self._mapped and name not in self._streams:
+            self._open(name, self._members[name])
+        if name in self._mapped:
+            return self._mapped[name][first:last]
+        array, stream = self._streams[name]
+        row = array.dtype.itemsize * math.prod(array.shape[1:])
+        stream.seek(array.start + first * row)
+        last = min(last, array.shape[0])
+        values = np.frombuffer(stream.read((last - first) * row), array.dtype)
+        return values.reshape(last - first, *array.shape[1:])
+
+    def _open(self, name: str, member: ZipInfo) -> None:
+        stream = self._zip.open(member)
+        array = _header(name, stream)
+        if member.compress_type == ZIP_STORED and math.prod(array.shape):
+            order = "F" if array.fortran_order else "C"
+            start = self._start(member) + array.start
+            self._mapped[name] = np.memmap(
+                self._path, array.dtype, "r", start, array.shape, order=order
+            )
+        elif array.fortran_order and len(array.shape) > 1:  # a row is not in one piece
+            flat = np.frombuffer(stream.read(), array.dtype)
+            self._mapped[name] = flat.reshape(array.shape, order="F")
+        else:
+            self._streams[name] = array, stream
+            return
+        stream.close()
+
+    def _start(self, member: ZipInfo) -> int:
+        """Where the bytes of a member begin in the archive."""
+        with self._path.open("rb") as file:
+            file.seek(member.header_offset)
+            local = file.read(LOCAL_HEADER_BYTES)
+        lengths = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+        return member.header_offset + LOCAL_HEADER_BYTES + sum(lengths)
+
+
+def _header(name: str, stream: IO[bytes]) -> _Array:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError(f"array {name!r} holds Python objects, which are not loaded")
+    if not shape:
+        raise ValueError(f"array {name!r} is a single value, not one of each row")
+    return _Array(shape, fortran_order, dtype, stream.tell())

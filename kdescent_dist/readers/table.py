@@ -1,0 +1,66 @@
+"""What a table offers, whatever its format."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from kdescent_dist.errors import InputError
+
+Columns = dict[str, np.ndarray]
+
+
+class Table(ABC):
+    """Named columns of rows; a context manager, which closes the file.
+
+    Attributes:
+        names: of all columns.
+    """
+
+    names: list[str]
+
+    @abstractmethod
+    def lengths(self, names: Sequence[str]) -> dict[str, int]:
+        """The number of rows of each of these columns; reads none of them."""
+
+    @abstractmethod
+    def read(self, names: Sequence[str], first: int, last: int) -> Columns:
+        """Rows ``first`` to ``last`` (excluded) of these columns.
+
+        Columns have shape (rows,) or (rows, entries) and are as they are in the file. A column
+        has the same type in every range of rows. Ranges that follow each other are read best.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def optional(module: str, format: str, path: Path, key: str) -> Any:
+    """Import the library that reads a format.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{key}.path={path}: reading {format} needs {module.split('.')[0]}: "
+            f"pip install kdescent-dist[io]"
+        ) from error

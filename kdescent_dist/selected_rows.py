@@ -1,0 +1,231 @@
+"""The selected rows of a table, of which each of several processes reads and holds a part."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from kdescent_dist.catalog_plan import make_plan
+from kdescent_dist.errors import InputError
+from kdescent_dist.extremes import Extremes
+from kdescent_dist.held_rows import HeldRows
+from kdescent_dist.readers import Table
+from kdescent_dist.selection import Selected, Selection
+from kdescent_dist.settings import CatalogConfig
+from kdescent_dist.shares import Share
+from kdescent_dist.sources import find_source
+
+LARGEST_CHUNK = 1 << 18  # rows: a column of them fits into a processor's cache
+SMALLEST_CHUNK = 1 << 12
+CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
+HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
+
+
+class SelectedRows:
+    """Rows in the order of the file, numbered over all of it, of which a process holds some.
+
+    The table is cut into chunks of rows, and each process selects rows in a contiguous share of
+    them, one chunk at a time. Counts are exchanged; rows never are.
+
+    Attributes:
+        total: selected rows of all processes.
+        dropped: rows that were left out, counted by the reason.
+        source: name of the table.
+    """
+
+    def __init__(
+        self,
+        config: CatalogConfig,
+        required: Sequence[str],
+        key: str,
+        *,
+        seed: int,
+        share: Share,
+        chunk_rows: int | None,
+        held_bytes: int | None,
+    ) -> None:
+        """Select; the arguments are those of ``catalog.open_catalog``."""
+        self._config, self._key, self._share = config, key, share
+        with ExitStack() as opened:
+            table = share.attempt(lambda: self._open(required, opened))
+            rows = self._agreed_rows()
+            step = chunk_rows or _chunk_rows(rows, share.processes)
+            # Of the chunks, in the table and in the selected rows.
+            self._starts: np.ndarray = np.append(np.arange(0, rows, step), rows)
+            self._offsets: np.ndarray = np.zeros_like(self._starts)
+            self._own = share.of(len(self._starts) - 1)
+            extremes = self._select(table, held_bytes)
+            self._subsample: np.ndarray | None = None
+            if config.subsample is not None:
+                extremes = self._draw(table, config.subsample, seed)
+        self.total = int(self._offsets[-1])
+        Extremes.of_all(share.gather(extremes.as_array())).check(required, self.total, key)
+
+    def take(
+        self, first: int, last: int | None, chosen: np.ndarray | None, release: bool
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Columns and weights of rows ``first`` to ``last``, or ``chosen[first:last]``.
+
+        Raises:
+            InputError: there are no such rows, or they cannot be read.
+        """
+        size = self.total if chosen is None else len(chosen)
+        last = size if last is None else last
+        if not 0 <= first <= last <= size:
+            raise InputError(f"{self._key}: there are no rows {first} to {last} of {size}")
+        wanted = range(first, last) if chosen is None else chosen[first:last]
+        offsets = self._offsets
+        places = np.searchsorted(wanted, offsets) if chosen is not None else offsets - first
+        places = np.clip(places, 0, last - first)  # of the chunks in what is returned
+        low, high = self._held_chunks
+        arrays = []
+        for i, held in enumerate(self._held.arrays):
+            here = held[_within(wanted, places[low], places[high], offsets[low])]
+            whole = len(here) == last - first
+            arrays.append(here if whole else np.empty(last - first))
+            if not whole:
+                arrays[-1][places[low] : places[high]] = here
+            if release:
+                self._held.arrays[i] = np.empty(0)
+        if release:
+            self._held_chunks = low, low
+        others = [c for c in np.flatnonzero(np.diff(places)).tolist() if not low <= c < high]
+        if others:
+            with self._source.open() as table:
+                for c in others:
+                    rows = _within(wanted, places[c], places[c + 1], offsets[c])
+                    for values, read in zip(arrays, self._chunk(table, c), strict=True):
+                        values[places[c] : places[c + 1]] = read[rows]
+        columns = dict(zip(self._selection.required, arrays, strict=False))
+        # Weights that are all 1 take no memory.
+        ones = np.broadcast_to(1.0, (last - first,))
+        return columns, arrays[-1] if self._selection.weighted else ones
+
+    def _open(self, required: Sequence[str], opened: ExitStack) -> Table:
+        """Open the table, find out what is needed of it, and how many rows it has."""
+        config, key = self._config, self._key
+        if not required:
+            raise InputError(f"{key}: none of its columns is used")
+        self._source = find_source(config, key)
+        self.source = self._source.name
+        table = opened.enter_context(self._source.open())
+        plan = make_plan(config, required, table.names, self.source, key)
+        self._selection = Selection(config, plan, required, self.source, key)
+        used = {name for name, _ in plan.entries}
+        self._names = [name for name in table.names if name in used]
+        lengths = table.lengths(self._names)
+        if len(set(lengths.values())) > 1:
+            text = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise InputError(f"{key}: the columns of {self.source} differ in their rows: {text}")
+        self._rows = next(iter(lengths.values()), 0)
+        if not self._rows:
+            raise InputError(f"{key}: {self.source} has no rows")
+        return table
+
+    def _agreed_rows(self) -> int:
+        rows = self._share.gather(np.array([self._rows]))[:, 0]
+        if odd := np.flatnonzero(rows != rows[0]).tolist():
+            raise InputError(
+                f"{self._key}: process {odd[0]} sees {rows[odd[0]]} rows of {self.source}, and "
+                f"process 0 sees {rows[0]}: all must be given the same file"
+            )
+        return self._rows
+
+    def _select(self, table: Table, held_bytes: int | None) -> Extremes:
+        """Select rows of this process's chunks, hold them, and count those of all processes."""
+        first, last = self._own
+        columns = len(self._selection.required)
+        arrays = columns + self._selection.weighted
+        capacity = int(self._starts[last] - self._starts[first])
+        if held_bytes is None and self._config.subsample is not None:
+            held_bytes = HELD_BYTES
+        if held_bytes is not None:
+            capacity = min(capacity, held_bytes // (8 * arrays))
+        self._held = HeldRows(arrays, capacity)
+        self._held_chunks = first, first
+        self._widths = np.zeros(len(self._names), np.int64)
+        kept = np.zeros(len(self._starts) - 1, np.int64)
+        tally = np.zeros(self._selection.counts, np.int64)
+        extremes = Extremes.none(columns)
+
+        def select() -> None:
+            nonlocal tally, extremes
+            for c, selected in self._selected(table, first, last):
+                kept[c] = len(selected)
+                tally += selected.tally
+                extremes |= selected.extremes
+                if self._held_chunks[1] == c and self._held.has_space(len(selected)):
+                    self._held.add(selected.arrays)
+                    self._held_chunks = first, c + 1
+
+        self._share.attempt(select)
+        self._held.trim()
+        self._check_widths(self._share.gather(self._widths))
+        self.dropped = self._selection.dropped(self._share.gather(tally).sum(axis=0), self._rows)
+        kept = self._share.gather(kept).sum(axis=0)
+        self._offsets[1:] = np.cumsum(kept)
+        return extremes
+
+    def _draw(self, table: Table, size: int, seed: int) -> Extremes:
+        """Draw a subsample of the selected rows, and hold nothing else."""
+        left = int(self._offsets[-1])
+        if not 1 <= size <= left:
+            raise InputError(
+                f"{self._key}.subsample={size}: must be between 1 and {left}, the rows that are "
+                f"left of {self.source}"
+            )
+        if size < left:
+            self.dropped["not in the subsample"] = left - size
+        drawn = np.sort(np.random.default_rng(seed).choice(left, size, replace=False))
+        self._subsample, self._selected_offsets = drawn, self._offsets
+        self._offsets = np.searchsorted(drawn, self._selected_offsets)
+        first, last = self._own
+        begun, held, columns = self._held_chunks[1], self._held, len(self._selection.required)
+        self._held = HeldRows(len(held.arrays), int(self._offsets[last] - self._offsets[first]))
+
+        def hold() -> None:
+            rows = drawn[self._offsets[first] : self._offsets[begun]]
+            rows = rows - self._selected_offsets[first]
+            self._held.add([values[rows] for values in held.arrays])
+            for c in range(begun, last):
+                if self._offsets[c] < self._offsets[c + 1]:
+                    self._held.add(self._chunk(table, c))
+
+        self._share.attempt(hold)
+        self._held_chunks = self._own
+        return Extremes.of(self._held.arrays, columns)
+
+    def _selected(self, table: Table, first: int, last: int) -> Iterator[tuple[int, Selected]]:
+        for c in range(first, last):
+            raw = table.read(self._names, int(self._starts[c]), int(self._starts[c + 1]))
+            widths = np.array([v.shape[1] if v.ndim == 2 else 0 for v in raw.values()])
+            self._check_widths(np.stack([self._widths, widths]))
+            self._widths = widths
+            yield c, self._selection.apply(raw)
+
+    def _check_widths(self, widths: np.ndarray) -> None:
+        """Check that vector columns have as many entries in all of their parts."""
+        for name, known in zip(self._names, widths.T, strict=True):
+            if len(set(known[known > 0].tolist())) > 1:
+                raise InputError(f"{self._key}: the lists of column {name!r} differ in length")
+
+    def _chunk(self, table: Table, c: int) -> list[np.ndarray]:
+        """Read a chunk again: its selected rows, or those of them in the subsample."""
+        arrays = next(self._selected(table, c, c + 1))[1].arrays
+        if self._subsample is None:
+            return arrays
+        drawn = self._subsample[self._offsets[c] : self._offsets[c + 1]]
+        return [values[drawn - self._selected_offsets[c]] for values in arrays]
+
+
+def _chunk_rows(rows: int, processes: int) -> int:
+    share = -(-rows // (processes * CHUNKS_OF_PROCESS))
+    return min(max(-(-share // SMALLEST_CHUNK) * SMALLEST_CHUNK, SMALLEST_CHUNK), LARGEST_CHUNK)
+
+
+def _within(wanted: range | np.ndarray, first: int, last: int, offset: int) -> "slice | np.ndarray":
+    """Which rows of a chunk, or of several, are ``wanted[first:last]``."""
+    part = wanted[first:last]
+    if isinstance(part, range):
+        return slice(part.start - offset, part.stop - offset)
+    return part - offset

@@ -1,0 +1,181 @@
+"""Which rows of a table are left and why the others are not, found in one range after another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdescent_dist.catalog_plan import Plan
+from kdescent_dist.errors import InputError
+from kdescent_dist.expressions import check_numeric, evaluate, plain_column
+from kdescent_dist.extremes import Extremes
+from kdescent_dist.settings import CatalogConfig
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is left of a range of rows.
+
+    Attributes:
+        arrays: (n,) values of each column in the order of ``Selection.required``; and of the
+            weights, where they are not all 1. Some are not yet in double precision.
+        tally: counts of rows, which ``Selection.dropped`` tells apart; those of ranges add up.
+        extremes: of the arrays.
+    """
+
+    arrays: list[np.ndarray]
+    tally: np.ndarray
+    extremes: Extremes
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+
+class Selection:
+    """How rows of a table become rows of a catalog: the same for each range of rows.
+
+    Attributes:
+        required: names of the columns that are returned.
+        weighted: whether rows have weights.
+    """
+
+    def __init__(
+        self, config: CatalogConfig, plan: Plan, required: Sequence[str], source: str, key: str
+    ) -> None:
+        self._config, self._plan, self._source, self._key = config, plan, source, key
+        self.required, self.weighted = list(required), plan.weights is not None
+        used = {name for name, _ in plan.entries}
+        self._sentinels = [(n, value) for n, value in config.sentinel.items() if n in used]
+        # What drops rows, in this order: (reason, config option).
+        self._steps = [
+            (f"{name} is {value:g} (missing)", f"sentinel.{name}={value:g}")
+            for name, value in self._sentinels
+        ]
+        if plan.where is not None:
+            self._steps.append((f"where is false: {config.where}", f"where={config.where}"))
+        self._checked = [*self.required, "weights"]
+
+    def apply(self, raw: Mapping[str, np.ndarray]) -> Selected:
+        """Select rows.
+
+        Args:
+            raw: the file columns of the plan by name, as they are in the file.
+
+        Raises:
+            InputError: a column is not numeric, or an expression cannot be evaluated.
+        """
+        for name, values in raw.items():
+            check_numeric(values, f"{self._key}: column {name!r} of {self._source}")
+        table = dict(raw)
+        rows = len(next(iter(raw.values())))
+        keep, dropped = np.ones(rows, dtype=bool), []
+        for name, value in self._sentinels:
+            entries = [e for n, e in self._plan.entries if n == name]
+            dropped.append(_drop(keep, _missing(raw[name], value, entries)))
+        derived = {
+            name: self._evaluate(expression, table, f"columns.{name}", rows)
+            for name, expression in self._plan.derived.items()
+        }
+        table |= derived
+        if self._plan.where is not None:
+            passed = self._evaluate(self._plan.where, table, "where", rows)
+            if passed.dtype != np.bool_:
+                raise InputError(
+                    f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
+                )
+            dropped.append(_drop(keep, ~passed))
+        arrays = [derived[name] for name in self.required]
+        if self._plan.weights is not None:
+            arrays.append(self._evaluate(self._plan.weights, table, "weights", rows))
+        if not keep.all():
+            left = np.flatnonzero(keep)  # once: faster than a mask for each column
+            arrays = [values.take(left) for values in arrays]
+        extremes = Extremes.of(arrays, len(self.required))
+        non_finite = [0] * (len(self._checked) + 1)
+        if len(arrays[0]) and not extremes.finite:
+            arrays, non_finite = self._without_non_finite(arrays)
+            extremes = Extremes.of(arrays, len(self.required))
+        return Selected(arrays, np.array([*dropped, *non_finite], np.int64), extremes)
+
+    @property
+    def counts(self) -> int:
+        """The length of a tally."""
+        return len(self._steps) + len(self._checked) + 1
+
+    def dropped(self, tally: np.ndarray, rows: int) -> dict[str, int]:
+        """Rows that were left out, counted by the reason; a row counts once.
+
+        Args:
+            tally: of all rows.
+            rows: how many rows the table has.
+
+        Raises:
+            InputError: no rows are left, or values are not finite and that is not allowed.
+        """
+        dropped: dict[str, int] = {}
+        left, steps = rows, list(self._steps)
+        counts, non_finite = tally[: len(steps)].tolist(), tally[len(steps) :].tolist()
+        if self._config.drop_non_finite:
+            counts += non_finite[:-1]
+            steps += [(f"{n} is not finite", "drop_non_finite=true") for n in self._checked]
+        for (reason, option), count in zip(steps, counts, strict=True):
+            if count == left:
+                raise InputError(
+                    f"{self._key}.{option}: drops all {left} rows that were left of {self._source}"
+                )
+            if count:
+                dropped[reason] = dropped.get(reason, 0) + count
+            left -= count
+        if non_finite[-1] and not self._config.drop_non_finite:
+            bad = zip(self._checked, non_finite[:-1], strict=True)
+            text = ", ".join(f"{name} in {count}" for name, count in bad if count)
+            raise InputError(
+                f"{self._key}: {non_finite[-1]} of {left} rows have a NaN or infinite value "
+                f"({text}): set {self._key}.drop_non_finite=true to drop them"
+            )
+        return dropped
+
+    def _evaluate(
+        self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int
+    ) -> np.ndarray:
+        name = plain_column(expression)
+        if name is not None and table[name].ndim == 1:
+            return table[name]  # widened where it is used: it may be long
+        values = evaluate(expression, table, f"{self._key}.{option}")
+        return np.broadcast_to(values, (rows,))
+
+    def _without_non_finite(self, columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
+        """Drop rows if that is allowed; how many in each column, and in any of them."""
+        counts = [0] * (len(self._checked) + 1)
+        finite = [np.isfinite(values.astype(np.float64, copy=False)) for values in columns]
+        keep = np.ones(len(columns[0]), dtype=bool)
+        for i, good in enumerate(finite):
+            bad = np.count_nonzero(~good)
+            dropped = _drop(keep, ~good)
+            counts[i] = dropped if self._config.drop_non_finite else int(bad)
+        counts[-1] = int(np.count_nonzero(~keep))
+        if self._config.drop_non_finite:
+            columns = [values[keep] for values in columns]
+        return columns, counts
+
+
+def _drop(keep: np.ndarray, bad: np.ndarray) -> int:
+    """Take rows from those that are kept; returns how many."""
+    before = np.count_nonzero(keep)
+    keep &= ~bad
+    return int(before - np.count_nonzero(keep))
+
+
+def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None]) -> np.ndarray:
+    """(n,) True where one of the entries that are used equals the sentinel value."""
+    if values.ndim == 2:
+        values = values[:, [e for e in entries if e is not None]]
+    if np.isnan(sentinel):
+        equal = np.isnan(values)
+    elif values.dtype.kind == "f":
+        # Compared as it was written: -99.9 is another number in single precision.
+        with np.errstate(over="ignore"):
+            equal = values == np.asarray(sentinel).astype(values.dtype)
+    else:
+        equal = values == sentinel
+    return np.any(equal, axis=1) if values.ndim == 2 else np.asarray(equal)

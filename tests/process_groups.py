@@ -1,0 +1,131 @@
+"""Real processes that carry out one run together, started by hand on this host."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+RUN = [
+    "samples.size=800",
+    "catalog.make.size=1000",
+    "bins.all.kernels=8",
+    "bins.all.pretrain_kernels=60",
+    "bins.all.pretrain_fourier=1",
+    "fit.steps=400",
+    "fit.steps_per_call=10",
+    "checkpoint.every_seconds=null",
+    "report.enabled=false",
+    "runtime.heartbeat_timeout=4",
+]
+PATIENCE = 120  # seconds that anything may take on a busy machine
+
+
+def environment(**more: str) -> dict[str, str]:
+    # All of them share the programs that were compiled by one.
+    cache = str(jax.config.jax_compilation_cache_dir)
+    settings = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **settings, **more}
+
+
+def command(directory: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "kdescent_dist.cli", f"run_dir={directory}", *RUN, *overrides]
+
+
+def alone(directory: Path, *overrides: str, cwd: Path) -> None:
+    """Carry out a run in one process."""
+    done = subprocess.run(
+        command(directory, *overrides),
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Group:
+    """Processes that were started together, and what they print."""
+
+    def __init__(self, directory: Path, count: int, *overrides: str, cwd: Path, **env: str) -> None:
+        self.directory = directory
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        meet = [f"runtime.coordinator=127.0.0.1:{port}", f"runtime.processes={count}"]
+        self._told = len(self.log())
+        self.processes = [
+            subprocess.Popen(
+                command(directory, "runtime=local", *meet, f"runtime.process={i}", *overrides),
+                cwd=cwd,
+                env=environment(**env),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for i in range(count)
+        ]
+
+    def log(self) -> str:
+        file = self.directory / "log.txt"
+        return file.read_text() if file.exists() else ""
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait for a line in the log of this start."""
+        self._wait(lambda: re.search(pattern, self.log()[self._told :]), pattern)
+
+    def wait_for_file(self, name: str) -> None:
+        self._wait(lambda: (self.directory / name).exists(), name)
+
+    def wait_for_steps(self, more: int) -> None:
+        before = steps(self.directory)
+        self._wait(lambda: steps(self.directory) >= before + more, "steps")
+
+    def _wait(self, condition, what: str) -> None:
+        for _ in range(20 * PATIENCE):
+            if condition():
+                return
+            assert self.processes[0].poll() is None, (what, self.ends())
+            time.sleep(0.05)
+        raise TimeoutError(what)
+
+    def ends(self, *which: int) -> list[tuple[int, str]]:
+        """Exit codes and output of some of the processes, by default all."""
+        found = []
+        for i in which or range(len(self.processes)):
+            out, _ = self.processes[i].communicate(timeout=PATIENCE)
+            found.append((self.processes[i].returncode, out))
+        return found
+
+    def __enter__(self) -> "Group":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def steps(directory: Path) -> int:
+    file = directory / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def result(directory: Path) -> dict:
+    return json.loads((directory / "result.json").read_text())
+
+
+def assert_same_fit(one: Path, other: Path) -> None:
+    """Both runs are done, with the same bits in each of their steps."""
+    assert result(one)["status"] == result(other)["status"] == "done"
+    with np.load(one / "history.npz") as a, np.load(other / "history.npz") as b:
+        assert {name: a[name].tobytes() for name in a} == {name: b[name].tobytes() for name in b}

@@ -1,0 +1,167 @@
+"""Several real processes carry out one run: the same bits, and they stop and fail together."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from process_groups import Group, alone, assert_same_fit, result, steps
+
+TWO_DEVICES = "runtime.cpu_devices=2"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def straight(folder) -> Path:
+    """An uninterrupted run in one process on one device."""
+    alone(folder / "straight", cwd=folder)
+    return folder / "straight"
+
+
+@pytest.fixture(scope="module")
+def interrupted(folder, straight) -> Path:
+    """A run that was stopped on two processes with two devices each."""
+    directory = folder / "interrupted"
+    with Group(directory, 2, TWO_DEVICES, cwd=folder) as group:
+        group.wait_for_steps(50)
+        group.processes[0].send_signal(signal.SIGUSR1)
+        assert [code for code, _ in group.ends()] == [75, 75]
+    assert 50 <= result(directory)["step"] < 400
+    return directory
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (4, 1), (1, 1), (1, 8)])
+def test_a_run_continues_on_other_processes_and_devices(
+    processes, devices, folder, straight, interrupted
+):
+    directory = shutil.copytree(interrupted, folder / f"{processes}x{devices}")
+    settings = f"runtime.cpu_devices={devices}"
+    if processes == 1:
+        alone(directory, settings, cwd=folder)
+    else:
+        with Group(directory, processes, settings, cwd=folder) as group:
+            assert [code for code, _ in group.ends()] == [0] * processes
+    assert_same_fit(directory, straight)
+    found = result(directory)
+    assert found["devices"]["count"] == processes * devices
+    assert found["devices"]["processes"] == processes
+
+
+def test_another_problem_is_refused_with_the_differences(folder, interrupted):
+    with Group(interrupted, 2, TWO_DEVICES, "seed=1", cwd=folder) as group:
+        (first, told), (second, silent) = group.ends()
+    assert (first, second) == (2, 2)
+    assert "seed: 0 -> 1" in told
+    assert "kdescent-dist:" not in silent
+
+
+def test_a_signal_to_one_process_stops_all_of_them_in_every_phase(folder, straight):
+    """One run, stopped in each phase by a signal to the process that does not write."""
+    directory = folder / "phases"
+    often, logs = "checkpoint.every_steps=1", "runtime.process_logs=true"
+    phases = {
+        "start": lambda group: group.wait_for_file("logs/process-1.txt"),
+        "pretraining": lambda group: group.wait_for("catalog: "),
+        "compiling": lambda group: group.wait_for("pretrained"),
+        "fitting": lambda group: group.wait_for_steps(30),
+        "saving": lambda group: group.wait_for("saved checkpoint .*(?s:.*)saved checkpoint"),
+    }
+    for phase, reached in phases.items():
+        with Group(directory, 2, TWO_DEVICES, often, logs, cwd=folder) as group:
+            reached(group)
+            group.processes[1].send_signal(signal.SIGTERM)
+            codes = [code for code, _ in group.ends()]
+        assert codes == [75, 75], phase
+        assert result(directory)["status"] == "preempted", phase
+        assert result(directory)["step"] == steps(directory), phase
+    with Group(directory, 2, TWO_DEVICES, logs, cwd=folder) as group:
+        (code, told), (_, silent) = group.ends()
+    assert code == 0
+    assert "status: done" in told
+    assert "status" not in silent
+    assert "status: done" in (directory / "logs/process-1.txt").read_text()
+    assert_same_fit(directory, straight)
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(400))
+    times = result(directory)
+    assert times["starts"] == 6
+    assert 0 < times["useful_s"] < times["wall_s"]
+
+
+FAILING = """
+import os, signal, time
+import jax
+from kdescent_dist.models.gaussian import *
+from kdescent_dist.models import gaussian as shipped
+
+def model(params, key, catalog):
+    what = os.environ.get("FAIL") if jax.process_index() == 1 else None
+    if what == "raise":
+        raise ValueError("no such halo")
+    if what == "hang":
+        time.sleep(1000)
+    return shipped.gaussian(params, key, catalog)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        ("raise", r"process 1 of 2 failed: .*no such halo"),
+        ("hang", r"no progress for .* process \[1\] of 2 hangs in: reading the catalogs"),
+    ],
+)
+def test_a_process_that_raises_or_hangs_ends_the_others(fails, message, folder):
+    (folder / "halos.py").write_text(FAILING)
+    directory = folder / fails
+    model, patience = "model._target_=halos.model", "runtime.step_timeout=8"
+    with Group(directory, 2, model, patience, cwd=folder, FAIL=fails) as group:
+        ends = group.ends()
+        assert [code for code, _ in ends] == [1, 1], ends
+        group.wait_for(message)
+    alone(directory, model, "fit.steps=10", cwd=folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_is_lost_ends_the_others_and_the_run_can_be_continued(
+    number, folder, straight
+):
+    directory = folder / number.name
+    often = "checkpoint.every_steps=20"
+    with Group(directory, 2, TWO_DEVICES, often, cwd=folder) as group:
+        group.wait_for_steps(60)
+        group.processes[1].send_signal(number)
+        ((code, _),) = group.ends(0)
+        assert code == 1
+        assert "process 1 of 2 was lost" in group.log()
+        if number == signal.SIGSTOP:
+            group.processes[1].send_signal(signal.SIGCONT)
+            assert group.ends(1)[0][0] not in (0, 75)  # it does not go on by itself
+    with Group(directory, 2, TWO_DEVICES, cwd=folder) as group:
+        assert [code for code, _ in group.ends()] == [0, 0]
+    assert "continuing from the checkpoint of step" in group.log()
+    assert_same_fit(directory, straight)
+
+
+def test_the_loss_of_the_primary_ends_the_others(folder, straight):
+    directory = folder / "primary"
+    with Group(directory, 2, TWO_DEVICES, "checkpoint.every_steps=20", cwd=folder) as group:
+        group.wait_for_steps(60)
+        group.processes[0].kill()
+        ((code, _),) = group.ends(1)
+        assert code not in (0, 75)
+    alone(directory, cwd=folder)
+    assert_same_fit(directory, straight)
+
+
+def test_processes_that_do_not_meet_say_so(folder):
+    with Group(folder / "apart", 2, "runtime.start_timeout=3", cwd=folder) as group:
+        group.processes[1].kill()
+        ((code, told),) = group.ends(0)
+    assert code not in (0, 75)
+    assert "start_timeout" in told or "DEADLINE" in told

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.mesh import dealt
+from kdescent_dist.mesh import by_samples
 
 DEFAULT_BLOCKS = 8
 LARGEST_DEFAULT_BLOCK = 65_536
@@ -47,14 +48,36 @@ class BlockLayout:
         share, node = math.ceil(self.count / mesh.shape["samples"]), self.node(mesh)
         return math.ceil(share / node) * node
 
-    def cut(self, column: np.ndarray, mesh: Mesh) -> jax.Array:
+    def rows(self, mesh: Mesh) -> tuple[int, int]:
+        """First row, and the one after the last, of the blocks of this process's devices."""
+        here = [
+            place
+            for place, devices in enumerate(mesh.devices)
+            if any(d.process_index == jax.process_index() for d in devices)
+        ]
+        share = self.per_device(mesh) * self.block_size
+        # A process without samples of its own has one that does not count.
+        first = min(here[0] * share, self.size - 1)
+        return first, max(min((here[-1] + 1) * share, self.size), first + 1)
+
+    def cut(self, column: np.ndarray, mesh: Mesh, first: int = 0) -> jax.Array:
         """Cut a column (size,) into (blocks, block_size), sharded over the samples axis.
 
         The last row is repeated to fill up the last blocks, where its weight is 0.
+
+        Args:
+            column: all rows, or at least those that ``rows`` tells.
+            mesh: mesh with an axis ``samples``.
+            first: number of the first row of ``column``.
         """
-        rows = self.per_device(mesh) * mesh.shape["samples"] * self.block_size
-        padded = np.pad(column, (0, rows - self.size), mode="edge")
-        return dealt(padded.reshape(-1, self.block_size), mesh)
+        blocks = self.per_device(mesh) * mesh.shape["samples"]
+
+        def of(index: Any) -> np.ndarray:
+            begin, end, _ = index[0].indices(blocks)
+            rows = np.arange(begin * self.block_size, end * self.block_size) - first
+            return column[np.minimum(rows, len(column) - 1)].reshape(-1, self.block_size)
+
+        return jax.make_array_from_callback((blocks, self.block_size), by_samples(mesh), of)
 
     def mask(self, block: jax.Array | int, copies: int) -> jax.Array:
         """Whether each of ``copies`` concatenated copies of a block's samples is a real one."""

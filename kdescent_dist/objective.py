@@ -21,10 +21,11 @@ from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
-from kdescent_dist.identity import digest, source_digest
+from kdescent_dist.identity import block_digests, combined, digest, source_digest
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh, platform_of
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
+from kdescent_dist.processes import Processes
 from kdescent_dist.random import draw_key
 from kdescent_dist.settings import CountsConfig, LossConfig
 from kdescent_dist.stacks import stack_bins
@@ -96,6 +97,8 @@ class PopulationObjective:
         size: samples per step; by default the rows of ``catalog``.
         catalog: columns (n,) of the input catalog of the model, none for a generative model.
         catalog_weights: (n,) weights of the input catalog, which multiply those of the model.
+        first_row: where ``catalog`` holds only the rows of this process's devices, see
+            ``BlockLayout.rows``, the number of the first of them; with ``size``, that of all rows.
         columns: column names, where the model returns a plain array.
         loss: terms of the loss.
         custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` by name.
@@ -121,6 +124,7 @@ class PopulationObjective:
         size: int | None = None,
         catalog: Mapping[str, np.ndarray] | None = None,
         catalog_weights: np.ndarray | None = None,
+        first_row: int | None = None,
         columns: Sequence[str] = (),
         loss: LossConfig | None = None,
         custom: Callable[[Sums, Sums, dict[str, jax.Array]], jax.Array] | None = None,
@@ -141,7 +145,7 @@ class PopulationObjective:
         size = size or next(iter(rows), None)
         if not size:
             raise InputError("samples.size: needed for a model without an input catalog")
-        if rows and size != next(iter(rows)):
+        if first_row is None and rows and size != next(iter(rows)):
             raise InputError(f"samples.size={size}, but the input catalog has {rows.pop()} rows")
         if not bins:
             raise InputError("bins: at least one is needed")
@@ -153,6 +157,7 @@ class PopulationObjective:
         self.custom = custom
         self.statistics = statistics
         self.mesh = mesh or make_mesh()
+        self.processes = Processes.of(self.mesh)
         self.layout = BlockLayout.of(size, block_size)
         self.model = BlockModel(model, self.names, tuple(columns), self.layout)
         self._sums = BlockSums(
@@ -174,7 +179,7 @@ class PopulationObjective:
             "loss.custom": source_digest(custom),
             "loss.statistics": source_digest(statistics),
             "training catalog": digest([dataclasses.asdict(b.counts) for b in bins]),
-            "input catalog": digest(catalog),
+            "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
@@ -186,11 +191,22 @@ class PopulationObjective:
             "shared": self._sums.place(shared),
             "shares": self._sums.shares(),
             "catalog": {
-                name: self.layout.cut(np.asarray(values, dtype), self.mesh)
+                name: self.layout.cut(np.asarray(values, dtype), self.mesh, first_row or 0)
                 for name, values in catalog.items()
             },
         }
         self.data["orders"] = fixed_orders(self.model, self.stacks, self.data["catalog"], self.mesh)
+
+    def _catalog_digest(self, catalog: Mapping[str, np.ndarray], first_row: int) -> str:
+        """That of all rows, of which each process digests the blocks that it has."""
+        size = self.layout.block_size
+        first, last = self.layout.rows(self.mesh)
+        own = {
+            name: values[first - first_row : last - first_row] for name, values in catalog.items()
+        }
+        found = self.processes.gather((first // size, block_digests(own, size)))
+        blocks = {b: row for start, rows in found for b, row in enumerate(rows, start)}
+        return combined(np.array([blocks[b] for b in sorted(blocks)], np.uint8).reshape(-1, 32))
 
     def check(self, params: jax.Array | np.ndarray) -> None:
         """Trace the user's own terms.

@@ -144,14 +144,16 @@ class BlockModel:
 
         Args:
             params: (parameters,) values at which to try it.
-            catalog: columns of the input catalog, each (n,); empty if generative.
+            catalog: columns of the input catalog, some rows of each; empty if generative.
             required: columns that the bins need.
 
         Raises:
             InputError: it fails, a shape or column is wrong, or a value is not finite.
         """
-        rows = np.arange(self.layout.block_size) % self.layout.size
-        first = {name: values[rows].astype(params.dtype) for name, values in catalog.items()}
+        rows = np.arange(self.layout.block_size)
+        first = {
+            n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()
+        }
         block = functools.partial(self.population, key=jax.random.key(0), block=0, catalog=first)
         check_model(block, params, required)
 

@@ -14,7 +14,7 @@ from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, re
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
-from kdescent_dist.catalog import Catalog, load_catalog
+from kdescent_dist.catalog import Catalog, CatalogReader, open_catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
@@ -31,7 +31,7 @@ from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
-from kdescent_dist.settings import Config
+from kdescent_dist.settings import CatalogConfig, Config
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
@@ -157,15 +157,16 @@ class _Run:
         custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
         statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
         self._progress("reading the catalogs")
-        training, given = self._catalogs()
-        size = config.samples.size or len(training if given is None else given)
+        training = self._training()
+        size, first_row, given = self._input(training, mesh)
         layout = BlockLayout.of(size, config.samples.block_size)
         inputs = {} if given is None else given.columns
-        BlockModel(model, self.names, tuple(config.model.columns), layout).check(
-            self.guess, inputs, required_columns(config.bins)
+        block = BlockModel(model, self.names, tuple(config.model.columns), layout)
+        self.processes.together(
+            lambda: block.check(self.guess, inputs, required_columns(config.bins))
         )
         pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
-        weighted = given is not None and np.any(given.weights != 1)
+        weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
         objective = PopulationObjective(
             model,
             self.names,
@@ -174,6 +175,7 @@ class _Run:
             size=size,
             catalog=inputs,
             catalog_weights=given.weights if given is not None and weighted else None,
+            first_row=first_row if given is not None else None,
             columns=config.model.columns,
             loss=loss,
             custom=custom,
@@ -195,39 +197,63 @@ class _Run:
         columns = {name: values.astype(self.dtype) for name, values in catalog.columns.items()}
         return columns, catalog.weights.astype(self.dtype)
 
-    def _catalogs(self) -> tuple[Catalog, Catalog | None]:
-        """The training catalog, and the input catalog of the model if it takes one."""
+    def _training(self) -> Catalog:
+        """The training catalog, whole in every process."""
         config = self.config
-        needed, inputs = required_columns(config.bins), config.input
-        own = inputs.catalog is not None
-        if not own:
-            needed = list(dict.fromkeys([*needed, *inputs.columns]))
-        training = load_catalog(config.catalog, required=needed, seed=config.seed)
-        self._tell("catalog", training)
-        if not inputs.columns:
-            return training, None
-        source = Catalog({n: training.columns[n] for n in inputs.columns}, training.weights)
+        needed = required_columns(config.bins)
+        if config.input.catalog is None:
+            needed = list(dict.fromkeys([*needed, *config.input.columns]))
+        training = self._open(config.catalog, needed, "catalog").rows(release=True)
+        self._tell("catalog", training, len(training))
+        return training
+
+    def _input(self, training: Catalog, mesh: jax.sharding.Mesh) -> tuple[int, int, Catalog | None]:
+        """Samples per step, and of the input catalog the rows of this process and their first."""
+        config, inputs = self.config, self.config.input
+        reader = None
+        total = len(training)
         if inputs.catalog is not None:
-            source = load_catalog(
-                inputs.catalog, required=inputs.columns, seed=config.seed, key="input.catalog"
-            )
-            self._tell("input catalog", source)
-        size = config.samples.size or len(source)
-        if size > len(source):
+            reader = self._open(inputs.catalog, inputs.columns, "input.catalog")
+            total = reader.total
+        size = config.samples.size or total
+        if not inputs.columns:
+            return size, 0, None
+        if size > total:
             raise InputError(
-                f"samples.size={size}: the input catalog has only {len(source)} rows; leave it "
+                f"samples.size={size}: the input catalog has only {total} rows; leave it "
                 "out to use them all"
             )
-        rows = np.random.default_rng(config.seed).choice(len(source), size, replace=False)
-        return training, source if size == len(source) else source.select(np.sort(rows))
+        chosen = None
+        if size < total:
+            rng = np.random.default_rng(config.seed)
+            chosen = np.sort(rng.choice(total, size, replace=False))
+        first, last = BlockLayout.of(size, config.samples.block_size).rows(mesh)
+        if reader is not None:
+            given = reader.rows(first, last, chosen=chosen, release=True)
+            self._tell("input catalog", given, total)
+            return size, first, given
+        columns = {name: training.columns[name] for name in inputs.columns}
+        rows = np.arange(first, last) if chosen is None else chosen[first:last]
+        return size, first, Catalog(columns, training.weights).select(rows)
 
-    def _tell(self, what: str, catalog: Catalog) -> None:
-        log.info("%s: %d rows of %s", what, len(catalog), catalog.source)
+    def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:
+        return open_catalog(
+            config,
+            required=required,
+            seed=self.config.seed,
+            key=key,
+            exchange=self.processes.exchange,
+            process=self.processes.index,
+            processes=self.processes.count,
+        )
+
+    def _tell(self, what: str, catalog: Catalog, total: int) -> None:
+        log.info("%s: %d rows of %s", what, total, catalog.source)
         for reason, rows in catalog.dropped.items():
             log.info("%s: %d rows left out: %s", what, rows, reason)
         self.facts[what.replace(" ", "_")] = {
             "source": catalog.source,
-            "rows": len(catalog),
+            "rows": total,
             "dropped": dict(catalog.dropped),
         }
 

@@ -76,7 +76,9 @@ def main() -> None:
     print("| case | reduction | collectives | bytes a device gets | catalog MB | temporary MB |")
     print("|---|---|---|---|---|---|")
     doubled = [replace(base, **{name: 2 * value}) for name, value in asdict(base).items()]
-    for name, case in zip(["base", *(f"2 x {n}" for n in asdict(base))], [base, *doubled]):
+    for name, case in zip(
+        ["base", *(f"2 x {n}" for n in asdict(base))], [base, *doubled], strict=True
+    ):
         for reduction in ("reproducible", "psum"):
             done = program(case, reduction)
             kinds, received = collectives_of(done.as_text())

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -34,14 +35,16 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **settings, **more}
 
 
-def command(directory: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "kdescent_dist.cli", f"run_dir={directory}", *RUN, *overrides]
+def command(directory: Path, *overrides: str, small: Sequence[str] = RUN) -> list[str]:
+    given = [f"run_dir={directory}", *small, *overrides]
+    given.sort(key=lambda override: not override.startswith("--"))  # flags go first
+    return [sys.executable, "-m", "kdescent_dist.cli", *given]
 
 
-def alone(directory: Path, *overrides: str, cwd: Path) -> None:
+def alone(directory: Path, *overrides: str, cwd: Path, small: Sequence[str] = RUN) -> None:
     """Carry out a run in one process."""
     done = subprocess.run(
-        command(directory, *overrides),
+        command(directory, *overrides, small=small),
         cwd=cwd,
         env=environment(),
         capture_output=True,
@@ -54,16 +57,25 @@ def alone(directory: Path, *overrides: str, cwd: Path) -> None:
 class Group:
     """Processes that were started together, and what they print."""
 
-    def __init__(self, directory: Path, count: int, *overrides: str, cwd: Path, **env: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        count: int,
+        *overrides: str,
+        cwd: Path,
+        small: Sequence[str] = RUN,
+        **env: str,
+    ) -> None:
         self.directory = directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         meet = [f"runtime.coordinator=127.0.0.1:{port}", f"runtime.processes={count}"]
         self._told = len(self.log())
+        meet.append("runtime=local")
         self.processes = [
             subprocess.Popen(
-                command(directory, "runtime=local", *meet, f"runtime.process={i}", *overrides),
+                command(directory, *meet, f"runtime.process={i}", *overrides, small=small),
                 cwd=cwd,
                 env=environment(**env),
                 stdout=subprocess.PIPE,

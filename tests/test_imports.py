@@ -17,7 +17,7 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
     ("watchdog", "runtime"),
-    ("mesh", "threefry", "random", "bounds", "block_layout"),
+    ("mesh", "processes", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
@@ -37,7 +37,7 @@ LAYERS = (
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    ("processes", "optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
+    ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics"),
     ("run_clock", "run_directory", "report", "run_log", "run", "sweep_job", "cli"),

@@ -5,6 +5,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from process_groups import Group, alone, assert_same_fit, result, steps
 
@@ -125,6 +127,51 @@ def test_a_process_that_raises_or_hangs_ends_the_others(fails, message, folder):
         assert [code for code, _ in ends] == [1, 1], ends
         group.wait_for(message)
     alone(directory, model, "fit.steps=10", cwd=folder)
+
+
+HALOS = """
+import jax
+from kdescent_dist import Population
+
+def model(params, key, catalog):
+    noise = params["scatter"] * jax.random.normal(key, catalog["mass"].shape)
+    return Population({"color": params["mean"] + catalog["mass"] + noise, "mass": catalog["mass"]})
+"""
+FROM_A_FILE = """
+# @package _global_
+name: halos
+model: {_target_: halo_model.model}
+parameters: {mean: {guess: 0.0}, scatter: {guess: 1.0, low: 0.01}}
+catalog: {path: galaxies.npz}
+input:
+  columns: [mass]
+  catalog: {path: halos.h5, where: mass > 0.3, weights: w}
+samples: {size: 9000, block_size: 300}
+bins: {by_mass: {columns: [color], edges: {mass: [0.3, 0.5, 0.7, 1.0]}, pretrain_kernels: 50}}
+counts: {bins: sparse}
+fit: {steps: 30}
+report: {enabled: false}
+"""
+
+
+def test_processes_share_the_rows_of_an_input_catalog(folder):
+    """Most rows that count are in one part of the file; a draw of them is sharded."""
+    rng = np.random.default_rng(0)
+    mass = np.sort(rng.uniform(size=20_000))
+    np.savez(folder / "galaxies.npz", mass=mass[::10], color=mass[::10] + rng.normal(size=2_000))
+    with h5py.File(folder / "halos.h5", "w") as file:
+        file["mass"], file["w"] = mass, rng.uniform(size=len(mass))
+    (folder / "halo_model.py").write_text(HALOS)
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "halos.yaml").write_text(FROM_A_FILE)
+    given = [f"--config-dir={folder}", "experiment=halos"]
+    one, three = folder / "one", folder / "three"
+    alone(one, *given, cwd=folder, small=[])
+    with Group(three, 3, *given, cwd=folder, small=[]) as group:
+        ends = group.ends()
+    assert [code for code, _ in ends] == [0, 0, 0], ends
+    assert_same_fit(one, three)
+    assert result(one)["input_catalog"] == result(three)["input_catalog"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -1,0 +1,133 @@
+"""What started a process is told from its environment; GPUs and times of a run are shared out."""
+
+import json
+
+import pytest
+
+from kdescent_dist.errors import InputError
+from kdescent_dist.launch import Launch, find_launch, is_first, own_gpus
+from kdescent_dist.run_clock import RunClock
+from kdescent_dist.settings import RuntimeConfig
+
+STEP = {
+    "SLURM_JOB_ID": "1234",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "2",
+    "SLURM_STEP_NUM_TASKS": "7",
+    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_STEP_NODELIST": "gpu[03-05,9]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
+}
+
+
+def found(environment, **config):
+    return find_launch(RuntimeConfig(**config), environment)
+
+
+def test_a_step_of_srun_is_recognized():
+    launch = found(STEP)
+    assert (launch.process, launch.processes) == (5, 7)
+    assert (launch.local_process, launch.local_processes) == (1, 2)
+    host, port = launch.coordinator.split(":")
+    assert host == "gpu03"
+    assert 61440 <= int(port) < 65536
+    assert found(STEP, coordinator="head:5000").coordinator == "head:5000"
+
+
+@pytest.mark.parametrize(
+    "other", [{"SLURM_STEP_ID": "1"}, {"SLURM_JOB_ID": "1235"}, {"SLURM_RESTART_COUNT": "1"}]
+)
+def test_steps_jobs_and_restarts_on_one_node_do_not_collide(other):
+    assert found(STEP).coordinator != found(STEP | other).coordinator
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("node7", "node7"), ("a1,b2", "a1"), ("n[1-2]", "n1"), ("rack[02,05-6]-ib,x", "rack02-ib")],
+)
+def test_the_first_host_of_a_list(nodes, first):
+    assert found(STEP | {"SLURM_STEP_NODELIST": nodes}).coordinator.split(":")[0] == first
+
+
+def test_processes_on_one_node_meet_on_it_whatever_its_name():
+    assert found(STEP | {"SLURM_STEP_NUM_NODES": "1"}).coordinator.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"SLURM_JOB_ID": "1234", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"},  # the batch shell
+    ],
+)
+def test_a_process_by_itself(environment):
+    assert found(environment) == Launch("local")
+    assert is_first(environment)
+
+
+def test_one_task_of_srun_is_by_itself():
+    assert found(STEP | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == Launch("slurm")
+
+
+@pytest.mark.parametrize(
+    ("more", "rank"),
+    [
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, False),
+        ({"PMI_SIZE": "4", "PMI_RANK": "2"}, False),  # MPICH, started by a step of SLURM
+        ({"PMI_SIZE": "7", "PMI_RANK": "5"}, False),  # srun that speaks the protocol of MPICH
+    ],
+)
+def test_only_the_first_process_tells_what_is_wrong_at_the_start(more, rank):
+    assert is_first(STEP | more) is rank
+
+
+def test_what_the_config_names_must_have_started_the_process():
+    with pytest.raises(InputError, match=r"runtime=slurm: SLURM_\w+ is not set: .* srun"):
+        found({}, launcher="slurm")
+    assert found(STEP, launcher="local") == Launch("local")
+
+
+def test_processes_started_by_hand():
+    given = {"launcher": "local", "coordinator": "a:1", "processes": 2, "process": 1}
+    assert found({}, **given) == Launch("local", 1, 2, coordinator="a:1")
+    with pytest.raises(InputError, match=r"runtime.process=2: must be from 0 to 1"):
+        found({}, **given | {"process": 2})
+    with pytest.raises(InputError, match=r"set all three"):
+        found({}, **given | {"process": None})
+
+
+@pytest.mark.parametrize(
+    ("local", "visible", "environment", "gpus"),
+    [
+        ((1, 4), 4, {}, [1]),
+        ((1, 2), 4, {}, [2, 3]),
+        ((0, 1), 4, {}, None),  # one process per node takes all
+        ((1, 4), 1, {}, None),  # it sees its own alone
+        ((1, 2), 2, {"SLURM_GPUS_PER_TASK": "2"}, None),
+    ],
+)
+def test_processes_of_a_node_share_its_gpus(local, visible, environment, gpus):
+    launch = Launch("slurm", 0, 8, *local)
+    assert own_gpus(launch, environment, visible) == gpus
+
+
+def test_the_time_of_a_start_that_was_killed_is_counted_up_to_its_last_step(tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    rows = [{"step": i, "time": 1000.0 + i, "seconds": 0.5} for i in range(4)]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "ti')
+    before = {
+        "status": "running",
+        "starts": 2,
+        "first_start": 900.0,
+        "last_start": 990.0,
+        "wall_s": 50.0,
+    }
+    times = RunClock(before, metrics).times()
+    assert times["starts"] == 3
+    assert times["first_start"] == 900.0
+    assert times["wall_s"] == pytest.approx(50.0 + 13.0, abs=1)
+    assert times["useful_s"] == 2.0
+    assert times["waited_s"] > 1e6

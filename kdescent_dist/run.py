@@ -70,7 +70,7 @@ def run(config: Config) -> dict[str, Any]:
             with directory.opened(config, processes):
                 return _Run(config, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
-            expected = isinstance(error, InputError | StoppedFitError)
+            expected = isinstance(error, InputError | StoppedFitError | OSError)
             log.error("%s", error, exc_info=not expected)
             if watchdog is not None:
                 watchdog.leave(error, expected=expected)

@@ -39,7 +39,8 @@ def start(
 
     Raises:
         InputError: JAX was started before with other devices, or finds no such platform; what the
-            config names did not start this process; the processes did not find each other.
+            config names did not start this process.
+        ConnectionError: the processes did not meet in time.
     """
     launch = find_launch(config, os.environ)
     jax.config.update("jax_enable_x64", config.x64)
@@ -91,7 +92,7 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
             shutdown_timeout_seconds=patience,
         )
     except RuntimeError as error:
-        raise InputError(
+        raise ConnectionError(
             f"runtime: process {launch.process} of {launch.processes} did not meet the others at "
             f"{launch.coordinator} within {config.start_timeout} s: {str(error).splitlines()[0]}; "
             "see runtime.coordinator and runtime.start_timeout"

@@ -74,8 +74,11 @@ class BlockLayout:
 
         def of(index: Any) -> np.ndarray:
             begin, end, _ = index[0].indices(blocks)
-            rows = np.arange(begin * self.block_size, end * self.block_size) - first
-            return column[np.minimum(rows, len(column) - 1)].reshape(-1, self.block_size)
+            rows = column[begin * self.block_size - first : end * self.block_size - first]
+            fill = (end - begin) * self.block_size - len(rows)
+            if fill:
+                rows = np.concatenate([rows, np.full(fill, column[-1])])
+            return rows.reshape(-1, self.block_size)
 
         return jax.make_array_from_callback((blocks, self.block_size), by_samples(mesh), of)
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from kdescent_dist import runtime
 from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
-from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
-from kdescent_dist.catalog import Catalog, CatalogReader, open_catalog
+from kdescent_dist.catalog import Catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
@@ -27,11 +26,12 @@ from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_report, require_plots
+from kdescent_dist.run_catalogs import RunCatalogs
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
-from kdescent_dist.settings import CatalogConfig, Config
+from kdescent_dist.settings import Config
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
@@ -157,9 +157,9 @@ class _Run:
         custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
         statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
         self._progress("reading the catalogs")
-        training = self._training()
-        size, first_row, given = self._input(training, mesh)
-        layout = BlockLayout.of(size, config.samples.block_size)
+        catalogs = RunCatalogs(config, self.processes)
+        training = catalogs.training()
+        layout, first_row, given = catalogs.input(training, mesh)
         inputs = {} if given is None else given.columns
         block = BlockModel(model, self.names, tuple(config.model.columns), layout)
         self.processes.together(
@@ -172,7 +172,7 @@ class _Run:
             self.names,
             pretrained,
             training_weight=float(training.weights.sum()),
-            size=size,
+            size=layout.size,
             catalog=inputs,
             catalog_weights=given.weights if given is not None and weighted else None,
             first_row=first_row if given is not None else None,
@@ -188,7 +188,8 @@ class _Run:
             dtype=self.dtype,
         )
         objective.check(self.guess)
-        self.facts |= {"samples": size, "devices": runtime.describe_devices(mesh)}
+        self.facts |= catalogs.facts
+        self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
@@ -196,66 +197,6 @@ class _Run:
         """Columns and weights of a catalog in the precision of the fit."""
         columns = {name: values.astype(self.dtype) for name, values in catalog.columns.items()}
         return columns, catalog.weights.astype(self.dtype)
-
-    def _training(self) -> Catalog:
-        """The training catalog, whole in every process."""
-        config = self.config
-        needed = required_columns(config.bins)
-        if config.input.catalog is None:
-            needed = list(dict.fromkeys([*needed, *config.input.columns]))
-        training = self._open(config.catalog, needed, "catalog").rows(release=True)
-        self._tell("catalog", training, len(training))
-        return training
-
-    def _input(self, training: Catalog, mesh: jax.sharding.Mesh) -> tuple[int, int, Catalog | None]:
-        """Samples per step, and of the input catalog the rows of this process and their first."""
-        config, inputs = self.config, self.config.input
-        reader = None
-        total = len(training)
-        if inputs.catalog is not None:
-            reader = self._open(inputs.catalog, inputs.columns, "input.catalog")
-            total = reader.total
-        size = config.samples.size or total
-        if not inputs.columns:
-            return size, 0, None
-        if size > total:
-            raise InputError(
-                f"samples.size={size}: the input catalog has only {total} rows; leave it "
-                "out to use them all"
-            )
-        chosen = None
-        if size < total:
-            rng = np.random.default_rng(config.seed)
-            chosen = np.sort(rng.choice(total, size, replace=False))
-        first, last = BlockLayout.of(size, config.samples.block_size).rows(mesh)
-        if reader is not None:
-            given = reader.rows(first, last, chosen=chosen, release=True)
-            self._tell("input catalog", given, total)
-            return size, first, given
-        columns = {name: training.columns[name] for name in inputs.columns}
-        rows = np.arange(first, last) if chosen is None else chosen[first:last]
-        return size, first, Catalog(columns, training.weights).select(rows)
-
-    def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:
-        return open_catalog(
-            config,
-            required=required,
-            seed=self.config.seed,
-            key=key,
-            exchange=self.processes.exchange,
-            process=self.processes.index,
-            processes=self.processes.count,
-        )
-
-    def _tell(self, what: str, catalog: Catalog, total: int) -> None:
-        log.info("%s: %d rows of %s", what, total, catalog.source)
-        for reason, rows in catalog.dropped.items():
-            log.info("%s: %d rows left out: %s", what, rows, reason)
-        self.facts[what.replace(" ", "_")] = {
-            "source": catalog.source,
-            "rows": total,
-            "dropped": dict(catalog.dropped),
-        }
 
     def _pretrain(
         self, bins: Sequence[Bin], training: Catalog, mesh: jax.sharding.Mesh

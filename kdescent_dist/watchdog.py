@@ -15,11 +15,17 @@ from typing import Any, NoReturn
 
 import jax
 
+from kdescent_dist.processes import meetings
+
 FAILED = 1  # exit code
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"
-# What a collective says when a process that takes part in it is gone.
-_OF_OTHERS = re.compile("gloo|nccl|connection|unavailable|deadline|aborted|heartbeat", re.I)
+# What JAX says, by errors of several types, when a process that takes part in a collective is gone.
+_OF_OTHERS = re.compile(
+    "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
+    ".*(gloo|nccl|connection|socket|heartbeat|task|peer)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Watchdog:
@@ -86,7 +92,7 @@ class Watchdog:
                 reason = str(error)
             else:
                 return self.close()
-        if isinstance(error, jax.errors.JaxRuntimeError) and _OF_OTHERS.search(str(error)):
+        if _OF_OTHERS.match(str(error)):
             # Some other process is at fault: a few signs of life are enough for the primary.
             self._patience = 3 * self._interval
             time.sleep(self._heartbeat_timeout + 5 * self._interval)
@@ -109,7 +115,8 @@ class Watchdog:
                 self._compare(found)
 
     def _exchange(self) -> dict[str, str]:
-        beat = f"{self._progress} {time.monotonic()} {self._phase}"
+        # Who waits for the others is ahead of those that are in the same phase still.
+        beat = f"{self._progress + meetings()} {time.monotonic()} {self._phase}"
         self._client.key_value_set(f"{_FOLDER}{self._process}", beat, allow_overwrite=True)
         if self._process:  # what the others do is for the primary to see
             try:

@@ -16,8 +16,8 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
-    ("watchdog", "runtime"),
-    ("mesh", "processes", "threefry", "random", "bounds", "block_layout"),
+    ("processes", "watchdog", "runtime"),
+    ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
@@ -40,7 +40,7 @@ LAYERS = (
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics"),
-    ("run_clock", "run_directory", "report", "run_log", "run", "sweep_job", "cli"),
+    ("run_clock", "run_catalogs", "run_directory", "report", "run_log", "run", "sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

@@ -3,6 +3,7 @@
 A fit by two nodes that is interrupted ends with the bits of one process that is not.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -220,9 +221,20 @@ def test_a_job_is_restarted_no_more_often_than_it_may(jobs):
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
 
 
+def programs_of(job):
+    """Processes of the program itself, rather than of srun, in a job."""
+    commands = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended by now
+            commands.append(file.read_text().split("\0"))
+    own = f"run_dir=runs/kdescent-{job}"
+    return [c for c in commands if own in c and not c[0].endswith("srun")]
+
+
 def test_a_job_that_is_stopped_before_its_program_listens_is_started_again(jobs):
     job = jobs.submit("fit_cpu.sbatch", *FIT, "fit.steps=3", options=["--nodes=1"])
-    jobs.cluster.wait(lambda: f"{job}.0" in jobs.cluster.run("squeue", "--steps"), "the step")
+    # Python is there, but still imports what listens.
+    jobs.cluster.wait(lambda: programs_of(job), "the program")
     jobs.cluster.run("scancel", "--signal=TERM", job)
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)

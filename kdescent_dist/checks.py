@@ -15,6 +15,7 @@ STATISTICS = ("mse", "chisq")
 REDUCTIONS = ("reproducible", "psum")
 SCHEDULES = ("constant", "cosine", "exponential")
 MODES = ("fit", "report")
+LAUNCHERS = ("auto", "local", "slurm", "mpi")
 BIN_FORMS = ("auto", "dense", "sparse")
 COUNT_FORMS = ("auto", "blocked", "fused", "pallas")
 PRETRAIN_METHODS = ("auto", "direct", "finufft")
@@ -28,6 +29,11 @@ def check(config: Config) -> None:
     """
     _one_of("mode", config.mode, MODES)
     _one_of("mesh.reduction", config.mesh.reduction, REDUCTIONS)
+    _one_of("runtime.launcher", config.runtime.launcher, LAUNCHERS)
+    for name in ("start_timeout", "heartbeat_timeout", "step_timeout"):
+        value = getattr(config.runtime, name)
+        if value is not None and not value > 0:
+            raise InputError(f"runtime.{name}={value:g}: must be above 0")
     _one_of("optimizer.schedule", config.optimizer.schedule, SCHEDULES)
     _at_least("seed", config.seed, 0)
     if not config.parameters:

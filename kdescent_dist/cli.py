@@ -6,7 +6,6 @@ import traceback
 from pathlib import Path
 
 import hydra
-import jax
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -14,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdescent_dist import config as configs
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
-from kdescent_dist.launch import is_first
 from kdescent_dist.run import run
+from kdescent_dist.runtime import is_first
 from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
 
 DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
@@ -70,7 +69,7 @@ def _run(node: DictConfig) -> int:
 
 def _complain(message: str) -> None:
     # Processes that were started together fail alike: one of them tells.
-    if jax.process_index() == 0 if jax.distributed.is_initialized() else is_first(os.environ):
+    if is_first(os.environ):
         print(f"kdescent-dist: {message}", file=sys.stderr)
 
 

@@ -180,6 +180,8 @@ class _Loop:
 
     def to_the_end(self, state: FitState, names: tuple[str, ...]) -> FitResult:
         ending, count = "", 1
+        if int(state.step) < self.config.steps:
+            state, _ = self._run(state, 0, moving=True)  # compile, which is not a step's time
         while (step := int(state.step)) < self.config.steps:
             asked, ending, count = self._agreed(ending, count)
             if ending:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from kdescent_dist.errors import InputError
 from kdescent_dist.settings import RuntimeConfig
 
-LAUNCHERS = ("auto", "local", "slurm", "mpi")
 # Ports above those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 61_440, 4_096
 
@@ -66,7 +65,7 @@ def find_launch(config: RuntimeConfig, environment: Mapping[str, str]) -> Launch
     return Launch("local", config.process, config.processes, coordinator=config.coordinator)
 
 
-def is_first(environment: Mapping[str, str]) -> bool:
+def tells(environment: Mapping[str, str]) -> bool:
     """Whether this is the process, of those started together, that tells what is wrong at start."""
     rank = {"mpi": "OMPI_COMM_WORLD_RANK", "slurm": "SLURM_PROCID"}.get(_recognized(environment))
     found = environment.get(rank or "") or environment.get("PMI_RANK") or "0"
@@ -80,12 +79,20 @@ def own_gpus(launch: Launch, environment: Mapping[str, str], visible: int) -> li
         launch: the process.
         environment: environment variables.
         visible: how many GPUs it sees.
+
+    Raises:
+        InputError: there are more processes than GPUs.
     """
-    if "SLURM_GPUS_PER_TASK" in environment or visible < 2 or launch.local_processes < 2:
+    per_task = environment.get("SLURM_GPUS_PER_TASK", "1").rpartition(":")[2]
+    if visible <= int(per_task) or launch.local_processes < 2:
         return None  # it sees no others' GPUs, or there are no others
-    share = max(visible // launch.local_processes, 1)
-    first = launch.local_process * share
-    return list(range(first, min(first + share, visible)))
+    if visible < launch.local_processes:
+        raise InputError(
+            f"{launch.local_processes} processes on a node with {visible} GPUs: start one for each "
+            "GPU at most, or set runtime.local_devices"
+        )
+    share = visible // launch.local_processes
+    return list(range(launch.local_process * share, (launch.local_process + 1) * share))
 
 
 def _recognized(environment: Mapping[str, str]) -> str:

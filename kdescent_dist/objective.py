@@ -201,9 +201,9 @@ class PopulationObjective:
         """That of all rows, of which each process digests the blocks that it has."""
         size = self.layout.block_size
         first, last = self.layout.rows(self.mesh)
-        own = {
-            name: values[first - first_row : last - first_row] for name, values in catalog.items()
-        }
+        # A process without samples of its own has a row that is not the first of a block.
+        mine = slice(first - first_row, first - first_row if first % size else last - first_row)
+        own = {name: values[mine] for name, values in catalog.items()}
         found = self.processes.gather((first // size, block_digests(own, size)))
         blocks = {b: row for start, rows in found for b, row in enumerate(rows, start)}
         return combined(np.array([blocks[b] for b in sorted(blocks)], np.uint8).reshape(-1, 32))

@@ -11,8 +11,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from kdescent_dist.errors import InputError
 
 T = TypeVar("T")
 
@@ -66,16 +69,20 @@ class Processes:
         array = np.asarray(array)
         if self.count == 1:
             return array[None]
-        global _meetings
-        _meetings += 1
         # As bytes: JAX would round numbers of 64 bits.
         data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        found = self._reduced(data, _same)
+        return np.ascontiguousarray(found).view(array.dtype).reshape(-1, *array.shape)
+
+    def _reduced(self, data: np.ndarray, reduction: Callable) -> np.ndarray:
+        """What becomes of the table (processes, n) of all processes' bytes (n,)."""
+        global _meetings
+        _meetings += 1
         dealt = NamedSharding(self._mesh, PartitionSpec("processes"))
         mine = jax.device_put(data[None], self.devices[self.index])
         table = jax.make_array_from_single_device_arrays((self.count, len(data)), dealt, [mine])
         everywhere = NamedSharding(self._mesh, PartitionSpec())
-        found = np.asarray(jax.jit(_same, out_shardings=everywhere)(table))
-        return np.ascontiguousarray(found).view(array.dtype).reshape(-1, *array.shape)
+        return np.asarray(jax.jit(reduction, out_shardings=everywhere)(table))
 
     def gather(self, value: T) -> list[T]:
         """The values of all processes, anything that can be pickled."""
@@ -101,7 +108,7 @@ class Processes:
         """Call a function in the primary alone: all get its result, or raise its error."""
         if self.count == 1:
             return function()
-        value, error = self.gather(_attempt(function) if self.is_primary else (None, None))[0]
+        value, error = self._from_primary(_attempt(function) if self.is_primary else None)
         if error is not None:
             raise error
         return value  # type: ignore[return-value]
@@ -111,10 +118,22 @@ class Processes:
         if self.count == 1:
             return function()
         value, mine = _attempt(function)
-        for error in self.gather(mine):
+        errors = self.gather(mine)
+        for process, error in enumerate(errors):
+            if isinstance(error, InputError) and None in errors:
+                raise InputError(f"process {process} of {self.count}: {error}")
             if error is not None:
                 raise error
         return value  # type: ignore[return-value]
+
+    def _from_primary(self, value: Any) -> Any:
+        """The value of the primary, which may be large."""
+        data = np.frombuffer(pickle.dumps(value), np.uint8)
+        size = int(self.exchange(np.int64(len(data)))[0])
+        sent = np.zeros(1 << size.bit_length(), np.uint8)
+        if self.is_primary:
+            sent[:size] = data
+        return pickle.loads(self._reduced(sent, _added)[:size].tobytes())
 
 
 _meetings = 0
@@ -127,6 +146,10 @@ def meetings() -> int:
 
 def _same(table: jax.Array) -> jax.Array:
     return table
+
+
+def _added(table: jax.Array) -> jax.Array:
+    return jnp.sum(table, axis=0, dtype=table.dtype)
 
 
 def _attempt(function: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -159,6 +159,8 @@ class _Run:
         self._progress("reading the catalogs")
         catalogs = RunCatalogs(config, self.processes)
         training = catalogs.training()
+        self._progress("reading the input catalog and checking the model")
+        self._stop_if_asked()
         layout, first_row, given = catalogs.input(training, mesh)
         inputs = {} if given is None else given.columns
         block = BlockModel(model, self.names, tuple(config.model.columns), layout)
@@ -212,9 +214,13 @@ class _Run:
             one = pretrain_bin(bin_, columns, weights, self.config.seed, mesh, known, method)
             if known is None:
                 self.directory.save_counts(bin_, source, one.counts)
-            pretrained.append(one)
+            # The counts of all processes have the same bits, whatever CPUs they run on.
+            pretrained.append(self._of_primary(one))
         log.info("pretrained %d bins", len(pretrained))
         return pretrained
+
+    def _of_primary(self, bin_: PretrainedBin) -> PretrainedBin:
+        return self.processes.on_primary(lambda: bin_)
 
     def _stop_if_asked(self) -> None:
         if self.processes.any(self.signals.requested()):
@@ -277,6 +283,7 @@ class _Run:
             scatter=dict(zip(self.names, last.std(axis=0).tolist(), strict=True)),
             loss=float(result.losses[-1]),
         )
+        self._progress("computing what the report shows")
         if self.config.report.enabled:
             arrays = diagnose(
                 objective,

@@ -119,8 +119,10 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says, empty before the first one was written."""
-        file = self.path / "result.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        # A file that a crash of the machine has cut short says nothing.
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads((self.path / "result.json").read_text())
+        return {}
 
     def write_result(self, result: dict[str, Any]) -> None:
         if self._writes:
@@ -159,5 +161,8 @@ class RunDirectory:
 def _write(file: Path, text: str) -> None:
     """Write whole or not at all, so that a killed run leaves no half file."""
     temporary = file.with_name(f".{file.name}")
-    temporary.write_text(text)
+    with temporary.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
     os.replace(temporary, file)

@@ -1,11 +1,12 @@
 """The process: devices and flags at its start, signals that ask it to stop, its description."""
 
+import atexit
 import importlib.metadata
 import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ import jax
 from jax._src import distributed  # its client, which has no public name
 
 from kdescent_dist.errors import InputError, StoppedFitError
-from kdescent_dist.launch import Launch, find_launch, own_gpus
+from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
 from kdescent_dist.settings import RuntimeConfig
 from kdescent_dist.watchdog import Watchdog
 
@@ -60,16 +61,31 @@ def start(
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     watchdog = _meet(launch, config, tell or _print) if launch.processes > 1 else None
     try:
+        _check_platform(config.platform)
+    except InputError as error:
+        if watchdog is not None:
+            watchdog.leave(error, expected=True)
+        raise
+    return watchdog
+
+
+def _check_platform(platform: str | None) -> None:
+    try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         reason = str(error) or "JAX finds no such device"
-        raise InputError(f"runtime.platform={config.platform}: {reason}") from error
-    if config.platform not in (None, jax.default_backend()):
+        raise InputError(f"runtime.platform={platform}: {reason}") from error
+    if platform not in (None, jax.default_backend()):
         raise InputError(
-            f"runtime.platform={config.platform}: this process already runs on "
-            f"{jax.default_backend()}"
+            f"runtime.platform={platform}: this process already runs on {jax.default_backend()}"
         )
-    return watchdog
+
+
+def is_first(environment: Mapping[str, str]) -> bool:
+    """Whether this is the process, of those started together, that tells what is wrong."""
+    if jax.distributed.is_initialized():
+        return distributed.global_state.process_id == 0
+    return tells(environment)
 
 
 def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) -> Watchdog:
@@ -106,6 +122,8 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
         tell=tell,
     )
     watchdog.start()
+    # JAX would end all processes some time after the first one that is done.
+    atexit.register(watchdog.end_together)
     shown = sys.excepthook
 
     def end(kind: type, error: BaseException, trace: Any) -> None:

@@ -20,10 +20,10 @@ SUM_WIDTH = 40  # columns of folded addends
 def cholesky(a: jax.Array) -> jax.Array:
     """Lower triangular factor of symmetric matrices (..., d, d), NaN where not positive definite.
 
+    Only their lower triangles are read, as LAPACK does.
     The Cholesky-Banachiewicz algorithm (Golub and Van Loan, Matrix Computations, section 4.2).
     """
     size = a.shape[-1]
-    a = (a + jnp.swapaxes(a, -1, -2)) / 2  # for a symmetric gradient
     zero = jnp.zeros_like(a[..., 0, 0])
     factor = [[zero] * size for _ in range(size)]
     for i, j in product(range(size), repeat=2):

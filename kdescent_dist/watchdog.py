@@ -20,6 +20,7 @@ from kdescent_dist.processes import meetings
 FAILED = 1  # exit code
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"
+_FOR_EVER = 10 * 365 * 24 * 3600 * 1000  # milliseconds
 # What JAX says, by errors of several types, when a process that takes part in a collective is gone.
 _OF_OTHERS = re.compile(
     "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
@@ -59,7 +60,8 @@ class Watchdog:
         # Many processes seldom enough for one to listen to all of them.
         self._interval = max(min(1.0, heartbeat_timeout / 5), processes / 500)
         self._progress, self._phase = 0, "start"
-        self._moved = self._heard = time.monotonic()
+        self._furthest = -1
+        self._moved = self._heard = self._looked = time.monotonic()
         self._beats: dict[int, tuple[str, float]] = {}  # the last of each, and when it was new
         self._patience = heartbeat_timeout
         self._over = threading.Event()
@@ -69,13 +71,19 @@ class Watchdog:
         for watch in (self._listen, self._guard):
             threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
+    def end_together(self) -> None:
+        """Wait, at the end of a process, until all others are there; they may be at work still."""
+        if not self._over.is_set():
+            self._client.wait_at_barrier(f"{_FOLDER}exit", _FOR_EVER)
+            self.close()
+
     def close(self) -> None:
         """Watch no more: what follows is the orderly end."""
         self._over.set()
 
     def progress(self, phase: str) -> None:
         """Tell that this process got further: to a phase, or within it."""
-        self._progress, self._phase, self._moved = self._progress + 1, phase, time.monotonic()
+        self._progress, self._phase = self._progress + 1, phase
 
     def leave(self, error: BaseException, *, expected: bool) -> None:
         """End after an error: in order where it is that of all processes, else all at once.
@@ -130,16 +138,22 @@ class Watchdog:
 
     def _compare(self, found: dict[str, str]) -> None:
         now = time.monotonic()
+        # A run that was suspended as a whole has not been listened to: nothing is known yet.
+        suspended = now - self._looked > self._patience / 2
+        self._looked = now
         for process in range(self._processes):
             beat = found.get(str(process), "")
             last, since = self._beats.get(process, (None, now))
-            if beat != last:
+            if beat != last or suspended:
                 self._beats[process] = beat, now
             elif now - since > self._patience:
                 self._end(
                     f"process {process} of {self._processes} was lost: no sign of life for "
                     f"{now - since:.0f} s (runtime.heartbeat_timeout)"
                 )
+        reached = self._progress + meetings()
+        if reached != self._furthest or suspended:
+            self._furthest, self._moved = reached, now
         if self._step_timeout is not None and now - self._moved > self._step_timeout:
             counts = {p: int(beat.split()[0]) for p, (beat, _) in self._beats.items() if beat}
             behind = [p for p, count in counts.items() if count == min(counts.values())]
@@ -152,8 +166,13 @@ class Watchdog:
 
     def _guard(self) -> None:
         """A call to a primary that is stopped, and not gone, does not return: look from outside."""
+        looked = time.monotonic()
         while not self._over.wait(self._interval):
-            silent = time.monotonic() - self._heard
+            now, before = time.monotonic(), looked
+            looked = now
+            if now - before > self._heartbeat_timeout / 2:  # this process was suspended
+                self._heard = now
+            silent = now - self._heard
             if silent > self._heartbeat_timeout + 2 * self._interval:
                 self._end(
                     f"process 0 was lost: it does not answer for {silent:.0f} s "

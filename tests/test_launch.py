@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kdescent_dist.errors import InputError
-from kdescent_dist.launch import Launch, find_launch, is_first, own_gpus
+from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.settings import RuntimeConfig
 
@@ -64,7 +64,7 @@ def test_processes_on_one_node_meet_on_it_whatever_its_name():
 )
 def test_a_process_by_itself(environment):
     assert found(environment) == Launch("local")
-    assert is_first(environment)
+    assert tells(environment)
 
 
 def test_one_task_of_srun_is_by_itself():
@@ -81,7 +81,7 @@ def test_one_task_of_srun_is_by_itself():
     ],
 )
 def test_only_the_first_process_tells_what_is_wrong_at_the_start(more, rank):
-    assert is_first(STEP | more) is rank
+    assert tells(STEP | more) is rank
 
 
 def test_what_the_config_names_must_have_started_the_process():
@@ -107,11 +107,17 @@ def test_processes_started_by_hand():
         ((0, 1), 4, {}, None),  # one process per node takes all
         ((1, 4), 1, {}, None),  # it sees its own alone
         ((1, 2), 2, {"SLURM_GPUS_PER_TASK": "2"}, None),
+        ((1, 4), 4, {"SLURM_GPUS_PER_TASK": "a100:1"}, [1]),  # without --gpu-bind
     ],
 )
 def test_processes_of_a_node_share_its_gpus(local, visible, environment, gpus):
     launch = Launch("slurm", 0, 8, *local)
     assert own_gpus(launch, environment, visible) == gpus
+
+
+def test_more_processes_than_gpus_are_refused():
+    with pytest.raises(InputError, match="8 processes on a node with 4 GPUs"):
+        own_gpus(Launch("slurm", 0, 8, 5, 8), {}, 4)
 
 
 def test_the_time_of_a_start_that_was_killed_is_counted_up_to_its_last_step(tmp_path):

@@ -53,7 +53,7 @@ def test_four_ranks_equal_one_process_with_four_devices_also_after_a_signal(tmp_
     process = start(program, tmp_path)
     while steps(directory) < 50:
         assert process.poll() is None, process.communicate()
-    # To one rank, as its child: mpirun itself would pass it on to all.
+    # To one rank, as its child: mpirun itself would pass on SIGUSR1, and kill all at SIGTERM.
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGTERM)
     process.communicate(timeout=PATIENCE)

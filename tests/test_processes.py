@@ -118,7 +118,7 @@ def model(params, key, catalog):
     ("fails", "message"),
     [
         ("raise", r"process 1 of 2 failed: .*no such halo"),
-        ("hang", r"no progress for .* process \[1\] of 2 hangs in: reading the catalogs"),
+        ("hang", r"no progress for .* process \[1\] of 2 hangs in: reading the input"),
     ],
 )
 def test_a_process_that_raises_or_hangs_ends_the_others(fails, message, folder):
@@ -149,7 +149,7 @@ catalog: {path: galaxies.npz}
 input:
   columns: [mass]
   catalog: {path: halos.h5, where: mass > 0.3, weights: w}
-samples: {size: 9000, block_size: 300}
+samples: {size: 9000, block_size: 4500}
 bins: {by_mass: {columns: [color], edges: {mass: [0.3, 0.5, 0.7, 1.0]}, pretrain_kernels: 50}}
 counts: {bins: sparse}
 fit: {steps: 30}
@@ -158,7 +158,7 @@ report: {enabled: false}
 
 
 def test_processes_share_the_rows_of_an_input_catalog(folder):
-    """Most rows that count are in one part of the file; a draw of them is sharded."""
+    """Most rows that count are in one part of the file; one process has no block of its own."""
     rng = np.random.default_rng(0)
     mass = np.sort(rng.uniform(size=20_000))
     np.savez(folder / "galaxies.npz", mass=mass[::10], color=mass[::10] + rng.normal(size=2_000))
@@ -175,6 +175,8 @@ def test_processes_share_the_rows_of_an_input_catalog(folder):
     assert [code for code, _ in ends] == [0, 0, 0], ends
     assert_same_fit(one, three)
     assert result(one)["input_catalog"] == result(three)["input_catalog"]
+    with Group(one, 3, *given, cwd=folder, small=[]) as group:  # it is the same catalog
+        assert [code for code, _ in group.ends()] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

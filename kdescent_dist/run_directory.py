@@ -26,6 +26,8 @@ from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
 
+LOCK_OF_A_LOST_NODE = 180.0  # seconds
+
 
 class RunDirectory:
     """Paths and small files of a run.
@@ -74,22 +76,31 @@ class RunDirectory:
 
             def claim() -> None:
                 self._make(config)
-                lock = files.enter_context((self.path / ".lock").open("w"))
-                try:
-                    # The lock goes with the process, however that ends.
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise InputError(
-                        f"run_dir={self.path}: another process is at work in it: wait for it, or "
-                        "choose another run_dir"
-                    ) from error
-                except OSError:  # a file system without locks
-                    log.warning("run directory: %s cannot be locked", self.path)
+                self._lock(files.enter_context((self.path / ".lock").open("w")))
 
             processes.on_primary(claim)
             self._processes = processes
             log.info("run directory: %s", self.path)
             yield
+
+    def _lock(self, file: Any) -> None:
+        # Shared file systems keep the lock of a node that failed for a while, and SLURM has
+        # started its job again by then.
+        restarted = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+        deadline = time.monotonic() + (LOCK_OF_A_LOST_NODE if restarted else 0.0)
+        while True:
+            try:
+                # The lock goes with the process, however that ends.
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise InputError(
+                        f"run_dir={self.path}: another process is at work in it: wait for it, or "
+                        "choose another run_dir"
+                    ) from error
+                time.sleep(1.0)
+            except OSError:  # a file system without locks
+                return log.warning("run directory: %s cannot be locked", self.path)
 
     def _make(self, config: Config) -> None:
         if self._config.exists():

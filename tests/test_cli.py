@@ -323,6 +323,18 @@ def test_two_runs_at_once_in_one_directory_are_refused(main):
     assert "run_dir=run: another process is at work in it" in err
 
 
+def test_a_job_that_is_started_again_waits_for_the_lock_of_its_lost_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        again = start(tmp_path, "run_dir=.", "fit.steps=2", "report.enabled=false")
+        while not (tmp_path / "log.txt").exists():
+            assert again.poll() is None, again.communicate()
+            time.sleep(0.1)
+    _, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+
+
 def test_a_run_directory_that_is_a_file_is_named(main):
     Path("run").write_text("")
     code, err = main()

@@ -30,8 +30,8 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def select(self, mask: np.ndarray) -> "Catalog":
-        """The rows of an (n,) boolean mask, or of an array of row numbers."""
+    def select(self, mask: np.ndarray | slice) -> "Catalog":
+        """The rows of an (n,) boolean mask, of an array of row numbers, or of a slice (no copy)."""
         columns = {name: values[mask] for name, values in self.columns.items()}
         return replace(self, columns=columns, weights=self.weights[mask])
 
@@ -143,14 +143,7 @@ def open_catalog(
 def load_catalog(
     config: CatalogConfig, *, required: Sequence[str], seed: int = 0, key: str = "catalog"
 ) -> Catalog:
-    """Load a whole catalog, as ``open_catalog`` selects it.
-
-    Args:
-        config: where the catalog comes from, and what to do with it.
-        required: names of the columns to return; each is derived in ``config.columns``, or is a
-            column of the file.
-        seed: of the random choice of a subsample.
-        key: the config key of ``config``, for messages.
+    """Load a whole catalog; for the arguments and what is selected, see ``open_catalog``.
 
     Returns:
         The catalog, in the order of the file.

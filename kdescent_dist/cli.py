@@ -12,12 +12,18 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdescent_dist import config as configs
-from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.errors import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    PREEMPTED,
+    InputError,
+    NonFiniteLossError,
+    Preempted,
+)
 from kdescent_dist.run import run
-from kdescent_dist.runtime import is_first
+from kdescent_dist.runtime import complain, is_first
 from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
-
-DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75
 
 
 def main() -> None:
@@ -70,7 +76,7 @@ def _run(node: DictConfig) -> int:
 def _complain(message: str) -> None:
     # Processes that were started together fail alike: one of them tells.
     if is_first(os.environ):
-        print(f"kdescent-dist: {message}", file=sys.stderr)
+        complain(message)
 
 
 def _conf() -> Path:

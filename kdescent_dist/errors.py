@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75  # exit codes
+
 
 class InputError(ValueError):
     """A config value, a catalog or a model that cannot be used (exit code 2)."""

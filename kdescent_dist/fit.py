@@ -152,18 +152,15 @@ def fit(
 @contextmanager
 def _completing(saver: SharedCheckpoints | None) -> Iterator[None]:
     """Complete the saves where all processes get here, and at least the own ones elsewhere."""
+    together = True
     try:
         yield
-    except (StoppedFitError, InputError):
-        if saver is not None:
-            saver.complete()
+    except BaseException as error:
+        together = isinstance(error, StoppedFitError | InputError)
         raise
-    except BaseException:
+    finally:
         if saver is not None:
-            saver.close()
-        raise
-    if saver is not None:
-        saver.complete()
+            (saver.complete if together else saver.close)()
 
 
 @dataclass

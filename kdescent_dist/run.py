@@ -64,7 +64,8 @@ def run(config: Config) -> dict[str, Any]:
         try:
             if config.report.enabled:
                 require_plots()
-            watchdog = runtime.start(config.runtime, _cache(config, directory), directory.tell)
+            cache = _cache(config, directory)
+            watchdog = runtime.start(config.runtime, cache, directory.tell, launch)
             signals.install()
             processes = Processes.with_devices(jax.devices())
             with directory.opened(config, processes):

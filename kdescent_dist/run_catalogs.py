@@ -82,7 +82,7 @@ class RunCatalogs:
             self._tell("input catalog", given, total)
             return layout, first, given
         columns = {name: training.columns[name] for name in inputs.columns}
-        rows = np.arange(first, last) if chosen is None else chosen[first:last]
+        rows = slice(first, last) if chosen is None else chosen[first:last]
         return layout, first, Catalog(columns, training.weights).select(rows)
 
     def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from kdescent_dist.bins import Bin
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.processes import Processes
+from kdescent_dist.runtime import complain
 from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class RunDirectory:
 
     def tell(self, reason: str) -> None:
         """Tell why the run ends at once, on the terminal and in its log."""
-        print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)
+        complain(reason)
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} ERROR {reason}\n")
 

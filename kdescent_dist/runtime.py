@@ -27,6 +27,7 @@ def start(
     config: RuntimeConfig,
     cache: Path | None = None,
     tell: Callable[[str], None] | None = None,
+    launch: Launch | None = None,
 ) -> Watchdog | None:
     """Set the flags of JAX and meet the other processes; before anything touches a device.
 
@@ -34,6 +35,7 @@ def start(
         config: launcher, platform, number of CPU devices and precision.
         cache: folder of the compilation cache, unless the user has set one for JAX.
         tell: gets the reason, in one process, when a process is lost; by default it is printed.
+        launch: what started this process, where that is known already.
 
     Returns:
         What watches over several processes; it is watching already. None for one by itself.
@@ -43,7 +45,7 @@ def start(
             config names did not start this process.
         ConnectionError: the processes did not meet in time.
     """
-    launch = find_launch(config, os.environ)
+    launch = launch or find_launch(config, os.environ)
     jax.config.update("jax_enable_x64", config.x64)
     if config.platform is not None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(config.platform, config.platform))
@@ -59,7 +61,7 @@ def start(
     if cache is not None and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    watchdog = _meet(launch, config, tell or _print) if launch.processes > 1 else None
+    watchdog = _meet(launch, config, tell or complain) if launch.processes > 1 else None
     try:
         _check_platform(config.platform)
     except InputError as error:
@@ -142,7 +144,8 @@ def _visible_gpus() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-def _print(reason: str) -> None:
+def complain(reason: str) -> None:
+    """Print what is wrong."""
     print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hydra.core.hydra_config import HydraConfig
 
-DONE, PREEMPTED = 0, 75
+from kdescent_dist.errors import DONE, PREEMPTED
 
 
 class SweepJobError(Exception):

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import jax
 
+from kdescent_dist.errors import FAILED
 from kdescent_dist.processes import meetings
 
-FAILED = 1  # exit code
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"
 _FOR_EVER = 10 * 365 * 24 * 3600 * 1000  # milliseconds

@@ -13,15 +13,18 @@ from pathlib import Path
 import jax
 import numpy as np
 
-RUN = [
+SMALL = [
     "samples.size=800",
     "catalog.make.size=1000",
     "bins.all.kernels=8",
     "bins.all.pretrain_kernels=60",
     "bins.all.pretrain_fourier=1",
     "fit.steps=400",
-    "fit.steps_per_call=10",
     "checkpoint.every_seconds=null",
+]
+RUN = [
+    *SMALL,
+    "fit.steps_per_call=10",
     "report.enabled=false",
     "runtime.heartbeat_timeout=4",
 ]

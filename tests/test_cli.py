@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,28 +11,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from process_groups import SMALL, environment, result
 
 from kdescent_dist import cli
 
-TINY = [
-    "samples.size=800",
-    "catalog.make.size=1000",
-    "bins.all.kernels=8",
-    "bins.all.pretrain_kernels=60",
-    "bins.all.pretrain_fourier=1",
-    "fit.steps=400",
-    "checkpoint.every_seconds=null",
-]
-
 
 def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "kdescent_dist.cli", *TINY, *overrides]
-
-
-def environment() -> dict[str, str]:
-    # The processes of one test session share their compiled programs.
-    cache = str(jax.config.jax_compilation_cache_dir)
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache}
+    return [sys.executable, "-m", "kdescent_dist.cli", *SMALL, *overrides]
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen:
@@ -51,10 +35,6 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
     process = start(folder, *overrides)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
 
 
 def steps_told(folder: Path) -> list[int]:
@@ -192,7 +172,7 @@ def main(monkeypatch, capfd, tmp_path):
     def call(*overrides: str) -> tuple[int, str]:
         flags = [o for o in overrides if o.startswith("-")]
         values = [o for o in overrides if not o.startswith("-")]
-        argv = ["kdescent-dist", *flags, *TINY, "run_dir=run", *values]
+        argv = ["kdescent-dist", *flags, *SMALL, "run_dir=run", *values]
         monkeypatch.setattr(sys, "argv", argv)
         with monkeypatch.context() as context:
             context.setattr(sys, "path", list(sys.path))

@@ -10,7 +10,9 @@ nothing else. A column whose name is not a Python identifier is written in backq
 import ast
 import operator
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,8 +116,11 @@ def evaluate(
             raise InputError(
                 f"{key}: no column {name!r} for {expression!r}: {closest(name, columns)}"
             )
-        table[symbol] = numeric(columns[name], f"{key}: column {name!r}")
-    interpreter = _Elementwise(symtable=table, minimal=True)
+        what, values = f"{key}: column {name!r}", np.asarray(columns[name])
+        check_numeric(values, what)
+        # Of a vector column, only the entries that are asked for are widened.
+        table[symbol] = numeric(values, what) if values.ndim == 1 else values
+    interpreter = _interpreter(table)
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(interpreter.run(tree.body, expr=expression))
@@ -214,7 +219,19 @@ class _Elementwise(Interpreter):
             raise ValueError(f"{node.value.id} is not a vector column")
         if not -vector.shape[1] <= entry < vector.shape[1]:
             raise ValueError(f"{node.value.id} has {vector.shape[1]} entries, counted from 0")
-        return vector[:, entry]
+        return numeric(vector[:, entry], node.value.id)
+
+
+_of_thread = threading.local()
+
+
+def _interpreter(table: dict[str, Any]) -> _Elementwise:
+    """The interpreter of this thread, which takes long to make, with these symbols."""
+    if not hasattr(_of_thread, "interpreter"):
+        _of_thread.interpreter = _Elementwise(symtable={}, minimal=True)
+    interpreter = _of_thread.interpreter
+    interpreter.symtable, interpreter.error = table, []
+    return interpreter
 
 
 def _logical(value: Any) -> np.ndarray:
@@ -224,6 +241,7 @@ def _logical(value: Any) -> np.ndarray:
     return value
 
 
+@lru_cache  # it is asked for each range of rows
 def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
     """The checked syntax tree, and the columns by the symbols that stand for backquoted names."""
     if not isinstance(expression, str) or not expression.strip():

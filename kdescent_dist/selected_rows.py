@@ -9,13 +9,14 @@ from kdescent_dist.catalog_plan import make_plan
 from kdescent_dist.errors import InputError
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.held_rows import HeldRows
-from kdescent_dist.readers import Table
+from kdescent_dist.readers import Columns, Table
 from kdescent_dist.selection import Selected, Selection
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Share
+from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source
 
-LARGEST_CHUNK = 1 << 18  # rows: a column of them fits into a processor's cache
+LARGEST_CHUNK = 1 << 16  # rows: a column of them fits into a processor's cache
 SMALLEST_CHUNK = 1 << 12
 CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
 HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
@@ -148,15 +149,25 @@ class SelectedRows:
         tally = np.zeros(self._selection.counts, np.int64)
         extremes = Extremes.none(columns)
 
-        def select() -> None:
+        scratch = Scratch()
+
+        def place(c: int, selected: Selected) -> slice | None:
             nonlocal tally, extremes
-            for c, selected in self._selected(table, first, last):
-                kept[c] = len(selected)
-                tally += selected.tally
-                extremes |= selected.extremes
-                if self._held_chunks[1] == c and self._held.has_space(len(selected)):
-                    self._held.add(selected.arrays)
-                    self._held_chunks = first, c + 1
+            kept[c] = len(selected)
+            tally += selected.tally
+            extremes |= selected.extremes
+            if self._held_chunks[1] != c or not self._held.has_space(len(selected)):
+                return None
+            self._held_chunks = first, c + 1
+            return self._held.reserve(len(selected))
+
+        def select() -> None:
+            work_through(
+                zip(range(first, last), self._read(table, first, last), strict=True),
+                lambda item: (item[0], self._selection.apply(item[1], scratch)),
+                lambda result: place(*result),
+                lambda rows, result: rows and self._held.write(rows, result[1].arrays),
+            )
 
         self._share.attempt(select)
         self._held.trim()
@@ -195,13 +206,13 @@ class SelectedRows:
         self._held_chunks = self._own
         return Extremes.of(self._held.arrays, columns)
 
-    def _selected(self, table: Table, first: int, last: int) -> Iterator[tuple[int, Selected]]:
+    def _read(self, table: Table, first: int, last: int) -> Iterator[Columns]:
         for c in range(first, last):
             raw = table.read(self._names, int(self._starts[c]), int(self._starts[c + 1]))
             widths = np.array([v.shape[1] if v.ndim == 2 else 0 for v in raw.values()])
             self._check_widths(np.stack([self._widths, widths]))
             self._widths = widths
-            yield c, self._selection.apply(raw)
+            yield raw
 
     def _check_widths(self, widths: np.ndarray) -> None:
         """Check that vector columns have as many entries in all of their parts."""
@@ -211,7 +222,7 @@ class SelectedRows:
 
     def _chunk(self, table: Table, c: int) -> list[np.ndarray]:
         """Read a chunk again: its selected rows, or those of them in the subsample."""
-        arrays = next(self._selected(table, c, c + 1))[1].arrays
+        arrays = self._selection.apply(next(self._read(table, c, c + 1)), Scratch()).arrays
         if self._subsample is None:
             return arrays
         drawn = self._subsample[self._offsets[c] : self._offsets[c + 1]]

@@ -10,6 +10,7 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.expressions import check_numeric, evaluate, plain_column
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
+from kdescent_dist.side_by_side import Scratch
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,19 @@ class Selection:
             self._steps.append((f"where is false: {config.where}", f"where={config.where}"))
         self._checked = [*self.required, "weights"]
 
-    def apply(self, raw: Mapping[str, np.ndarray]) -> Selected:
+    def apply(self, raw: Mapping[str, np.ndarray], scratch: Scratch) -> Selected:
         """Select rows.
 
         Args:
             raw: the file columns of the plan by name, as they are in the file.
+            scratch: memory for what is selected, which may be in it until this thread's next call.
 
         Raises:
             InputError: a column is not numeric, or an expression cannot be evaluated.
         """
         for name, values in raw.items():
             check_numeric(values, f"{self._key}: column {name!r} of {self._source}")
+        raw = {name: _in_memory_order(values) for name, values in raw.items()}
         table = dict(raw)
         rows = len(next(iter(raw.values())))
         keep, dropped = np.ones(rows, dtype=bool), []
@@ -89,7 +92,7 @@ class Selection:
             arrays.append(self._evaluate(self._plan.weights, table, "weights", rows))
         if not keep.all():
             left = np.flatnonzero(keep)  # once: faster than a mask for each column
-            arrays = [values.take(left) for values in arrays]
+            arrays = [scratch.take(i, values, left) for i, values in enumerate(arrays)]
         extremes = Extremes.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
         if len(arrays[0]) and not extremes.finite:
@@ -164,6 +167,13 @@ def _drop(keep: np.ndarray, bad: np.ndarray) -> int:
     before = np.count_nonzero(keep)
     keep &= ~bad
     return int(before - np.count_nonzero(keep))
+
+
+def _in_memory_order(values: np.ndarray) -> np.ndarray:
+    """A column as one piece in native byte order; vectors stay as they are, for few are used."""
+    if values.ndim > 1:
+        return values
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
 def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None]) -> np.ndarray:

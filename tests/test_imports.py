@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
     ("processes", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "sources", "sample_data", "shares"),
+    ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.readers.table import Columns, Table
@@ -37,7 +38,9 @@ class Hdf5Table(Table):
             self._file.close()
             raise
         self._columns = _also_within_common_group(found) if group is None else found
+        self._path = path
         self._datasets: dict[str, h5py.Dataset] = {}
+        self._mapped: dict[str, np.ndarray | None] = {}
         self.names = list(self._columns)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
@@ -47,14 +50,32 @@ class Hdf5Table(Table):
         columns = {}
         for name in names:
             column = self._columns[name]
-            values: Any = self._dataset(column.dataset)
-            values = values if column.part is None else values.fields(column.part)
+            values: Any = self._map(column.dataset)
+            if values is None:
+                values = self._dataset(column.dataset)
+                values = values if column.part is None else values.fields(column.part)
+            elif column.part is not None:
+                values = values[column.part]
             columns[name] = values[first:last]
         return columns
 
     def close(self) -> None:
         self._datasets.clear()
+        self._mapped.clear()
         self._file.close()
+
+    def _map(self, path: str) -> np.ndarray | None:
+        """A dataset mapped into memory, where its bytes stand in the file as NumPy has them.
+
+        What is read of it is read by the threads that use it; HDF5 itself admits one at a time.
+        """
+        if path not in self._mapped:
+            dataset = self._dataset(path)
+            place, values = _place(dataset), None
+            if place is not None:
+                values = np.memmap(self._path, dataset.dtype, "r", place, dataset.shape)
+            self._mapped[path] = None if values is None else np.asarray(values)
+        return self._mapped[path]
 
     def _dataset(self, path: str) -> h5py.Dataset:
         """Open a dataset, so that a large HDF5 chunk is decoded once, not for each range in it."""
@@ -68,6 +89,20 @@ class Hdf5Table(Table):
                 dataset = h5py.Dataset(h5py.h5d.open(self._file.id, path.encode(), access))
             self._datasets[path] = dataset
         return self._datasets[path]
+
+
+def _place(dataset: Any) -> int | None:
+    """Where in the file the values of a dataset are, or None where they are not as in memory."""
+    dtype, where = dataset.dtype, dataset.id
+    in_pieces = dataset.chunks is not None or dataset.is_virtual or dataset.external is not None
+    if in_pieces or dtype.hasobject or not dataset.size or dataset.file.userblock_size:
+        return None
+    if not where.get_type().equal(h5py.h5t.py_create(dtype, logical=True)):
+        return None
+    place = where.get_offset()
+    if place is None or place + dataset.nbytes > os.path.getsize(dataset.file.filename):
+        return None
+    return place
 
 
 def _columns(node: Any) -> dict[str, _Column]:

@@ -1,6 +1,6 @@
 """The selected rows of a table, of which each of several processes reads and holds a part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -20,6 +20,21 @@ LARGEST_CHUNK = 1 << 16  # rows: a column of them fits into a processor's cache
 SMALLEST_CHUNK = 1 << 12
 CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
 HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
+
+
+def _random(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sort(rng.choice(rows, size, replace=False))
+
+
+def _stride(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    start = int(rng.integers(rows))
+    return (np.arange(size) * rows + start) // size
+
+
+SUBSAMPLES: dict[str, Callable[[int, int, np.random.Generator], np.ndarray]] = {
+    "random": _random,
+    "stride": _stride,
+}
 
 
 class SelectedRows:
@@ -107,10 +122,17 @@ class SelectedRows:
         config, key = self._config, self._key
         if not required:
             raise InputError(f"{key}: none of its columns is used")
+        if config.subsample_mode not in SUBSAMPLES:
+            raise InputError(
+                f"{key}.subsample_mode={config.subsample_mode}: must be one of "
+                f"{', '.join(SUBSAMPLES)}"
+            )
         self._source = find_source(config, key)
         self.source = self._source.name
         table = opened.enter_context(self._source.open())
-        plan = make_plan(config, required, table.names, self.source, key)
+        if table.part and config.group is None:
+            self.source += f"[{table.part}]"
+        plan = make_plan(config, required, table, self.source, key)
         self._selection = Selection(config, plan, required, self.source, key)
         used = {name for name, _ in plan.entries}
         self._names = [name for name in table.names if name in used]
@@ -187,7 +209,7 @@ class SelectedRows:
             )
         if size < left:
             self.dropped["not in the subsample"] = left - size
-        drawn = np.sort(np.random.default_rng(seed).choice(left, size, replace=False))
+        drawn = SUBSAMPLES[self._config.subsample_mode](left, size, np.random.default_rng(seed))
         self._subsample, self._selected_offsets = drawn, self._offsets
         self._offsets = np.searchsorted(drawn, self._selected_offsets)
         first, last = self._own

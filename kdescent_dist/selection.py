@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,12 +47,13 @@ class Selection:
         self._config, self._plan, self._source, self._key = config, plan, source, key
         self.required, self.weighted = list(required), plan.weights is not None
         used = {name for name, _ in plan.entries}
-        self._sentinels = [(n, value) for n, value in config.sentinel.items() if n in used]
+        values = {
+            n: _sentinels(given, f"{key}.sentinel.{n}") for n, given in config.sentinel.items()
+        }
+        self._sentinels = [(n, value) for n in values if n in used for value in values[n]]
         # What drops rows, in this order: (reason, config option).
-        self._steps = [
-            (f"{name} is {value:g} (missing)", f"sentinel.{name}={value:g}")
-            for name, value in self._sentinels
-        ]
+        texts = [(n, str(v) if isinstance(v, int) else f"{v:g}") for n, v in self._sentinels]
+        self._steps = [(f"{n} is {text} (missing)", f"sentinel.{n}={text}") for n, text in texts]
         if plan.where is not None:
             self._steps.append((f"where is false: {config.where}", f"where={config.where}"))
         self._checked = [*self.required, "weights"]
@@ -66,13 +68,12 @@ class Selection:
         Raises:
             InputError: a column is not numeric, or an expression cannot be evaluated.
         """
-        for name, values in raw.items():
-            check_numeric(values, f"{self._key}: column {name!r} of {self._source}")
         raw = {name: _in_memory_order(values) for name, values in raw.items()}
         table = dict(raw)
         rows = len(next(iter(raw.values())))
         keep, dropped = np.ones(rows, dtype=bool), []
         for name, value in self._sentinels:
+            self._check_numeric(name, raw)
             entries = [e for n, e in self._plan.entries if n == name]
             dropped.append(_drop(keep, _missing(raw[name], value, entries)))
         derived = {
@@ -142,10 +143,15 @@ class Selection:
         self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int
     ) -> np.ndarray:
         name = plain_column(expression)
+        if name is not None:
+            self._check_numeric(name, table)
         if name is not None and table[name].ndim == 1:
             return table[name]  # widened where it is used: it may be long
         values = evaluate(expression, table, f"{self._key}.{option}")
         return np.broadcast_to(values, (rows,))
+
+    def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:
+        check_numeric(table[name], f"{self._key}: column {name!r} of {self._source}")
 
     def _without_non_finite(self, columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
         """Drop rows if that is allowed; how many in each column, and in any of them."""
@@ -160,6 +166,19 @@ class Selection:
         if self._config.drop_non_finite:
             columns = [values[keep] for values in columns]
         return columns, counts
+
+
+def _sentinels(given: Any, option: str) -> list[float]:
+    """The values that stand for "missing", of one or a list of them."""
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    values = []
+    for value in several:
+        try:
+            # Integers as they are: identifiers may have more digits than double precision.
+            values.append(value if type(value) is int else float(value))
+        except (TypeError, ValueError):
+            raise InputError(f"{option}={given}: must be a number, or a list of numbers") from None
+    return values
 
 
 def _drop(keep: np.ndarray, bad: np.ndarray) -> int:
@@ -187,5 +206,5 @@ def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None])
         with np.errstate(over="ignore"):
             equal = values == np.asarray(sentinel).astype(values.dtype)
     else:
-        equal = values == sentinel
+        equal = values == (int(sentinel) if float(sentinel).is_integer() else sentinel)
     return np.any(equal, axis=1) if values.ndim == 2 else np.asarray(equal)

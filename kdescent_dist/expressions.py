@@ -179,8 +179,11 @@ def check_numeric(values: np.ndarray, what: str) -> None:
         InputError: the values are not real numbers, or have another shape.
     """
     if values.dtype.kind not in "biuf":
-        some = f", it holds {values[0]!r}" if values.dtype.kind in TEXT and len(values) else ""
-        raise InputError(f"{what} is not numeric (its type is {values.dtype}{some})")
+        kind = str(values.dtype)
+        if values.dtype.kind in TEXT and len(values):
+            some = values[0].decode(errors="replace") if values.dtype.kind == "S" else values[0]
+            kind = f"text, such as {str(some)!r}" if isinstance(some, str | bytes) else kind
+        raise InputError(f"{what} is not numeric (it is {kind})")
     if values.ndim not in (1, 2):
         raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
 

@@ -198,7 +198,8 @@ def _in_memory_order(values: np.ndarray) -> np.ndarray:
 def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None]) -> np.ndarray:
     """(n,) True where one of the entries that are used equals the sentinel value."""
     if values.ndim == 2:
-        values = values[:, [e for e in entries if e is not None]]
+        size = values.shape[1]  # an entry beyond it is refused where it is evaluated
+        values = values[:, [e for e in entries if e is not None and -size <= e < size]]
     if np.isnan(sentinel):
         equal = np.isnan(values)
     elif values.dtype.kind == "f":

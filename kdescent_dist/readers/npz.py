@@ -9,7 +9,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
-from kdescent_dist.readers.table import Columns, Table, also_within_common_group
+from kdescent_dist.readers.table import Columns, Table
 
 LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
 
@@ -39,7 +39,7 @@ class NpzTable(Table):
         self._members = {m.filename.removesuffix(".npy"): m for m in members}
         self._mapped: dict[str, np.ndarray] = {}
         self._streams: dict[str, tuple[_Array, IO[bytes]]] = {}
-        self._columns = also_within_common_group(self._find_columns())
+        self._columns = self._find_columns()
         self.names = list(self._columns)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
@@ -67,7 +67,10 @@ class NpzTable(Table):
         self._zip.close()
 
     def _find_columns(self) -> dict[str, tuple[str, str | None]]:
-        """Arrays by their names, or the fields of a table of records, named ``array/field``."""
+        """Arrays by their names, and the fields of tables of records.
+
+        These are named ``array/field``, and ``field`` where that is no other column.
+        """
         found: dict[str, tuple[str, str | None]] = {}
         for name, member in self._members.items():
             with self._zip.open(member) as stream:
@@ -75,7 +78,9 @@ class NpzTable(Table):
             found |= {f"{name}/{field}": (name, field) for field in fields or ()}
             if fields is None:
                 found[name] = name, None
-        return found
+        fields = [field for _, field in found.values() if field is not None]
+        short = {f: (name, f) for name, f in found.values() if f and fields.count(f) == 1}
+        return short | found
 
     def _read(self, name: str, first: int, last: int) -> np.ndarray:
         if name not in self._mapped and name not in self._streams:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdescent_dist.catalog_plan import Plan
 from kdescent_dist.errors import InputError
-from kdescent_dist.expressions import check_numeric, evaluate, plain_column
+from kdescent_dist.expressions import check_numeric, entries_in, evaluate, plain_column
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.side_by_side import Scratch
@@ -57,6 +57,12 @@ class Selection:
         if plan.where is not None:
             self._steps.append((f"where is false: {config.where}", f"where={config.where}"))
         self._checked = [*self.required, "weights"]
+        # Columns that the selection needs are made of all rows, the others of those that are left.
+        where = set() if plan.where is None else {name for name, _ in entries_in(plan.where)}
+        self._early = {name: text for name, text in plan.derived.items() if name in where}
+        self._late = {name: text for name, text in plan.derived.items() if name not in where}
+        late = [*self._late.values(), *([plan.weights] if plan.weights is not None else [])]
+        self._left_over = {name for text in late for name, _ in entries_in(text)}
 
     def apply(self, raw: Mapping[str, np.ndarray], scratch: Scratch) -> Selected:
         """Select rows.
@@ -69,31 +75,29 @@ class Selection:
             InputError: a column is not numeric, or an expression cannot be evaluated.
         """
         raw = {name: _in_memory_order(values) for name, values in raw.items()}
-        table = dict(raw)
         rows = len(next(iter(raw.values())))
         keep, dropped = np.ones(rows, dtype=bool), []
         for name, value in self._sentinels:
             self._check_numeric(name, raw)
             entries = [e for n, e in self._plan.entries if n == name]
             dropped.append(_drop(keep, _missing(raw[name], value, entries)))
-        derived = {
-            name: self._evaluate(expression, table, f"columns.{name}", rows)
-            for name, expression in self._plan.derived.items()
-        }
-        table |= derived
+        derived = self._derive(self._early, raw, rows)
         if self._plan.where is not None:
-            passed = self._evaluate(self._plan.where, table, "where", rows)
+            passed = self._evaluate(self._plan.where, raw | derived, "where", rows)
             if passed.dtype != np.bool_:
                 raise InputError(
                     f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
                 )
             dropped.append(_drop(keep, ~passed))
-        arrays = [derived[name] for name in self.required]
-        if self._plan.weights is not None:
-            arrays.append(self._evaluate(self._plan.weights, table, "weights", rows))
         if not keep.all():
             left = np.flatnonzero(keep)  # once: faster than a mask for each column
-            arrays = [scratch.take(i, values, left) for i, values in enumerate(arrays)]
+            rows = len(left)
+            raw = {n: scratch.take(n, v, left) for n, v in raw.items() if n in self._left_over}
+            derived = {n: scratch.take(f"{n} (derived)", v, left) for n, v in derived.items()}
+        derived |= self._derive(self._late, raw, rows)
+        arrays = [derived[name] for name in self.required]
+        if self._plan.weights is not None:
+            arrays.append(self._evaluate(self._plan.weights, raw | derived, "weights", rows))
         extremes = Extremes.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
         if len(arrays[0]) and not extremes.finite:
@@ -138,6 +142,14 @@ class Selection:
                 f"({text}): set {self._key}.drop_non_finite=true to drop them"
             )
         return dropped
+
+    def _derive(
+        self, expressions: Mapping[str, str], raw: Mapping[str, np.ndarray], rows: int
+    ) -> dict[str, np.ndarray]:
+        return {
+            name: self._evaluate(text, raw, f"columns.{name}", rows)
+            for name, text in expressions.items()
+        }
 
     def _evaluate(
         self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int

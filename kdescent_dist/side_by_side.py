@@ -68,14 +68,14 @@ class Scratch:
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
-    def take(self, slot: int, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Rows of (n,) values by their numbers, until the next call with this slot."""
-        arrays = self._of_thread.__dict__
-        key = f"{slot} {values.dtype.str}"
+    def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
+        arrays: dict[str, np.ndarray] = self._of_thread.__dict__
+        key = f"{slot} {values.dtype.str} {values.shape[1:]}"
         if key not in arrays or len(arrays[key]) < len(rows):
-            arrays[key] = np.empty(len(values), values.dtype)
+            arrays[key] = np.empty(values.shape, values.dtype)
         # All of the rows are there; "raise" would take them into a buffer first.
-        return values.take(rows, out=arrays[key][: len(rows)], mode="clip")
+        return values.take(rows, axis=0, out=arrays[key][: len(rows)], mode="clip")
 
 
 def _processors() -> int:

@@ -1,10 +1,6 @@
 """The shipped experiment halo_catalog: its equations, its catalogs, and what it recovers."""
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax

@@ -87,7 +87,7 @@ LOGM = np.linspace(11.0, 15.5, 2001)  # halos of lower mass host no galaxy of 10
 
 
 def mass_function(logm: np.ndarray) -> np.ndarray:
-    """Halos per Mpc^3 and dex of mass: a Schechter function, roughly that of the nearby Universe."""
+    """Halos per Mpc^3 and dex of mass: a Schechter function, roughly that at redshift 0."""
     mass = 10.0 ** (logm - 14.0)
     return 5e-5 * mass**-0.9 * np.exp(-mass)
 
@@ -126,7 +126,7 @@ def mock_survey(truth: Mapping[str, float], volume: float, seed: int) -> dict[st
     """
     rng = np.random.default_rng(seed)
     density = mass_function(LOGM)
-    size = rng.poisson(volume * np.trapezoid(density, LOGM))
+    size = int(rng.poisson(volume * np.trapezoid(density, LOGM)))
     logm = jnp.asarray(_draw(density, size, rng))
     params = {name: jnp.asarray(float(value)) for name, value in truth.items()}
     population = halo_catalog(params, jax.random.key(seed), {"logm": logm})

@@ -14,7 +14,12 @@ from kdescent_dist.blocks import matmul
 from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.population import Population
 from kdescent_dist.sorted_blocks import order_by_cells, permuted
-from kdescent_dist.sparse_sums import BinArrays, sparse_sums
+from kdescent_dist.sparse_sums import (
+    BinArrays,
+    sparse_sums,
+    sparse_sums_of_squared_weights,
+)
+from kdescent_dist.squared_sums import as_squares, narrowed
 from kdescent_dist.stacks import Stack, StackData
 from kdescent_dist.windows import window_weights
 
@@ -117,7 +122,8 @@ def stack_sums(
     population: Population,
     orders: Mapping[str, jax.Array],
     form: str,
-) -> list[dict[str, jax.Array]]:
+    squares: bool = False,
+) -> list[dict[str, Any]]:
     """The sums of a population in the bins of each stack, at one block of kernels and modes.
 
     Args:
@@ -128,9 +134,12 @@ def stack_sums(
         orders: permutations (n,) that sort the samples by conditional columns, where they are
             known, by the names in ``sparse_groups``.
         form: form of the counts over all samples.
+        squares: whether to sum squares as well.
 
     Returns:
-        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``.
+        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``; and as
+        ``squares``, by the same names, the sums of the squares of what each sample adds, which
+        are constants to any derivative.
     """
     sums = []
     in_order = {
@@ -146,13 +155,30 @@ def stack_sums(
             data.cov,
             draw.modes[kernel_block],
         )
-        samples, of_bins = population, partial(_dense_sums, form)
+        samples, of_bins = population, partial(_dense_sums, form, False)
+        of_squares = partial(_dense_sums, form, True)
         if stack.sparse:
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
+            of_squares = sparse_sums_of_squared_weights
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
-        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard))
+        of_stack: dict[str, Any] = of_bins(x, conditions, samples.weights, bins, stack.hard)
+        if squares:
+            constant = lax.stop_gradient((x, conditions, samples.weights))
+            of_stack["squares"] = as_squares(
+                of_squares(*constant, narrowed(bins), stack.hard), bins
+            )
+        sums.append(of_stack)
     return sums
+
+
+def sums_of_stack(stack: Stack, sums: Mapping[str, jax.Array]) -> BinSums:
+    """The sums of one stack from those of each kernel block, (kernel blocks, m, ...)."""
+    return BinSums(
+        weight=sums["weight"][0],  # the same in every kernel block
+        kde=joined(sums["kde"], stack.kernels),
+        fourier=lax.complex(joined(sums["cos"], stack.fourier), joined(sums["sin"], stack.fourier)),
+    )
 
 
 def sparse_groups(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
@@ -189,13 +215,14 @@ def _in_order(
 
 def _dense_sums(
     form: str,
+    squared: bool,
     x: Sequence[jax.Array],
     conditions: Sequence[jax.Array],
     weights: jax.Array,
     bins: BinArrays,
     hard: bool,
 ) -> dict[str, jax.Array]:
-    """As ``sparse_sums``, from all samples for each bin."""
+    """As ``sparse_sums``, or that of squared weights, from all samples for each bin."""
     samples = jnp.stack(x, axis=1)
 
     # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
@@ -203,10 +230,13 @@ def _dense_sums(
     def of_bin(bin_: BinArrays) -> dict[str, jax.Array]:
         softness = 0 if hard else bin_.softness[0]
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
-        kde = kde_counts(samples, within * weights, bin_.centers, bin_.cov, form)
-        fourier = fourier_counts(samples, within * weights, bin_.modes, form)
+        in_bin = within * weights
+        factors = (in_bin, in_bin) if squared else (within, weights)
+        in_bin = in_bin * in_bin if squared else in_bin
+        kde = kde_counts(samples, in_bin, bin_.centers, bin_.cov, form)
+        fourier = fourier_counts(samples, in_bin, bin_.modes, form)
         return {
-            "weight": matmul(within, weights),
+            "weight": matmul(*factors),
             "kde": kde,
             "cos": fourier.real,
             "sin": fourier.imag,

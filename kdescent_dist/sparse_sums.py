@@ -62,11 +62,28 @@ def sparse_sums(
     Returns:
         Sums (m, ...) of ``weight``, of ``kde`` counts, and of ``cos`` and ``sin`` waves.
     """
+    blocks = _blocks(x, conditions, weights, bins)
+    return _named(_sums(hard, blocks, lax.stop_gradient(bins)), bins)
+
+
+def sparse_sums_of_squared_weights(
+    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays, hard: bool
+) -> dict[str, jax.Array]:
+    """As ``sparse_sums``, of samples whose weights in each bin are squared; not differentiable."""
+    return _named(_table(hard, True, _blocks(x, conditions, weights, bins), bins), bins)
+
+
+def _blocks(
+    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays
+) -> tuple[Columns, Columns, jax.Array]:
     columns = cut([*x, *conditions], len(bins.low))
     shape = columns[0].shape
     padded = jnp.pad(weights, (0, shape[0] * shape[1] - len(weights))).reshape(shape)
-    blocks = (columns[: len(x)], columns[len(x) :], padded)
-    weight, kde, cos, sin = _split(_sums(hard, blocks, lax.stop_gradient(bins)), bins)
+    return columns[: len(x)], columns[len(x) :], padded
+
+
+def _named(table: jax.Array, bins: BinArrays) -> dict[str, jax.Array]:
+    weight, kde, cos, sin = _split(table, bins)
     return {"weight": weight[:, 0], "kde": kde, "cos": cos, "sin": sin}
 
 
@@ -79,11 +96,20 @@ def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays) -> jax.Array:
     """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
+    return _table(hard, False, blocks, bins)
+
+
+def _table(
+    hard: bool, squared: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays
+) -> jax.Array:
+    """What ``_sums`` returns, where ``squared`` of samples whose weights are squared."""
     pairs = _Pairs(hard, blocks, bins)
 
     def add(i: jax.Array, tables: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         bin_, block, columns, (within, _), weights = pairs.at(i)
-        sums = [matmul(within, blocks[2][block])[None]]
+        factors = (weights, weights) if squared else (within, blocks[2][block])
+        sums = [matmul(*factors)[None]]
+        weights = weights * weights if squared else weights
         if pairs.kernels:
             z, centers = pairs.whitened(bin_, columns)
             sums.append(matmul(kernel_values(z, centers), weights))

@@ -11,7 +11,7 @@ from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.errors import InputError
 from kdescent_dist.population import BlockModel
 from kdescent_dist.random import block_key, draw_key
-from kdescent_dist.settings import BinsConfig, LossConfig
+from kdescent_dist.settings import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.windows import soft_tophat
 
 KEY = jax.random.key(11)
@@ -92,21 +92,33 @@ def loss_float64(objective, bins, columns, weights, config):
                 continue
             kde_err = np.asarray(draw.kde_err[j], float) / n_truth
             fourier_err = np.asarray(draw.fourier_err[j]) / n_truth
+            number_err = by_bin[bin_.name].number_err
+            if config.model_errors:
+                kernel = np.exp(-square / 2) / np.sqrt(np.linalg.det(2 * np.pi * cov))
+                phase = modes @ x.T
+                kde_err = np.hypot(kde_err, np.sqrt(kernel**2 @ w**2) / n_model)
+                fourier_err = np.hypot(
+                    fourier_err.real, np.sqrt(np.cos(phase) ** 2 @ w**2) / n_model
+                ) + 1j * np.hypot(fourier_err.imag, np.sqrt(np.sin(phase) ** 2 @ w**2) / n_model)
+                number_err = np.hypot(number_err, np.sqrt(np.sum(w**2)))
             squares += [
                 by * (kde_diff / kde_err) ** 2,
                 by * (fourier_diff.real / fourier_err.real) ** 2,
                 by * (fourier_diff.imag / fourier_err.imag) ** 2,
             ]
             if bin_.config.number_density:
-                number_err = by_bin[bin_.name].number_err / config.volume
-                squares.append(by * (number_diff / number_err) ** 2)
+                squares.append(by * (number_diff * config.volume / number_err) ** 2)
     return np.mean(np.concatenate(squares))
 
 
-@pytest.mark.parametrize("statistic", ["mse", "chisq"])
-def test_loss_equals_the_formula_in_float64(bins, statistic):
-    config = LossConfig(statistic=statistic, volume=800.0)
-    objective = problems.objective(bins, loss=config)
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "terms",
+    [{"statistic": "mse"}, {"statistic": "chisq", "model_errors": False}, {"statistic": "chisq"}],
+)
+def test_loss_equals_the_formula_in_float64(bins, terms, form):
+    config = LossConfig(**terms, volume=800.0)
+    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=form))
     expected = loss_float64(objective, bins, *population_float64(objective), config)
     loss, _ = evaluate(objective)
     np.testing.assert_allclose(loss, expected, rtol=2e-5)

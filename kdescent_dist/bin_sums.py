@@ -1,7 +1,7 @@
 """Sums over the samples in each bin: kernel and Fourier counts at the kernels drawn in a step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,8 @@ from kdescent_dist.blocks import matmul
 from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.population import Population
 from kdescent_dist.sorted_blocks import order_by_cells, permuted
-from kdescent_dist.sparse_sums import (
-    BinArrays,
-    sparse_sums,
-    sparse_sums_of_squared_weights,
-)
-from kdescent_dist.squared_sums import as_squares, narrowed
+from kdescent_dist.sparse_sums import BinArrays, sparse_sums
+from kdescent_dist.squared_sums import as_squares
 from kdescent_dist.stacks import Stack, StackData
 from kdescent_dist.windows import window_weights
 
@@ -155,20 +151,12 @@ def stack_sums(
             data.cov,
             draw.modes[kernel_block],
         )
-        samples, of_bins = population, partial(_dense_sums, form, False)
-        of_squares = partial(_dense_sums, form, True)
+        samples, of_bins = population, partial(_dense_sums, form)
         if stack.sparse:
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
-            of_squares = sparse_sums_of_squared_weights
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
-        of_stack: dict[str, Any] = of_bins(x, conditions, samples.weights, bins, stack.hard)
-        if squares:
-            constant = lax.stop_gradient((x, conditions, samples.weights))
-            of_stack["squares"] = as_squares(
-                of_squares(*constant, narrowed(bins), stack.hard), bins
-            )
-        sums.append(of_stack)
+        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard, squares))
     return sums
 
 
@@ -215,31 +203,33 @@ def _in_order(
 
 def _dense_sums(
     form: str,
-    squared: bool,
     x: Sequence[jax.Array],
     conditions: Sequence[jax.Array],
     weights: jax.Array,
     bins: BinArrays,
     hard: bool,
-) -> dict[str, jax.Array]:
-    """As ``sparse_sums``, or that of squared weights, from all samples for each bin."""
+    squares: bool,
+) -> dict[str, Any]:
+    """As ``sparse_sums``, from all samples for each bin."""
     samples = jnp.stack(x, axis=1)
+
+    def counts(x: jax.Array, in_bin: jax.Array, bin_: BinArrays) -> dict[str, jax.Array]:
+        fourier = fourier_counts(x, in_bin, bin_.modes, form)
+        kde = kde_counts(x, in_bin, bin_.centers, bin_.cov, form)
+        return {"kde": kde, "cos": fourier.real, "sin": fourier.imag}
 
     # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
     @jax.checkpoint
-    def of_bin(bin_: BinArrays) -> dict[str, jax.Array]:
+    def of_bin(bin_: BinArrays) -> dict[str, Any]:
         softness = 0 if hard else bin_.softness[0]
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
         in_bin = within * weights
-        factors = (in_bin, in_bin) if squared else (within, weights)
-        in_bin = in_bin * in_bin if squared else in_bin
-        kde = kde_counts(samples, in_bin, bin_.centers, bin_.cov, form)
-        fourier = fourier_counts(samples, in_bin, bin_.modes, form)
-        return {
-            "weight": matmul(*factors),
-            "kde": kde,
-            "cos": fourier.real,
-            "sin": fourier.imag,
-        }
+        sums: dict[str, Any] = {"weight": matmul(within, weights), **counts(samples, in_bin, bin_)}
+        if squares:
+            x, once = lax.stop_gradient((samples, in_bin))
+            narrow = replace(bin_, cov=0.5 * bin_.cov, modes=2.0 * bin_.modes)
+            doubled = {"weight": matmul(once, once), **counts(x, once * once, narrow)}
+            sums["squares"] = as_squares(doubled, bin_.cov)
+        return sums
 
     return lax.map(of_bin, bins)

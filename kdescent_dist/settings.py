@@ -101,7 +101,9 @@ class CountsConfig:
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
-    statistic: str = "mse"  # mse: plain differences; chisq: in units of the training errors
+    statistic: str = "mse"  # mse: plain differences; chisq: in units of their errors
+    # Errors of chisq: of the training catalog and of the model, or of the training catalog alone.
+    model_errors: bool = True
     kde: float = 1.0
     fourier: float = 1.0
     number_density: float = 1.0

@@ -35,7 +35,7 @@ LAYERS = (
     ("training_data", "training_rows", "ordered_sums"),
     ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
-    ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
+    ("windows", "bins", "stacks", "sorted_blocks", "squared_sums", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,8 @@ class Catalog:
     """Columns of equal length, all finite, with weights.
 
     Attributes:
-        columns: names to (n,) float64 arrays.
-        weights: (n,) non-negative float64 weights.
+        columns: names to (n,) arrays, in double precision unless it was read in another one.
+        weights: (n,) non-negative weights, in the same.
         dropped: rows that were left out, counted by the reason.
         source: where the catalog comes from.
     """
@@ -101,6 +102,7 @@ def open_catalog(
     processes: int = 1,
     chunk_rows: int | None = None,
     held_bytes: int | None = None,
+    dtype: Any = np.float64,
 ) -> CatalogReader:
     """Select the rows of a catalog, by one or several processes that call this together.
 
@@ -121,6 +123,8 @@ def open_catalog(
         chunk_rows: rows of the file that are in memory at a time; by default up to 262,144.
         held_bytes: how much of the selected rows to hold in memory instead of reading them again;
             by default all of them, or 1 GiB before a subsample is drawn.
+        dtype: of the columns and weights that are returned; rows are selected, and columns
+            derived, in double precision.
 
     Raises:
         InputError: names the key or the column at fault, and what to do; the same on every
@@ -136,6 +140,7 @@ def open_catalog(
         share=share,
         chunk_rows=chunk_rows,
         held_bytes=held_bytes,
+        dtype=dtype,
     )
     return CatalogReader(rows)
 

@@ -1,6 +1,7 @@
 """Selected rows that a process holds in memory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ class HeldRows:
         arrays: the values so far, as in ``Selected``; trim them before use.
     """
 
-    def __init__(self, columns: int, capacity: int) -> None:
-        self.arrays = [np.empty(capacity) for _ in range(columns)]
+    def __init__(self, columns: int, capacity: int, dtype: Any) -> None:
+        self.arrays = [np.empty(capacity, dtype) for _ in range(columns)]
         self._capacity, self._rows = capacity, 0
 
     def has_space(self, rows: int) -> bool:

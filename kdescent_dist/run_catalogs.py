@@ -65,10 +65,8 @@ class RunCatalogs:
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
         self._tell("catalog", training, reader.total)
-        dtype = np.float64 if config.runtime.x64 else np.float32
-        columns = {name: values.astype(dtype) for name, values in training.columns.items()}
         weight = rows.sum(training.weights)
-        return TrainingCatalog(columns, training.weights.astype(dtype), weight, rows)
+        return TrainingCatalog(training.columns, training.weights, weight, rows)
 
     def input(self, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
         """The blocks of samples and, of the model's input catalog, the rows of this process.
@@ -121,6 +119,7 @@ class RunCatalogs:
             exchange=self._processes.exchange,
             process=self._processes.index,
             processes=self._processes.count,
+            dtype=np.float64 if self._config.runtime.x64 else np.float32,
         )
 
     def _tell(self, what: str, catalog: Catalog, total: int) -> None:

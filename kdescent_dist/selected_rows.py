@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 
@@ -59,9 +60,11 @@ class SelectedRows:
         share: Share,
         chunk_rows: int | None,
         held_bytes: int | None,
+        dtype: Any,
     ) -> None:
         """Select; the arguments are those of ``catalog.open_catalog``."""
         self._config, self._key, self._share = config, key, share
+        self._dtype = np.dtype(dtype)
         with ExitStack() as opened:
             table = share.attempt(lambda: self._open(required, opened))
             rows = self._agreed_rows()
@@ -98,11 +101,11 @@ class SelectedRows:
         for i, held in enumerate(self._held.arrays):
             here = held[_within(wanted, places[low], places[high], offsets[low])]
             whole = len(here) == last - first
-            arrays.append(here if whole else np.empty(last - first))
+            arrays.append(here if whole else np.empty(last - first, self._dtype))
             if not whole:
                 arrays[-1][places[low] : places[high]] = here
             if release:
-                self._held.arrays[i] = np.empty(0)
+                self._held.arrays[i] = np.empty(0, self._dtype)
         if release:
             self._held_chunks = low, low
         others = [c for c in np.flatnonzero(np.diff(places)).tolist() if not low <= c < high]
@@ -114,7 +117,7 @@ class SelectedRows:
                         values[places[c] : places[c + 1]] = read[rows]
         columns = dict(zip(self._selection.required, arrays, strict=False))
         # Weights that are all 1 take no memory.
-        ones = np.broadcast_to(1.0, (last - first,))
+        ones = np.broadcast_to(self._dtype.type(1), (last - first,))
         return columns, arrays[-1] if self._selection.weighted else ones
 
     def _open(self, required: Sequence[str], opened: ExitStack) -> Table:
@@ -163,8 +166,8 @@ class SelectedRows:
         if held_bytes is None and self._config.subsample is not None:
             held_bytes = HELD_BYTES
         if held_bytes is not None:
-            capacity = min(capacity, held_bytes // (8 * arrays))
-        self._held = HeldRows(arrays, capacity)
+            capacity = min(capacity, held_bytes // (self._dtype.itemsize * arrays))
+        self._held = HeldRows(arrays, capacity, self._dtype)
         self._held_chunks = first, first
         self._widths = np.zeros(len(self._names), np.int64)
         kept = np.zeros(len(self._starts) - 1, np.int64)
@@ -214,7 +217,8 @@ class SelectedRows:
         self._offsets = np.searchsorted(drawn, self._selected_offsets)
         first, last = self._own
         begun, held, columns = self._held_chunks[1], self._held, len(self._selection.required)
-        self._held = HeldRows(len(held.arrays), int(self._offsets[last] - self._offsets[first]))
+        rows = int(self._offsets[last] - self._offsets[first])
+        self._held = HeldRows(len(held.arrays), rows, self._dtype)
 
         def hold() -> None:
             rows = drawn[self._offsets[first] : self._offsets[begun]]

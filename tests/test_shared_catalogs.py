@@ -227,6 +227,19 @@ def test_a_subsample_is_that_of_one_process(tmp_path, processes, held_bytes):
     assert whole.dropped["not in the subsample"] == len(left) - 90
 
 
+def test_columns_in_single_precision_are_those_in_double_rounded(tmp_path):
+    config = CatalogConfig(
+        path=write_npz(tmp_path), where="n > 300", weights="w", columns={"d": "x - y"}
+    )
+    wide = load_catalog(config, required=["x", "d"])
+    for narrow in opened(config, 2, ["x", "d"], dtype=np.float32):
+        rows = narrow.rows()
+        for name, values in {**rows.columns, "weights": rows.weights}.items():
+            expected = wide.weights if name == "weights" else wide.columns[name]
+            assert values.dtype == np.float32
+            assert np.array_equal(values, expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("processes", PROCESSES)
 @pytest.mark.parametrize("subsample", [None, 200])
 def test_chosen_rows_are_those_of_the_whole_catalog(tmp_path, processes, subsample):

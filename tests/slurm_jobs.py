@@ -105,9 +105,9 @@ class Jobs:
         command = ("--partition=high", "--output=/dev/null", "--wrap=sleep 1")
         return self.cluster.sbatch(*options, *command, cwd=self.folder)
 
-    def sweep(self, *overrides):
+    def sweep(self, *overrides, launcher="slurm"):
         """Start a sweep whose jobs are sent to the cluster."""
-        launcher = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+        launcher = (f"hydra/launcher={launcher}", "hydra.launcher.cpus_per_task=1")
         return subprocess.Popen(
             [sys.executable, "-m", "kdescent_dist.cli", "-m", *launcher, *overrides],
             cwd=self.folder,

@@ -137,9 +137,9 @@ def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
 
 
 def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
-    sweep = jobs.sweep(
-        *FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}"
-    )
+    """By the plugin's own name of its launcher, which means the same."""
+    given = (*FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}")
+    sweep = jobs.sweep(*given, launcher="submitit_slurm")
     jobs.wait_for_step("1", 20)
     (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
     node = jobs.cluster.show(f"{job}_0")["NodeList"]

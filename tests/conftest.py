@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 from slurm_cluster import SlurmCluster, missing
-from slurm_jobs import Jobs, fit_alone
+from slurm_jobs import FINITE, Jobs, fit_alone
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -45,6 +45,11 @@ def jobs(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Jobs]:
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Run directories of ``slurm_jobs.FINITE``, done by one process, by further overrides."""
+    """Run directories of a fit and further overrides, done by one process."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    return lambda *overrides: fit_alone(folder / "-".join(("fit", *overrides)), *overrides)
+
+    def done(*overrides: str, fit: tuple[str, ...] = FINITE) -> Path:
+        path = folder / "-".join((f"fit{hash(fit)}", *overrides))
+        return fit_alone(path, *fit, *overrides)
+
+    return done

@@ -121,7 +121,7 @@ class Jobs:
 def fit_alone(path: Path, *overrides: str) -> Path:
     """The run directory of a fit that one process does once, and nothing disturbs."""
     if not path.exists():
-        command = [sys.executable, "-m", "kdescent_dist.cli", *FINITE, *overrides]
+        command = [sys.executable, "-m", "kdescent_dist.cli", *overrides]
         subprocess.run(
             [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
             check=True,

@@ -4,10 +4,19 @@ import os
 import signal
 import time
 
-from process_groups import result
-from slurm_jobs import ENVIRONMENT, FINITE, assert_same_fit, programs_of
+from process_groups import SMALL, result
+from slurm_jobs import ENVIRONMENT, assert_same_fit, programs_of
 
 HEARTBEAT_S = 6
+# Quickly compiled, as each start does so in the second rank, but long enough to be interrupted.
+FIT = (
+    *SMALL,
+    "samples.size=8000",
+    "optimizer.learning_rate=0.01",
+    "fit.steps=3000",
+    "fit.seconds_per_call=0.1",
+    "report.enabled=false",
+)
 # What the log of the run says when a start has got to a phase.
 PHASES = {
     "pretraining": "catalog: ",
@@ -20,7 +29,7 @@ PHASES = {
 def test_a_signal_to_one_rank_stops_the_job_in_every_phase_and_it_continues(jobs, uninterrupted):
     """To the rank that does not write; each restart is stopped in the next phase."""
     often = ("checkpoint.every_steps=1", "runtime.process_logs=true")
-    job = jobs.submit("fit_cpu.sbatch", *FINITE, *often)
+    job = jobs.submit("fit_cpu.sbatch", *FIT, *often)
     run_dir = jobs.run_dir(job)
     # It listens from the moment that its own log is there.
     jobs.cluster.wait((run_dir / "logs/process-1.txt").exists, "the start of the second rank")
@@ -36,13 +45,13 @@ def test_a_signal_to_one_rank_stops_the_job_in_every_phase_and_it_continues(jobs
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "5"), jobs.log(job)
     assert jobs.log(job).count("the step ended with code 75") == 5
     assert result(run_dir)["starts"] == 6
-    assert_same_fit(run_dir, uninterrupted())
+    assert_same_fit(run_dir, uninterrupted(fit=FIT))
 
 
 HALOS = """
 import os
 import jax
-from kdescent_dist.models.color_mass import color_mass
+from kdescent_dist.models.gaussian import gaussian
 
 traced = 0
 
@@ -51,14 +60,14 @@ def model(params, key, size):
     traced += 1
     if jax.process_index() == 1 and traced > 2 and os.path.exists("raise"):  # in the fit
         raise ValueError("no such halo")
-    return color_mass(params, key, size)
+    return gaussian(params, key, size)
 """
 
 
 def test_a_rank_that_is_killed_stopped_or_raises_ends_the_others(jobs, uninterrupted):
     """One job: a lost rank is started again with it, but not one that fails."""
     (jobs.folder / "halos.py").write_text(HALOS)
-    fit = (*FINITE, "model._target_=halos.model", "checkpoint.every_steps=50")
+    fit = (*FIT, "model._target_=halos.model", "checkpoint.every_steps=100")
     fit = (*fit, f"runtime.heartbeat_timeout={HEARTBEAT_S}")
     job = jobs.submit("fit_cpu.sbatch", *fit, SLURM_WAIT=str(HEARTBEAT_S + 4))
     run_dir = jobs.run_dir(job)
@@ -87,7 +96,7 @@ def test_a_rank_that_is_killed_stopped_or_raises_ends_the_others(jobs, uninterru
     (jobs.folder / "raise").unlink()
     again = jobs.submit("fit_cpu.sbatch", *fit, f"run_dir=runs/kdescent-{job}")
     assert jobs.wait_for_end(again)["JobState"] == "COMPLETED", jobs.log(again)
-    assert_same_fit(run_dir, uninterrupted())
+    assert_same_fit(run_dir, uninterrupted(fit=FIT))
 
 
 def _ended(pid):
@@ -98,7 +107,7 @@ def test_two_steps_of_a_job_run_on_one_node_at_the_same_time(jobs, uninterrupted
     """Each is a run of two processes."""
     short = "fit.steps=300"
     step = "srun --exact --ntasks=2 --cpus-per-task=1 kdescent-dist runtime.cpu_devices=1"
-    steps = [f"{step} {' '.join((*FINITE, short))} run_dir=runs/{name}" for name in "ab"]
+    steps = [f"{step} {' '.join((*FIT, short))} run_dir=runs/{name}" for name in "ab"]
     script = f"#!/bin/bash\n{steps[0]} & {steps[1]} & wait -n && wait -n\n"
     (jobs.folder / "two.sh").write_text(script)
     job = jobs.cluster.sbatch(
@@ -117,4 +126,4 @@ def test_two_steps_of_a_job_run_on_one_node_at_the_same_time(jobs, uninterrupted
     assert first["last_start"] < second["last_start"] + second["wall_s"]
     assert second["last_start"] < first["last_start"] + first["wall_s"]
     for name in "ab":
-        assert_same_fit(jobs.folder / "runs" / name, uninterrupted(short))
+        assert_same_fit(jobs.folder / "runs" / name, uninterrupted(short, fit=FIT))

@@ -30,6 +30,9 @@ def main() -> None:
     """Run ``kdescent-dist`` with the arguments of the process, and exit with its code."""
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # By the plugin's own name one gets its launcher with our defaults, as well.
+    plugin, ours = "hydra/launcher=submitit_slurm", "hydra/launcher=slurm"
+    sys.argv[1:] = [ours if argument == plugin else argument for argument in sys.argv[1:]]
     ConfigStore.instance().store(name="schema", node=configs.schema(sys.argv[1:]))
     folders = _own_folders()
     codes = [DONE]

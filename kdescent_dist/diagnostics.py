@@ -1,7 +1,7 @@
 """What the report draws: populations and counts of the guess and the fit against the data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ def diagnose(
     seed: int,
     samples: int,
     rows: RowBlocks | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Compare the guess and the fit with the training catalog, in every bin.
 
@@ -35,6 +36,7 @@ def diagnose(
         seed: seed of the populations that are drawn, any non-negative integer.
         samples: samples of each population and of the data that are kept for plots.
         rows: which rows of the training catalog this process holds, by default all of them.
+        progress: called after each bin of each part of a population, in every process.
 
     Returns:
         Arrays by name, ready for ``np.savez``: ``bins`` is a JSON list that describes them,
@@ -53,8 +55,8 @@ def diagnose(
     blocks = PopulationBlocks(objective, names, seed, samples)
     # The errors are those of the residuals of the fit.
     sums = {
-        "guess": blocks.sums(guess, sets, errors=False),
-        "fit": blocks.sums(final, sets, errors=True),
+        "guess": blocks.sums(guess, sets, errors=False, progress=progress),
+        "fit": blocks.sums(final, sets, errors=True, progress=progress),
     }
     for label, population in sums.items():
         arrays[f"{label}/weights"] = population.kept_weights

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 MOST_NAMES = 40  # in a message
-DONE, FAILED, BAD_INPUT, PREEMPTED = 0, 1, 2, 75  # exit codes
+DONE, FAILED, BAD_INPUT, LOST, PREEMPTED = 0, 1, 2, 69, 75  # exit codes
 
 
 class InputError(ValueError):

@@ -110,8 +110,22 @@ class PopulationBlocks:
             for hard in (False, True)
         }
 
-    def sums(self, params: Any, sets: Sequence[CountedSet], *, errors: bool) -> PopulationSums:
-        """Draw the population at ``params`` block by block, and add it up."""
+    def sums(
+        self,
+        params: Any,
+        sets: Sequence[CountedSet],
+        *,
+        errors: bool,
+        progress: Callable[[], None] = lambda: None,
+    ) -> PopulationSums:
+        """Draw the population at ``params`` block by block, and add it up.
+
+        Args:
+            params: (parameters,) parameters.
+            sets: what to count in each bin.
+            errors: whether to add up the squared errors as well.
+            progress: called after each bin of each turn, a block of every device.
+        """
         params = np.asarray(params)
         devices, turns = self.mesh.shape["samples"], self.layout.per_device(self.mesh)
         rows = _KeptRows(self.layout, self._copies(params), self.seed, self.samples)
@@ -130,6 +144,7 @@ class PopulationBlocks:
                 kept[block] = jax.tree.map(lambda a, i=i, n=number: a[i, :n].copy(), some)
             for total, counted in zip(bins, sets, strict=True):
                 self._add(total, population, counted, errors)
+                progress()
         columns, weights = zip(*(kept[block] for block in range(self.layout.count)), strict=True)
         joined = {name: np.concatenate([c[name] for c in columns]) for name in self.names}
         return PopulationSums(weight, bins, joined, np.concatenate(weights) * rows.scale)

@@ -63,6 +63,7 @@ def run(config: Config) -> dict[str, Any]:
             if config.report.enabled:
                 require_plots()
             cache = _cache(config, directory)
+            directory.begin()
             watchdog = runtime.start(config.runtime, cache, directory.tell, launch)
             signals.install()
             processes = Processes.with_devices(jax.devices())
@@ -104,6 +105,9 @@ class _Run:
         self.guess = np.asarray([p.guess for p in values], self.dtype)
         self.bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
         self.facts: dict[str, Any] = {}
+        self.done: dict[str, Any] | None = None  # what is written once the fit is
+        if watchdog is not None:
+            watchdog.record = self._record
 
     def carry_out(self) -> dict[str, Any]:
         try:
@@ -115,7 +119,7 @@ class _Run:
         self._write_result("running")
         try:
             result = self._fit(objective, optimizer)
-            written = self._finish(result, objective, pretrained, training)
+            self.done = self._finish(result)
         except StoppedFitError as stop:
             status = "preempted" if isinstance(stop, Preempted) else "failed"
             self._write_result(status, message=str(stop), step=stop.step, **self._last(stop))
@@ -123,11 +127,15 @@ class _Run:
         except Exception as error:
             self._write_result("failed", message=f"{type(error).__name__}: {error}")
             raise
-        self.processes.on_primary(self._report)
-        log.info("status: done, step %d, loss %.5g", written["step"], written["loss"])
+        # From here on the fit is done, whatever happens to its report.
+        if self.config.report.enabled:
+            self._diagnose(result, objective, pretrained, training)
+            self._progress("drawing the report")
+            self.processes.on_primary(self._report)
+        log.info("status: done, step %d, loss %.5g", self.done["step"], self.done["loss"])
         if self.watchdog is not None:
             self.watchdog.close()
-        return written
+        return self.done
 
     def _progress(self, phase: str) -> None:
         if self.watchdog is not None:
@@ -221,10 +229,10 @@ class _Run:
     def _of_primary(self, bin_: PretrainedBin) -> PretrainedBin:
         return self.processes.on_primary(lambda: bin_)
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_asked(self, where: str = "before the first step", step: int = 0) -> None:
         if self.processes.any(self.signals.requested()):
-            message = f"stopped by {self.signals.received or 'a signal'} before the first step"
-            raise Preempted(message, 0, np.zeros((0, len(self.names))), np.zeros(0))
+            message = f"stopped by {self.signals.received or 'a signal'} {where}"
+            raise Preempted(message, step, np.zeros((0, len(self.names))), np.zeros(0))
 
     def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
         config = self.config
@@ -258,13 +266,7 @@ class _Run:
     def _tell_progress(self, event: Event) -> None:
         self._progress(f"fitting after step {event.step}")
 
-    def _finish(
-        self,
-        result: FitResult,
-        objective: PopulationObjective,
-        pretrained: list[PretrainedBin],
-        training: TrainingCatalog,
-    ) -> dict[str, Any]:
+    def _finish(self, result: FitResult) -> dict[str, Any]:
         history = {
             "step": np.arange(len(result.losses)),
             "loss": result.losses,
@@ -274,7 +276,7 @@ class _Run:
         }
         self.directory.write_arrays("history", history)
         last = result.params[-max(len(result.params) // 10, 2) :]
-        written = self._write_result(
+        return self._write_result(
             "done",
             message=result.message,
             step=int(result.state.step),
@@ -282,26 +284,37 @@ class _Run:
             scatter=dict(zip(self.names, last.std(axis=0).tolist(), strict=True)),
             loss=float(result.losses[-1]),
         )
-        self._progress("computing what the report shows")
-        if self.config.report.enabled:
-            arrays = diagnose(
-                objective,
-                pretrained,
-                training.columns,
-                training.weights,
-                self.guess,
-                result.params[-1],
-                seed=self.config.seed,
-                samples=self.config.report.samples,
-                rows=training.rows,
-            )
-            self.directory.write_arrays("diagnostics", arrays)
-        return written
+
+    def _diagnose(
+        self,
+        result: FitResult,
+        objective: PopulationObjective,
+        pretrained: list[PretrainedBin],
+        training: TrainingCatalog,
+    ) -> None:
+        """Compute what the report shows; a signal stops that, and the next start does it again."""
+
+        def progress() -> None:
+            self._progress("computing what the report shows")
+            self._stop_if_asked("after the fit, before its report", int(result.state.step))
+
+        progress()
+        arrays = diagnose(
+            objective,
+            pretrained,
+            training.columns,
+            training.weights,
+            self.guess,
+            result.params[-1],
+            seed=self.config.seed,
+            samples=self.config.report.samples,
+            rows=training.rows,
+            progress=progress,
+        )
+        self.directory.write_arrays("diagnostics", arrays)
 
     def _report(self) -> None:
-        """Draw the report; the fit is done, whatever happens to it."""
-        if not self.config.report.enabled:
-            return
+        """Draw the report; where that fails it can be drawn again."""
         try:
             log.info("report: %s", make_report(self.directory.path, self.config.report))
         except Exception as error:
@@ -319,8 +332,18 @@ class _Run:
             "loss": float(stop.losses[finite[-1]]),
         }
 
+    def _record(self, reason: str) -> None:
+        """Write that the run failed, from whatever thread ends it."""
+        if self.done is None:
+            self.directory.write_last_result(self._result("failed", message=reason))
+
     def _write_result(self, status: str, **known: Any) -> dict[str, Any]:
-        result = {
+        result = self._result(status, **known)
+        self.directory.write_result(result)
+        return result
+
+    def _result(self, status: str, **known: Any) -> dict[str, Any]:
+        return {
             "status": status,
             "step": latest_step(self.directory.checkpoints) or 0,
             "steps": self.config.fit.steps,
@@ -333,8 +356,6 @@ class _Run:
             **self.facts,
             **known,
         }
-        self.directory.write_result(result)
-        return result
 
 
 def _cache(config: Config, directory: RunDirectory) -> Path | None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,8 @@ class RunDirectory:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._processes = Processes.of(None)
+        self._writing = threading.Lock()
+        self._tells = False  # whether this process is the one that told why the run ends
 
     @classmethod
     def of(cls, config: Config) -> "RunDirectory":
@@ -57,6 +60,11 @@ class RunDirectory:
     @property
     def _writes(self) -> bool:
         return self._processes.is_primary
+
+    @property
+    def _ended(self) -> Path:
+        """Is there once a process has told why the run ends at once."""
+        return self.path / ".ended"
 
     @property
     def _config(self) -> Path:
@@ -122,8 +130,20 @@ class RunDirectory:
         if self._writes and not self._config.exists():
             _write(self._config, configs.to_yaml(config))
 
+    def begin(self) -> None:
+        """Forget how an earlier start ended; in every process, before they meet."""
+        with contextlib.suppress(OSError):
+            self._ended.unlink(missing_ok=True)
+
     def tell(self, reason: str) -> None:
-        """Tell why the run ends at once, on the terminal and in its log."""
+        """Tell why the run ends at once, on the terminal and in its log; the first process does."""
+        with contextlib.suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._ended.touch(exist_ok=False)
+            except FileExistsError:
+                return
+        self._tells = True
         complain(reason)
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} ERROR {reason}\n")
@@ -137,7 +157,18 @@ class RunDirectory:
 
     def write_result(self, result: dict[str, Any]) -> None:
         if self._writes:
-            _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+            with self._writing:
+                _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+
+    def write_last_result(self, result: dict[str, Any]) -> None:
+        """Write what is to stay when all processes end at once.
+
+        Process 0 does, or where it is lost the process that told the reason.
+        """
+        if self._writes or self._tells:
+            self._writing.acquire(timeout=5)  # and not release: no more is to be written
+            # Another process may have been stopped while it writes.
+            _write(self.path / "result.json", json.dumps(result, indent=2) + "\n", "-last")
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write arrays to ``<name>.npz``."""
@@ -148,10 +179,20 @@ class RunDirectory:
         os.replace(temporary, self.path / f"{name}.npz")
 
     def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
-        """Training counts of a bin that were saved before from the same ``source``, if any."""
+        """Training counts of a bin that were saved before from the same ``source``, if any.
+
+        Those of a file that is damaged count as not saved: they can be computed again.
+        """
         file = self._counts_file(bin_, source)
+        if not self._processes.on_primary(file.exists):
+            return None
+        counts = None
+        try:
+            counts = KPretrainer.load(file)
+        except Exception as error:  # whatever a truncated or altered file raises
+            log.warning("%s cannot be used (%s): counting anew", file, error)
         # What one process sees all of them must do.
-        return KPretrainer.load(file) if self._processes.on_primary(file.exists) else None
+        return None if self._processes.any(counts is None) else counts
 
     def save_counts(self, bin_: Bin, source: str, counts: KPretrainer) -> None:
         if not self._writes:
@@ -169,9 +210,9 @@ class RunDirectory:
         return self.path / "pretrain" / f"{name}-{key}.npz"
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, text: str, mark: str = "") -> None:
     """Write whole or not at all, so that a killed run leaves no half file."""
-    temporary = file.with_name(f".{file.name}")
+    temporary = file.with_name(f".{file.name}{mark}")
     with temporary.open("w") as opened:
         opened.write(text)
         opened.flush()

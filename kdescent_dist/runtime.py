@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax._src import distributed  # its client, which has no public name
 
+from kdescent_dist.aborts import on_abort
 from kdescent_dist.errors import InputError, StoppedFitError
 from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
 from kdescent_dist.settings import RuntimeConfig
@@ -34,7 +35,8 @@ def start(
     Args:
         config: launcher, platform, number of CPU devices and precision.
         cache: folder of the compilation cache, unless the user has set one for JAX.
-        tell: gets the reason, in one process, when a process is lost; by default it is printed.
+        tell: gets the reason when a process is lost; by default it is printed. It is called in one
+            process, or where process 0 is lost, or they do not meet, in each of those left.
         launch: what started this process, where that is known already.
 
     Returns:
@@ -98,6 +100,12 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
     gpus = config.local_devices or own_gpus(launch, os.environ, _visible_gpus())
     # JAX's own watch knows no reasons, and comes second.
     patience = round(2 * config.heartbeat_timeout) + 10
+    apart = (
+        f"runtime: process {launch.process} of {launch.processes} did not meet the others at "
+        f"{launch.coordinator} within {config.start_timeout} s: see runtime.coordinator and "
+        "runtime.start_timeout"
+    )
+    on_abort(lambda: tell(apart))  # which is how JAX ends most often where it does not find them
     try:
         jax.distributed.initialize(
             launch.coordinator,
@@ -110,13 +118,11 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
             shutdown_timeout_seconds=patience,
         )
     except RuntimeError as error:
-        raise ConnectionError(
-            f"runtime: process {launch.process} of {launch.processes} did not meet the others at "
-            f"{launch.coordinator} within {config.start_timeout} s: {str(error).splitlines()[0]}; "
-            "see runtime.coordinator and runtime.start_timeout"
-        ) from error
+        raise ConnectionError(f"{apart} ({str(error).splitlines()[0]})") from error
+    assert launch.coordinator is not None
     watchdog = Watchdog(
         distributed.global_state.client,
+        launch.coordinator,
         launch.process,
         launch.processes,
         heartbeat_timeout=config.heartbeat_timeout,

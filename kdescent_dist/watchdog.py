@@ -3,11 +3,13 @@
 A collective waits for ever for a process that does not come. So each process tells the others
 through the coordination service of JAX that it lives and how far it is, and the primary compares.
 What cannot go on is told once, with the process at fault and the reason; all leave with exit code
-1, and the run continues from its last checkpoint when it is started again.
+1 where a process failed, with 69 where it was lost or hangs, and the run continues from its last
+checkpoint when it is started again.
 """
 
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +17,8 @@ from typing import Any, NoReturn
 
 import jax
 
-from kdescent_dist.errors import FAILED
+from kdescent_dist.aborts import abort_as_usual, on_abort
+from kdescent_dist.errors import FAILED, LOST
 from kdescent_dist.processes import meetings
 
 _FOLDER = "kdescent_dist/"
@@ -34,16 +37,22 @@ class Watchdog:
 
     Args:
         client: the client of JAX's coordination service, which runs in process 0.
+        coordinator: ``host:port`` of that service.
         process: which process this is.
         processes: how many there are.
         heartbeat_timeout: seconds without a sign of life after which a process is lost.
         step_timeout: seconds without progress after which a run hangs, None for any time.
-        tell: called with the reason in one of the processes, before they leave.
+        tell: called with the reason in one of the processes, before they leave; in each of those
+            left, where process 0 is lost.
+
+    Attributes:
+        record: then called with the reason in process 0; where that is lost, in each of the others.
     """
 
     def __init__(
         self,
         client: Any,
+        coordinator: str,
         process: int,
         processes: int,
         *,
@@ -52,11 +61,13 @@ class Watchdog:
         tell: Callable[[str], None],
     ) -> None:
         self._client = client
+        self._coordinator = coordinator
         self._process = process
         self._processes = processes
         self._heartbeat_timeout = heartbeat_timeout
         self._step_timeout = step_timeout
         self._tell = tell
+        self.record: Callable[[str], None] = lambda reason: None
         # Many processes seldom enough for one to listen to all of them.
         self._interval = max(min(1.0, heartbeat_timeout / 5), processes / 500)
         self._progress, self._phase = 0, "start"
@@ -68,6 +79,7 @@ class Watchdog:
         self._ending = threading.Lock()
 
     def start(self) -> None:
+        on_abort(self._aborted)
         for watch in (self._listen, self._guard):
             threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
@@ -80,6 +92,7 @@ class Watchdog:
     def close(self) -> None:
         """Watch no more: what follows is the orderly end."""
         self._over.set()
+        abort_as_usual()
 
     def progress(self, phase: str) -> None:
         """Tell that this process got further: to a phase, or within it."""
@@ -105,7 +118,7 @@ class Watchdog:
             self._patience = 3 * self._interval
             time.sleep(self._heartbeat_timeout + 5 * self._interval)
             self._end(f"the processes lost each other: {reason}")
-        self._end(f"process {self._process} of {self._processes} failed: {reason}")
+        self._end(f"process {self._process} of {self._processes} failed: {reason}", FAILED)
 
     def _listen(self) -> None:
         while not self._over.wait(self._interval):
@@ -113,12 +126,11 @@ class Watchdog:
                 found = self._exchange()
             except Exception as error:
                 if not self._over.is_set():
-                    reason = str(error).splitlines()[0]
-                    self._end(f"process 0 was lost: it does not answer: {reason}", publish=False)
+                    self._end_without_primary(f"it does not answer: {str(error).splitlines()[0]}")
                 return
             self._heard = time.monotonic()
             if _STOP in found:
-                os._exit(FAILED)  # whoever asks for it has told why
+                self._follow(found[_STOP])
             if self._process == 0:
                 self._compare(found)
 
@@ -174,24 +186,73 @@ class Watchdog:
                 self._heard = now
             silent = now - self._heard
             if silent > self._heartbeat_timeout + 2 * self._interval:
-                self._end(
-                    f"process 0 was lost: it does not answer for {silent:.0f} s "
-                    "(runtime.heartbeat_timeout)",
-                    publish=False,
+                self._end_without_primary(
+                    f"it does not answer for {silent:.0f} s (runtime.heartbeat_timeout)"
                 )
 
-    def _end(self, reason: str, *, publish: bool = True) -> NoReturn:
-        with self._ending:  # the first reason counts: no one leaves the lock
-            if not publish or self._publish(reason):
-                self._tell(reason)
-            if publish and self._process == 0:
-                time.sleep(3 * self._interval)  # the service is in this process: let others hear
-            os._exit(FAILED)
+    def _aborted(self) -> None:
+        """JAX aborts a process as soon as it misses process 0, and may do so for other reasons."""
+        if self._process and not self._answers():
+            self._end_without_primary("it has closed its connections")
+        who = f"process {self._process} of {self._processes}"
+        self._leave(f"{who} failed: it was aborted: see its output", FAILED, self._process == 0)
 
-    def _publish(self, reason: str) -> bool:
-        """Ask all others to leave; False if another process was first, and has told its reason."""
+    def _answers(self) -> bool:
+        """Whether process 0 still listens."""
+        host, _, port = self._coordinator.rpartition(":")
         try:
-            self._client.key_value_set(_FOLDER + _STOP, reason)
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def _end_without_primary(self, how: str) -> NoReturn:
+        self._leave(f"process 0 of {self._processes} was lost: {how}", LOST, True)
+
+    def _leave(self, reason: str, code: int, records: bool) -> NoReturn:
+        """End without the service, by which nothing can be asked of the others."""
+        # Another thread that ends the process may wait for that service.
+        self._ending.acquire(timeout=2 * self._interval)
+        try:
+            self._tell(reason)
+            if records:
+                self.record(reason)
+        finally:
+            os._exit(code)
+
+    def _end(self, reason: str, code: int = LOST) -> NoReturn:
+        """Ask all to end."""
+        with self._ending:  # the first reason counts: no one leaves the lock
+            try:
+                stop = f"{code} {reason}"
+                counts = self._publish(stop)
+                if counts == stop:
+                    self._tell(reason)
+                if self._process == 0:
+                    self.record(counts.partition(" ")[2])
+                    self._let_others_hear()
+            finally:
+                os._exit(code)
+
+    def _follow(self, stop: str) -> NoReturn:
+        """End because another process asks for it, which has told why."""
+        with self._ending:
+            code, _, reason = stop.partition(" ")
+            try:
+                if self._process == 0:
+                    self.record(reason)
+                    self._let_others_hear()
+            finally:
+                os._exit(int(code))
+
+    def _let_others_hear(self) -> None:
+        time.sleep(3 * self._interval)  # the service ends with this process
+
+    def _publish(self, stop: str) -> str:
+        """Ask all others to leave, and return what was asked for by the first."""
+        try:
+            self._client.key_value_set(_FOLDER + _STOP, stop)
         except Exception as error:
-            return "ALREADY_EXISTS" not in str(error)
-        return True
+            if "ALREADY_EXISTS" in str(error):
+                return self._client.key_value_try_get(_FOLDER + _STOP)
+        return stop

@@ -8,9 +8,9 @@
 # 75   a signal came, and saved   it goes back to the queue, and continues from what was saved
 # 1    failed, 2 bad config       it ends as failed: it would fail again
 # 130  stopped by Ctrl-C, unsaved it ends as failed
-# other codes above 128: killed   it goes back to the queue if the signal was one that asks it to
-#      by signal (code - 128)     stop (it was not listening yet), or if it saved a checkpoint
-#                                 since it was started: without progress, it would be killed again
+# 69   a process was lost or hung it goes back to the queue if it saved a checkpoint since it was
+# other codes above 128: killed   started: without progress, it would be lost again; or if the
+#      by signal (code - 128)     signal was one that asks it to stop (it was not listening yet)
 #
 # In all of these, a job that was cancelled with scancel ends, and so does one that was restarted
 # max_restarts times. When a node fails, or the time to save at a preemption is over (there may be
@@ -64,11 +64,11 @@ newest_checkpoint() {
 # worth_a_restart CODE CHECKPOINT: whether a step that ended with this code, and found this
 # checkpoint when it started, would get further by another start.
 worth_a_restart() {
-    local stopped=75 usr1=138 term=143 interrupted=130
+    local stopped=75 usr1=138 term=143 interrupted=130 lost=69
     case $1 in
         "$stopped" | "$usr1" | "$term") ;;
         "$interrupted") return 1 ;;
-        *) (($1 > 128)) && [[ $(newest_checkpoint) != "$2" ]] ;;
+        *) (($1 == lost || $1 > 128)) && [[ $(newest_checkpoint) != "$2" ]] ;;
     esac
 }
 

@@ -1,12 +1,13 @@
 """Ring 1 and 2: every test process sees 8 fake CPU devices; a one-device mesh uses the first."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import pytest
 from slurm_cluster import SlurmCluster, missing
+from slurm_jobs import FINITE, Jobs, fit_alone
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -33,3 +34,22 @@ def slurm() -> Iterator[SlurmCluster]:
         tell(f"no SLURM here: {reason}")
     with SlurmCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def jobs(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Jobs]:
+    """Jobs on that cluster, started in a folder of their own; none is left after a test."""
+    yield Jobs(slurm, tmp_path)
+    slurm.clear()
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Run directories of a fit and further overrides, done by one process."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+
+    def done(*overrides: str, fit: tuple[str, ...] = FINITE) -> Path:
+        path = folder / "-".join((f"fit{hash(fit)}", *overrides))
+        return fit_alone(path, *fit, *overrides)
+
+    return done

@@ -96,9 +96,6 @@ class Group:
         """Wait for a line in the log of this start."""
         self._wait(lambda: re.search(pattern, self.log()[self._told :]), pattern)
 
-    def wait_for_file(self, name: str) -> None:
-        self._wait(lambda: (self.directory / name).exists(), name)
-
     def wait_for_steps(self, more: int) -> None:
         before = steps(self.directory)
         self._wait(lambda: steps(self.directory) >= before + more, "steps")

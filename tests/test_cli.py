@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,38 @@ def test_a_signal_before_the_first_step_is_heard(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 75, err
+
+
+def test_a_signal_after_the_fit_leaves_its_report_to_the_next_start(finished, tmp_path):
+    process = start(tmp_path, "run_dir=run")
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run/result.json").exists() or result(tmp_path / "run")["loss"] is None:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 75, err
+    assert "stopped by SIGTERM after the fit, before its report" in err
+    assert result(tmp_path / "run")["status"] == "done"
+    assert result(tmp_path / "run")["params"] == result(finished[0])["params"]
+    assert not (tmp_path / "run/report.html").exists()
+    assert run(tmp_path, "run_dir=run").returncode == 0
+    assert (tmp_path / "run/report.html").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_pretrained_counts_that_are_damaged_are_computed_again(finished, tmp_path, size):
+    directory = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(directory / "checkpoints")
+    (file,) = (directory / "pretrain").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:size])
+    again = run(tmp_path, "run_dir=run", "report.enabled=false")
+    assert again.returncode == 0, again.stderr
+    assert f"{file.name} cannot be used" in again.stderr
+    assert file.stat().st_size == len(whole)
+    assert result(directory)["params"] == result(finished[0])["params"]
 
 
 def test_bins_and_terms_are_added_on_the_command_line(main):

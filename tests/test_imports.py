@@ -16,7 +16,7 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
-    ("processes", "exact_sums", "row_blocks", "watchdog", "runtime"),
+    ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),

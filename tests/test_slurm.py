@@ -3,128 +3,9 @@
 A fit by two nodes that is interrupted ends with the bits of one process that is not.
 """
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import jax
-import process_groups
-import pytest
 from process_groups import result
 from slurm_cluster import SlurmCluster
-
-SCRIPTS = Path(__file__).parents[1] / "slurm"
-STEPS = 1500
-FIT = (
-    "experiment=color_mass",
-    "samples.size=8000",
-    "optimizer.learning_rate=0.005",
-    "fit.seconds_per_call=0.2",
-    "report.enabled=false",
-)
-FINITE = (*FIT, f"fit.steps={STEPS}")
-# It goes on until something stops it.
-ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")
-# The command under test, and compiled programs that all of its processes share.
-ENVIRONMENT = {
-    "KDESCENT_VENV": sys.prefix,
-    "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The run directory of a fit, done by one process that nothing disturbs."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-
-    def fit(*overrides):
-        path = folder / "-".join(("fit", *overrides))
-        if not path.exists():
-            command = [sys.executable, "-m", "kdescent_dist.cli", *FINITE, *overrides]
-            subprocess.run(
-                [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
-                check=True,
-                capture_output=True,
-                env=os.environ | ENVIRONMENT,
-            )
-        return path
-
-    return fit
-
-
-class Jobs:
-    """Submits a script in a folder, and looks at what its jobs do there."""
-
-    def __init__(self, cluster, folder):
-        self.cluster = cluster
-        self.folder = folder
-
-    def submit(self, script, *overrides, options=(), **environment):
-        options = ("--cpus-per-task=1", *options)
-        return self.cluster.sbatch(
-            *options,
-            SCRIPTS / script,
-            *overrides,
-            cwd=self.folder,
-            env=ENVIRONMENT | environment,
-        )
-
-    def log(self, name):
-        path = self.folder / f"kdescent-{name}.log"
-        return path.read_text() if path.exists() else ""
-
-    def run_dir(self, name):
-        return self.folder / "runs" / f"kdescent-{name}"
-
-    def wait_for_step(self, name, step):
-        """Wait until the fit in a run directory has passed a step."""
-        path = self.run_dir(name) / "metrics.jsonl"
-
-        def passed():
-            lines = path.read_text().splitlines() if path.exists() else []
-            return len(lines) > step
-
-        self.cluster.wait(passed, f"step {step} of {name}\n{self.log(name)}", 90)
-
-    def wait_for_end(self, job, timeout=120):
-        """Wait until a job has ended, and return what SLURM knows of it."""
-        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-        return self.cluster.wait_for_state(job, *ended, timeout=timeout)
-
-    def preempt(self, *options):
-        """Take nodes away from the low partition for a moment."""
-        command = ("--partition=high", "--output=/dev/null", "--wrap=sleep 1")
-        return self.cluster.sbatch(*options, *command, cwd=self.folder)
-
-    def sweep(self, *overrides):
-        """Start a sweep whose jobs are sent to the cluster."""
-        launcher = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
-        return subprocess.Popen(
-            [sys.executable, "-m", "kdescent_dist.cli", "-m", *launcher, *overrides],
-            cwd=self.folder,
-            env=self.cluster.environment | ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
-@pytest.fixture
-def jobs(slurm, tmp_path):
-    yield Jobs(slurm, tmp_path)
-    slurm.clear()
-
-
-def assert_same_fit(run_dir, expected):
-    process_groups.assert_same_fit(run_dir, expected)
-    assert result(run_dir)["params"] == result(expected)["params"]
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
-    assert steps == sorted(set(steps)), "a step is told twice"
+from slurm_jobs import ENDLESS, FINITE, FIT, STEPS, assert_same_fit, programs_of
 
 
 def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
@@ -215,16 +96,6 @@ def test_a_job_is_restarted_no_more_often_than_it_may(jobs):
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
 
 
-def programs_of(job):
-    """Processes of the program itself, rather than of srun, in a job."""
-    commands = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended by now
-            commands.append(file.read_text().split("\0"))
-    own = f"run_dir=runs/kdescent-{job}"
-    return [c for c in commands if own in c and not c[0].endswith("srun")]
-
-
 def test_a_job_that_is_stopped_before_its_program_listens_is_started_again(jobs):
     job = jobs.submit("fit_cpu.sbatch", *FIT, "fit.steps=3", options=["--nodes=1"])
     # Python is there, but still imports what listens.
@@ -266,9 +137,9 @@ def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
 
 
 def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
-    sweep = jobs.sweep(
-        *FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}"
-    )
+    """By the plugin's own name of its launcher, which means the same."""
+    given = (*FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}")
+    sweep = jobs.sweep(*given, launcher="submitit_slurm")
     jobs.wait_for_step("1", 20)
     (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
     node = jobs.cluster.show(f"{job}_0")["NodeList"]

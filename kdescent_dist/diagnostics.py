@@ -82,6 +82,7 @@ def _compare(
     of_data = scale("data", float(counts.training_sum_of_weights))
     out = {
         "kernel_centers": counted.centers,
+        "kernel_cov": counted.cov,
         "kde_truth": counts.kde_counts[kernels] * of_data,
         "fourier_positions": counted.modes,
         "fourier_truth": counts.fourier_counts[modes] * of_data,

@@ -25,7 +25,7 @@ from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
-from kdescent_dist.report import make_report, require_plots
+from kdescent_dist.report import make_bin_page, make_report, require_plots
 from kdescent_dist.run_catalogs import RunCatalogs
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
@@ -81,7 +81,10 @@ def run(config: Config) -> dict[str, Any]:
 def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
     if not directory.result():
         raise InputError(f"run_dir={directory.path}: no result.json: there is nothing to report")
-    print(f"report: {make_report(directory.path, config.report)}")
+    if config.report.bin is not None:
+        print(f"report: {make_bin_page(directory.path, config.report.bin)}")
+    else:
+        print(f"report: {make_report(directory.path, config.report)}")
     return directory.result()
 
 

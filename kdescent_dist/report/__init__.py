@@ -5,6 +5,8 @@
 histograms of ``density``; ``tables`` puts them into words and rows; ``page`` sets the page.
 """
 
-from kdescent_dist.report.page import make_report, require_plots
+from kdescent_dist.report.bin_page import make_bin_page
+from kdescent_dist.report.html import missing_package, require_plots
+from kdescent_dist.report.page import make_report
 
-__all__ = ["make_report", "require_plots"]
+__all__ = ["make_bin_page", "make_report", "missing_package", "require_plots"]

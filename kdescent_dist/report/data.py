@@ -76,7 +76,10 @@ class Bin:
         sums: weight in the bin of the ``training`` samples and of the model at ``guess`` and
             ``fit``: in total or, for ``share``, in fractions of their weight in all.
         number_density: whether the total weight is a term of the loss.
+        number: place among all bins of the config, from 1.
         centers: (kernels, d) centers of the kernels.
+        kernel_cov: (d, d) covariance of the kernels, None where it was not written.
+        modes: (modes, d) wave vectors of the Fourier counts, in radians per unit.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
     """
@@ -90,7 +93,10 @@ class Bin:
     n_training: int
     sums: dict[str, float]
     number_density: bool
+    number: int
     centers: np.ndarray
+    kernel_cov: np.ndarray | None
+    modes: np.ndarray
     kde: Residuals
     fourier: Residuals
 

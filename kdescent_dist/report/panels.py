@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from kdescent_dist.report.density import ENCLOSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 DPI = 110
@@ -126,6 +129,32 @@ def legend(figure: "Figure", handles: Sequence[Any]) -> None:
         handlelength=2.2,
         columnspacing=1.6,
     )
+
+
+def set_log_ticks(axis: "Axis", low: float, high: float) -> None:
+    """Ticks with few and plain numbers, also where a scale spans less than a decade."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    if high > 200 * low:
+        axis.set_major_locator(LogLocator(numticks=6))
+    else:
+        steps = (
+            np.geomspace(low, high, 5)
+            if high < 3 * low
+            else LogLocator(subs=(1.0, 2.0, 5.0), numticks=12).tick_values(low, high)
+        )
+        axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short(value: float) -> str:
+    """A number in two or three digits, for a tick or a cell."""
+    if not np.isfinite(value):
+        return "\N{EN DASH}"
+    if abs(value) < 100:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value < 1e5 else f"{value:.0e}".replace("e+0", "e")
 
 
 def population_handles() -> list[Any]:

@@ -104,7 +104,10 @@ def _read_bin(
         n_training=int(meta["n_training"]),
         sums={which: float(meta[f"sum_{which}"]) for which in ("training", "guess", "fit")},
         number_density=bool(meta["number_density"]),
+        number=index + 1,
         centers=np.asarray(arrays[f"bin{index}/kernel_centers"], dtype=float),
+        kernel_cov=arrays.get(f"bin{index}/kernel_cov"),
+        modes=np.asarray(arrays[f"bin{index}/fourier_positions"], dtype=float),
         kde=compare("kde"),
         fourier=compare("fourier"),
     )

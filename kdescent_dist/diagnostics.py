@@ -59,17 +59,24 @@ def diagnose(
         of_bin = {label: population.bins[i] for label, population in sums.items()}
         weights = {label: population.weight for label, population in sums.items()}
         weights["data"] = float(np.sum(data_weights, dtype=float))
-        counts, description = _compare(counted, of_bin, weights)
+        counts, description = compare(counted, of_bin, weights)
         arrays |= {f"bin{i}/{name}": values for name, values in counts.items()}
         described.append(description)
     arrays["bins"] = np.array(json.dumps(described))
     return arrays
 
 
-def _compare(
+def compare(
     counted: CountedSet, sums: Mapping[str, Mapping[str, Any]], weights: Mapping[str, float]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Normalized counts of a bin and their errors, and what describes the bin."""
+    """Normalized counts of a bin and their errors, and what describes the bin.
+
+    Args:
+        counted: the bin, and the kernels and modes at which it was counted.
+        sums: sums of the populations ``guess`` and ``fit``, as of ``PopulationBlocks``; those of
+            the fit with squares of errors.
+        weights: weights of these populations and of ``data`` in all.
+    """
     pretrained = counted.pretrained
     bin_, config, counts = pretrained.bin, pretrained.bin.config, pretrained.counts
     kernels, modes = counted.kernel_indices, counted.mode_indices

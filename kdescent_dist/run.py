@@ -19,6 +19,7 @@ from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.identity import digest
+from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
@@ -62,7 +63,7 @@ def run(config: Config) -> dict[str, Any]:
     watchdog = None
     with StopSignals().installed() as signals, logs:
         try:
-            if config.report.enabled:
+            if config.report.enabled and config.mode == "fit":
                 require_plots()
             cache = _cache(config, directory)
             watchdog = runtime.start(config.runtime, cache, directory.tell, launch)
@@ -111,6 +112,8 @@ class _Run:
         self.facts: dict[str, Any] = {}
 
     def carry_out(self) -> dict[str, Any]:
+        if self.config.mode == "inspect":
+            return self._inspect()
         try:
             objective, optimizer, pretrained, training = self._prepare()
         except Preempted as stop:
@@ -133,6 +136,24 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.close()
         return written
+
+    def _inspect(self) -> dict[str, Any]:
+        """Show what a fit would do; neither claims the run directory nor changes its result."""
+        objective, _, pretrained, training = self._prepare()
+        self._progress("inspecting")
+        inspect_run(
+            self.config,
+            self.directory,
+            self.processes,
+            objective,
+            pretrained,
+            *self._cast(training),
+            self.guess,
+            self.facts,
+        )
+        if self.watchdog is not None:
+            self.watchdog.close()
+        return self.directory.result()
 
     def _progress(self, phase: str) -> None:
         if self.watchdog is not None:

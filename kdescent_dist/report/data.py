@@ -45,7 +45,8 @@ class Residuals:
     """Model minus data in units of the error, NaN where the error is 0 or something not finite.
 
     Attributes:
-        guess, fit: (entries,); real and imaginary parts of Fourier counts are entries of their own.
+        guess, fit: (entries,), the same where nothing has been fitted yet; real and imaginary
+            parts of Fourier counts are entries of their own.
     """
 
     guess: np.ndarray
@@ -82,6 +83,8 @@ class Bin:
         modes: (modes, d) wave vectors of the Fourier counts, in radians per unit.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
+        ecf, ecf_err: (modes,) empirical characteristic function of the training samples with its
+            errors, and ``min_training``; in an inspection alone.
     """
 
     name: str
@@ -99,6 +102,9 @@ class Bin:
     modes: np.ndarray
     kde: Residuals
     fourier: Residuals
+    ecf: np.ndarray | None = None
+    ecf_err: np.ndarray | None = None
+    min_training: int = 0
 
     @property
     def worst(self) -> float:

@@ -14,6 +14,7 @@ from kdescent_dist.mesh import replicated, whole
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import INPUT_WEIGHTS
 from kdescent_dist.population_sums import (
+    LARGEST_SET,
     CountedSet,
     PopulationBlocks,
     count_rows,
@@ -73,7 +74,7 @@ def compare_guess(
         arrays.update({f"guess/{name}": v[some] for name, v in population.kept.items()})
         total = float(population.kept_weights.sum(dtype=float))
         weights = {"guess": total, "fit": total, "data": training_weight}
-        largest = max(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS)
+        largest = int(np.clip(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS, LARGEST_SET))
         described = []
         for i, pretrained in enumerate(bins):
             counted = CountedSet.of(pretrained, rng, largest)
@@ -146,10 +147,10 @@ def try_steps(
     on_cpu = objective.mesh.devices.flat[0].platform == "cpu"
 
     def at_guess(params: jax.Array, base: jax.Array, step: jax.Array, data: Any) -> tuple:
-        return evaluate(objective, params, schedule(base, step)[0], data, on_cpu)
+        key, _ = schedule(jax.random.wrap_key_data(base), step)
+        return evaluate(objective, params, key, data, on_cpu)
 
     params, base = whole((guess, jax.random.key_data(as_key(seed))), objective.mesh)
-    base = jax.random.wrap_key_data(base)
     begun = time.perf_counter()
     compiled = jax.jit(at_guess).lower(params, base, np.int32(0), objective.data).compile()
     cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(compiled)}

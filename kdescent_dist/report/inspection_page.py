@@ -17,7 +17,7 @@ from kdescent_dist.report.labels import chisq
 from kdescent_dist.report.page import per_group
 from kdescent_dist.report.panels import Plot
 from kdescent_dist.report.populations import plot_bins
-from kdescent_dist.report.residuals import plot_residual_histograms
+from kdescent_dist.report.residuals import plot_residual_maps
 
 MOST_BINS = 12  # bins that are drawn one by one, or report.max_bins where that is smaller
 
@@ -69,7 +69,7 @@ def make_inspection(run_dir: Path) -> Path:
         kernels=grouped_images("kernels", shown, plot_kernels, data),
         modes=grouped_images("modes", shown, plot_modes, data),
         guesses=grouped_images("guess", shown, plot_bins, guess, False),
-        residuals=save_plots(folder, plot_residual_histograms("residuals", shown, "guess")),
+        residuals=grouped_images("residuals", shown, plot_residual_maps),
     )
 
 

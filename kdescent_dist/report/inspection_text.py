@@ -36,7 +36,7 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
     if "input_catalog" in found:
         lines.append(("input", _catalog(found["input_catalog"])))
     lines.append(("bins", _bins(inspection.bins)))
-    lines += [("at guess", text) for text in _at_guess(inspection)]
+    lines += _at_guess(inspection)
     count, size = inspection.blocks
     lines.append(("samples", f"{found['samples']:,} a step, in {count:,} blocks of {size:,}"))
     lines.append(("time", _time(inspection)))
@@ -66,10 +66,10 @@ def _bins(bins: list[Bin]) -> str:
     )
 
 
-def _at_guess(inspection: Inspection) -> Iterator[str]:
+def _at_guess(inspection: Inspection) -> Iterator[tuple[str, str]]:
     losses = inspection.losses
     spread = f" +- {number(losses.std(ddof=1), 2)} by random key" if np.ptp(losses) > 0 else ""
-    yield f"loss {number(losses.mean(), 4)}{spread}"
+    yield "loss", f"{number(losses.mean(), 4)}{spread} at the guess"
     parts = []
     for kind, name in (("kde", "kernel"), ("fourier", "Fourier")):
         values = [getattr(b, kind).chisq("guess") for b in inspection.bins]
@@ -78,7 +78,8 @@ def _at_guess(inspection: Inspection) -> Iterator[str]:
     if parts:
         worst = ranked(inspection.bins)[0]
         where = f", worst {chisq(worst.worst)} in {worst.name}" if len(inspection.bins) > 1 else ""
-        yield f"reduced chi-square (median of bins): {', '.join(parts)}{where}"
+        of = "reduced chi-square" + (" (median of bins)" if len(inspection.bins) > 1 else "")
+        yield "misfit", f"{of} at the guess: {', '.join(parts)}{where}"
 
 
 def _time(inspection: Inspection) -> str:

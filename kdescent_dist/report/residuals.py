@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 CLIP = 5.0  # residuals beyond so many errors are drawn there
 
 
-def plot_residual_histograms(stem: str, bins: Sequence[Bin], of: str = "fit") -> list[Plot]:
-    """Draw how the residuals of the fit, or the guess, are distributed, against the unit normal."""
+def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
+    """Draw how the residuals of the fit are distributed, against the unit normal."""
     bins = [b for b in bins if np.isfinite([*b.kde.fit, *b.fourier.fit]).any()]
-    return [_histograms(stem + suffix, page, of) for suffix, page in panels.pages(bins, 24)]
+    return [_histograms(stem + suffix, page) for suffix, page in panels.pages(bins, 24)]
 
 
 def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -28,7 +28,7 @@ def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     return [_maps(stem + suffix, page) for suffix, page in panels.pages(bins, 16)]
 
 
-def _histograms(stem: str, bins: Sequence[Bin], of: str) -> Plot:
+def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
     columns = panels.panels_per_row(len(bins))
     width = min(panels.WIDTH / columns, 3.2)
     figure, axes = panels.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
@@ -54,7 +54,7 @@ def _histograms(stem: str, bins: Sequence[Bin], of: str) -> Plot:
     figure.supylabel("probability density", fontsize=panels.FONT)
     panels.legend(figure, _histogram_handles())
     caption = (
-        f"Residuals of the {of} in units of their errors, clipped at {CLIP:g}, against the unit "
+        f"Residuals of the fit in units of their errors, clipped at {CLIP:g}, against the unit "
         "normal. Neighboring kernels overlap, so their residuals are correlated: a shift or a "
         "bump within the normal is no sign of a misfit, broad wings are. "
         "Numbers: reduced chi-square."

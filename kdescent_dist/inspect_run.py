@@ -17,6 +17,7 @@ from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_inspection, missing_package
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_text import summary
+from kdescent_dist.run_catalogs import TrainingCatalog
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.settings import Config
 
@@ -29,8 +30,7 @@ def inspect_run(
     processes: Processes,
     objective: PopulationObjective,
     pretrained: Sequence[PretrainedBin],
-    data: Mapping[str, np.ndarray],
-    data_weights: np.ndarray,
+    training: TrainingCatalog,
     guess: np.ndarray,
     facts: Mapping[str, Any],
 ) -> None:
@@ -44,7 +44,7 @@ def inspect_run(
         directory: its run directory, which stays free for a fit of any config.
         processes: those that call this.
         objective, pretrained: of the fit.
-        data, data_weights: columns (n,) and weights (n,) of the training catalog.
+        training: rows of the training catalog.
         guess: (parameters,) parameters.
         facts: what is known of the catalogs and devices, as in ``result.json``.
     """
@@ -52,11 +52,12 @@ def inspect_run(
     count = compare_guess(
         objective,
         pretrained,
-        data,
-        data_weights,
+        training.columns,
+        training.weights,
         guess,
         seed=config.seed,
         samples=config.report.samples,
+        rows=training.rows,
     )
     losses, slopes, cost = try_steps(objective, guess, config.seed, config.fit.fixed_key)
     kinds = {device.platform for device in objective.mesh.devices.flat}

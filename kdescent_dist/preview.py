@@ -21,6 +21,7 @@ from kdescent_dist.population_sums import (
     subsample,
 )
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.steps import evaluate
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
@@ -38,6 +39,7 @@ def compare_guess(
     *,
     seed: int,
     samples: int,
+    rows: RowBlocks | None = None,
 ) -> Callable[[], dict[str, np.ndarray]]:
     """Compare the model at the guess with the training catalog, in every bin, within seconds.
 
@@ -47,11 +49,12 @@ def compare_guess(
     Args:
         objective: the objective of the fit.
         bins: its pretrained bins.
-        data: training columns, each (n,), or a random part of them.
-        data_weights: (n,) training weights.
+        data: training columns, each (n,), of all rows or of those that ``rows`` says.
+        data_weights: (n,) training weights of these rows.
         guess: (parameters,) parameters.
         seed: any non-negative integer.
         samples: rows of each population that are kept for plots.
+        rows: which rows of the training catalog this process holds, by default all of them.
 
     Returns:
         A function that counts and returns arrays as ``diagnostics.diagnose`` does, without those
@@ -60,9 +63,11 @@ def compare_guess(
     """
     names = required_columns({b.bin.group: b.bin.config for b in bins})
     rng = np.random.default_rng(seed)
-    keep, scale = subsample(rng, len(data_weights), samples)
-    arrays = {"data/weights": data_weights[keep] * scale}
-    arrays |= {f"data/{name}": np.asarray(data[name])[keep] for name in names}
+    rows = RowBlocks(len(data_weights)) if rows is None else rows
+    keep, scale = subsample(rng, rows.total, samples)
+    shown = {"weights": data_weights, **{name: np.asarray(data[name]) for name in names}}
+    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
+    arrays["data/weights"] = arrays["data/weights"] * scale
     arrays |= _input_rows(objective, rng, samples)
     blocks = PopulationBlocks(objective, names, seed, max(samples, COUNTED))
     population = blocks.sums(guess, [], errors=False)

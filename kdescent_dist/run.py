@@ -13,12 +13,10 @@ from kdescent_dist import runtime
 from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
-from kdescent_dist.catalog import Catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.identity import digest
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
@@ -27,7 +25,7 @@ from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_bin_page, make_report, require_plots
-from kdescent_dist.run_catalogs import RunCatalogs
+from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
@@ -147,7 +145,7 @@ class _Run:
             self.processes,
             objective,
             pretrained,
-            *self._cast(training),
+            training,
             self.guess,
             self.facts,
         )
@@ -159,7 +157,7 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.progress(phase)
 
-    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], Catalog]:
+    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], TrainingCatalog]:
         """Check everything, cheap checks first, and count the training catalog."""
         config = self.config
         self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
@@ -186,7 +184,7 @@ class _Run:
         training = catalogs.training()
         self._progress("reading the input catalog and checking the model")
         self._stop_if_asked()
-        layout, first_row, given = catalogs.input(training, mesh)
+        layout, first_row, given = catalogs.input(mesh)
         inputs = {} if given is None else given.columns
         block = BlockModel(model, self.names, tuple(config.model.columns), layout)
         self.processes.together(
@@ -198,7 +196,7 @@ class _Run:
             model,
             self.names,
             pretrained,
-            training_weight=float(training.weights.sum()),
+            training_weight=training.weight,
             size=layout.size,
             catalog=inputs,
             catalog_weights=given.weights if given is not None and weighted else None,
@@ -220,23 +218,23 @@ class _Run:
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
-    def _cast(self, catalog: Catalog) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of a catalog in the precision of the fit."""
-        columns = {name: values.astype(self.dtype) for name, values in catalog.columns.items()}
-        return columns, catalog.weights.astype(self.dtype)
-
     def _pretrain(
-        self, bins: Sequence[Bin], training: Catalog, mesh: jax.sharding.Mesh
+        self, bins: Sequence[Bin], training: TrainingCatalog, mesh: jax.sharding.Mesh
     ) -> list[PretrainedBin]:
-        columns, weights = self._cast(training)
-        source = digest([columns, weights, np.int64(self.config.seed)])
+        columns, weights, rows = training.columns, training.weights, training.rows
+        made_from = [rows.digest({**columns, "": weights}), rows.block_size, self.config.seed]
+        source = " ".join(map(str, made_from))
+        own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+        own = make_mesh(devices=own_devices)
         pretrained = []
         for bin_ in bins:
             self._progress(f"pretraining {bin_.name}")
             self._stop_if_asked()
             known = self.directory.load_counts(bin_, source)
             method = self.config.counts.pretrain
-            one = pretrain_bin(bin_, columns, weights, self.config.seed, mesh, known, method)
+            one = pretrain_bin(
+                bin_, columns, weights, self.config.seed, own, known, method, rows=rows
+            )
             if known is None:
                 self.directory.save_counts(bin_, source, one.counts)
             # The counts of all processes have the same bits, whatever CPUs they run on.
@@ -289,7 +287,7 @@ class _Run:
         result: FitResult,
         objective: PopulationObjective,
         pretrained: list[PretrainedBin],
-        training: Catalog,
+        training: TrainingCatalog,
     ) -> dict[str, Any]:
         history = {
             "step": np.arange(len(result.losses)),
@@ -313,11 +311,13 @@ class _Run:
             arrays = diagnose(
                 objective,
                 pretrained,
-                *self._cast(training),
+                training.columns,
+                training.weights,
                 self.guess,
                 result.params[-1],
                 seed=self.config.seed,
                 samples=self.config.report.samples,
+                rows=training.rows,
             )
             self.directory.write_arrays("diagnostics", arrays)
         return written

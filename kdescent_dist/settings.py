@@ -91,6 +91,7 @@ class CountsConfig:
     # for NVIDIA GPUs, Hopper or later)
     form: str = "auto"
     pretrain: str = "auto"  # direct | finufft (up to 3 columns, if it is installed)
+    pretrain_block_size: int = 262_144  # training rows that a process counts at a time
 
 
 @dataclass

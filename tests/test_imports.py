@@ -16,7 +16,7 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
-    ("processes", "watchdog", "runtime"),
+    ("processes", "exact_sums", "row_blocks", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
@@ -32,7 +32,7 @@ LAYERS = (
         "pallas_sums",
     ),
     ("count_forms", "kde_sums", "fourier_sums", "counts"),
-    ("training_data", "ordered_sums"),
+    ("training_data", "training_rows", "ordered_sums"),
     ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),

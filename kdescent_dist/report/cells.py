@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLORS = (panels.DATA, panels.FIT, panels.KDE, panels.FOURIER)
 CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a cell, in order: low or high along x and y
-ROOM = 0.34  # inches that a cell of a map needs to carry its number
+ROOM = (0.33, 0.14)  # inches, along x and y, that a cell of a map needs to carry its number
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,15 @@ def _draw_map(
     )
     ax.autoscale_view()
     ax.margins(0)
-    if 0.75 * width / len(np.unique(windows[:, 0, 0])) > ROOM:
+    # About three quarters of the panel are cells; the smallest of them decides for all.
+    whole = windows[..., 1].max(axis=0) - windows[..., 0].min(axis=0)
+    smallest = (windows[..., 1] - windows[..., 0]).min(axis=0) / whole
+    if np.all(0.75 * width * smallest > ROOM):
         for middle, value, face in zip(windows.mean(axis=2), values, faces, strict=True):
             dark = np.dot(face[:3], (0.3, 0.6, 0.1)) < 0.5
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-            ax.text(
-                middle[0],
-                middle[1],
-                panels.short(value),
-                color="white" if dark else "black",
-                **style,
-            )
+            color = "white" if dark else "black"
+            ax.text(middle[0], middle[1], panels.short(value), color=color, **style)
     bar = ax.figure.colorbar(ScalarMappable(norm, colors), ax=ax, pad=0.02, aspect=25)
     bar.ax.tick_params(labelsize=8, which="both")
     panels.set_log_ticks(bar.ax.yaxis, low, high)

@@ -28,6 +28,7 @@ from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
 
 def main() -> None:
     """Run ``kdescent-dist`` with the arguments of the process, and exit with its code."""
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # By the plugin's own name one gets its launcher with our defaults, as well.
@@ -98,6 +99,14 @@ def _own_folders() -> list[str]:
         elif flag.startswith("--config-dir="):
             folders.append(Path(flag.split("=", 1)[1]).resolve())
     return [str(folder) for folder in folders]
+
+
+def _quoted(argument: str) -> str:
+    """Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes."""
+    key, sign, value = argument.partition("=")
+    if key != "report.bin" or not sign or not value or value[0] in "'\"" or value == "null":
+        return argument
+    return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
 
 
 def _make_importable(folders: list[str]) -> None:

@@ -66,17 +66,24 @@ def diagnose(
         of_bin = {label: population.bins[i] for label, population in sums.items()}
         weights = {label: population.weight for label, population in sums.items()}
         weights["data"] = data_weight
-        counts, description = _compare(counted, of_bin, weights)
+        counts, description = compare(counted, of_bin, weights)
         arrays |= {f"bin{i}/{name}": values for name, values in counts.items()}
         described.append(description)
     arrays["bins"] = np.array(json.dumps(described))
     return arrays
 
 
-def _compare(
+def compare(
     counted: CountedSet, sums: Mapping[str, Mapping[str, Any]], weights: Mapping[str, float]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Normalized counts of a bin and their errors, and what describes the bin."""
+    """Normalized counts of a bin and their errors, and what describes the bin.
+
+    Args:
+        counted: the bin, and the kernels and modes at which it was counted.
+        sums: sums of the populations ``guess`` and ``fit``, as of ``PopulationBlocks``; those of
+            the fit with squares of errors.
+        weights: weights of these populations and of ``data`` in all.
+    """
     pretrained = counted.pretrained
     bin_, config, counts = pretrained.bin, pretrained.bin.config, pretrained.counts
     kernels, modes = counted.kernel_indices, counted.mode_indices
@@ -89,6 +96,7 @@ def _compare(
     of_data = scale("data", float(counts.training_sum_of_weights))
     out = {
         "kernel_centers": counted.centers,
+        "kernel_cov": counted.cov,
         "kde_truth": counts.kde_counts[kernels] * of_data,
         "fourier_positions": counted.modes,
         "fourier_truth": counts.fourier_counts[modes] * of_data,

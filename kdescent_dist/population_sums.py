@@ -51,12 +51,14 @@ class CountedSet:
     modes: np.ndarray
 
     @classmethod
-    def of(cls, pretrained: PretrainedBin, rng: np.random.Generator) -> "CountedSet":
+    def of(
+        cls, pretrained: PretrainedBin, rng: np.random.Generator, largest: int | None = None
+    ) -> "CountedSet":
         bin_, counts = pretrained.bin, pretrained.counts
         sizes = (len(counts.kde_counts), len(counts.fourier_counts))
         drawn = (bin_.config.kernels, bin_.config.fourier)
         kernels, modes = (
-            subsample(rng, 0 if number == 0 else size, LARGEST_SET)[0]
+            subsample(rng, 0 if number == 0 else size, largest or LARGEST_SET)[0]
             for number, size in zip(drawn, sizes, strict=True)
         )
         edges = np.reshape(list(bin_.window.values()), (-1, 2))
@@ -221,6 +223,17 @@ class _KeptRows:
         chosen = np.sort(rng.choice(real * self.copies, after - before, replace=False))
         copy, row = np.divmod(chosen, max(real, 1))
         return copy * block_size + row
+
+
+def count_rows(x: np.ndarray, weights: np.ndarray, counted: CountedSet) -> dict[str, Any]:
+    """Sums over a bin's samples (n, d) and their weights (n,), in this process alone."""
+    return jax.device_get(_count_rows(x, weights, counted.centers, counted.cov, counted.modes))
+
+
+@jax.jit
+def _count_rows(x, weights, centers, cov, modes):
+    points = (centers, cov, modes)
+    return _counts(x, weights, *points) | _squared_errors(x, weights, *points)
 
 
 def _local_sums(of_samples: Callable, hard: bool) -> Callable:

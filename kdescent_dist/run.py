@@ -17,13 +17,14 @@ from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
-from kdescent_dist.report import make_report, require_plots
+from kdescent_dist.report import make_bin_page, make_report, require_plots
 from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
@@ -60,7 +61,7 @@ def run(config: Config) -> dict[str, Any]:
     watchdog = None
     with StopSignals().installed() as signals, logs:
         try:
-            if config.report.enabled:
+            if config.report.enabled and config.mode == "fit":
                 require_plots()
             cache = _cache(config, directory)
             directory.begin()
@@ -80,7 +81,10 @@ def run(config: Config) -> dict[str, Any]:
 def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
     if not directory.result():
         raise InputError(f"run_dir={directory.path}: no result.json: there is nothing to report")
-    print(f"report: {make_report(directory.path, config.report)}")
+    if config.report.bin is not None:
+        print(f"report: {make_bin_page(directory.path, config.report.bin)}")
+    else:
+        print(f"report: {make_report(directory.path, config.report)}")
     return directory.result()
 
 
@@ -110,6 +114,8 @@ class _Run:
             watchdog.record = self._record
 
     def carry_out(self) -> dict[str, Any]:
+        if self.config.mode == "inspect":
+            return self._inspect()
         try:
             objective, optimizer, pretrained, training = self._prepare()
         except Preempted as stop:
@@ -136,6 +142,24 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.close()
         return self.done
+
+    def _inspect(self) -> dict[str, Any]:
+        """Show what a fit would do; neither claims the run directory nor changes its result."""
+        objective, _, pretrained, training = self._prepare()
+        self._progress("inspecting")
+        inspect_run(
+            self.config,
+            self.directory,
+            self.processes,
+            objective,
+            pretrained,
+            training,
+            self.guess,
+            self.facts,
+        )
+        if self.watchdog is not None:
+            self.watchdog.close()
+        return self.directory.result()
 
     def _progress(self, phase: str) -> None:
         if self.watchdog is not None:

@@ -174,6 +174,8 @@ class ReportConfig:
     enabled: bool = True
     max_bins: int = 24  # bins drawn in the small multiples; the worst first when there are more
     samples: int = 50_000  # most samples of data and model kept for the plots
+    # With mode=report, draw this one bin at full size: its name, a part of it, or its number.
+    bin: str | None = None
 
 
 @dataclass
@@ -182,7 +184,7 @@ class Config:
 
     name: str = "fit"
     question: str = ""  # first sentence of the report
-    mode: str = "fit"  # fit | report (redraw the report of a run directory)
+    mode: str = "fit"  # fit | inspect (look before fitting) | report (draw it again)
     seed: int = 0
     run_dir: str | None = None  # by default runs/<name>-<fingerprint of the problem>
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -34,12 +34,17 @@ def window_weights(x, window, softness):
 
 
 def windows(config, group):
-    """Name and window of each bin of a grid along redshift, or of the one bin without edges."""
+    """Name and window of each bin of a grid, or of the one bin without edges."""
     if not config.edges:
         return [(group, {})]
+    sides = [
+        [(column, [low, high]) for low, high in itertools.pairwise(edges)]
+        for column, edges in config.edges.items()
+    ]
+    cells = [dict(cell) for cell in itertools.product(*sides)]
     return [
-        (f"{group}[redshift {low:g}-{high:g}]", {"redshift": [low, high]})
-        for low, high in itertools.pairwise(config.edges["redshift"])
+        (f"{group}[{', '.join(f'{c} {low:g}-{high:g}' for c, (low, high) in cell.items())}]", cell)
+        for cell in cells
     ]
 
 

@@ -39,8 +39,9 @@ LAYERS = (
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),
-    ("population_sums", "diagnostics"),
-    ("run_clock", "run_catalogs", "run_directory", "report", "run_log", "run", "sweep_job", "cli"),
+    ("population_sums", "diagnostics", "preview"),
+    ("run_clock", "run_catalogs", "run_directory", "report", "inspect_run", "run_log", "run"),
+    ("sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

@@ -45,7 +45,8 @@ class Residuals:
     """Model minus data in units of the error, NaN where the error is 0 or something not finite.
 
     Attributes:
-        guess, fit: (entries,); real and imaginary parts of Fourier counts are entries of their own.
+        guess, fit: (entries,), the same where nothing has been fitted yet; real and imaginary
+            parts of Fourier counts are entries of their own.
     """
 
     guess: np.ndarray
@@ -76,9 +77,14 @@ class Bin:
         sums: weight in the bin of the ``training`` samples and of the model at ``guess`` and
             ``fit``: in total or, for ``share``, in fractions of their weight in all.
         number_density: whether the total weight is a term of the loss.
+        number: place among all bins of the config, from 1.
         centers: (kernels, d) centers of the kernels.
+        kernel_cov: (d, d) covariance of the kernels, None where it was not written.
+        modes: (modes, d) wave vectors of the Fourier counts, in radians per unit.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
+        ecf, ecf_err: (modes,) empirical characteristic function of the training samples with its
+            errors, and ``min_training``; in an inspection alone.
     """
 
     name: str
@@ -90,9 +96,15 @@ class Bin:
     n_training: int
     sums: dict[str, float]
     number_density: bool
+    number: int
     centers: np.ndarray
+    kernel_cov: np.ndarray | None
+    modes: np.ndarray
     kde: Residuals
     fourier: Residuals
+    ecf: np.ndarray | None = None
+    ecf_err: np.ndarray | None = None
+    min_training: int = 0
 
     @property
     def worst(self) -> float:

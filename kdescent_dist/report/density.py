@@ -46,7 +46,7 @@ def robust_limits(
 
 
 def _range(samples: Sequence[Weighted], q: Sequence[float]) -> tuple[float, float]:
-    table = np.array([percentiles(x, weights, q) for x, weights in samples])
+    table = np.array([percentiles(x, weights, q) for x, weights in samples]).reshape(-1, len(q))
     known = table[np.isfinite(table).all(axis=1)]
     if not known.size:
         return float("nan"), float("nan")

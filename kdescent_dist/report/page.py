@@ -1,43 +1,24 @@
-"""The page of a report: its plots are saved, embedded and set in one HTML file."""
+"""The report of a run: its plots, and one self-contained HTML page of them."""
 
-import base64
-import importlib
-import importlib.resources
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.errors import InputError
 from kdescent_dist.report.data import Bin, Run, grouped, ranked
 from kdescent_dist.report.history import plot_loss, plot_traces
+from kdescent_dist.report.html import require_plots, save_plots, write_page
 from kdescent_dist.report.numbers import plot_numbers
-from kdescent_dist.report.panels import DPI, Plot
+from kdescent_dist.report.overview import plot_distribution, plot_grid
+from kdescent_dist.report.panels import Plot
 from kdescent_dist.report.populations import plot_bins
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
 from kdescent_dist.report.tables import bin_rows, facts, parameter_rows, verdict
 from kdescent_dist.settings import ReportConfig
 
-STEMS = ("fit", "numbers", "residuals", "map", "loss", "parameters")
-
-
-@dataclass(frozen=True)
-class Image:
-    """A plot as the page embeds it.
-
-    Attributes:
-        name: name of its PNG file.
-        uri: the file as a data URI.
-        width: width in pixels at which it is shown.
-        caption: what it shows, in words.
-    """
-
-    name: str
-    uri: str
-    width: int
-    caption: str
+STEMS = ("overview", "fit", "numbers", "residuals", "map", "loss", "parameters")
 
 
 def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
@@ -67,7 +48,12 @@ def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
             old.unlink()
     shown = shown_bins(run)
     history = run.history if run.history and run.history.step.size else None
-    page = _render(
+    grids = [plot for _, drawn in per_group("overview", run.bins, plot_grid) for plot in drawn]
+    fits = per_group("fit", shown, plot_bins, run.samples)
+    maps = per_group("map", shown, plot_residual_maps)
+    return write_page(
+        run.directory / "report.html",
+        "report.html.j2",
         run=run,
         title=run.config.name,
         status=run.result.get("status", "unknown"),
@@ -75,21 +61,18 @@ def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
         notes=run.notes,
         shown=len(shown),
         hidden=len(run.bins) - len(shown),
-        fits=[(g, _save(folder, ps)) for g, ps in _per_group("fit", shown, plot_bins, run.samples)],
-        numbers=_save(folder, plot_numbers("numbers", shown)),
         bins=bin_rows(run.bins),
-        residuals=_save(folder, plot_residual_histograms("residuals", shown)),
-        maps=[(g, _save(folder, ps)) for g, ps in _per_group("map", shown, plot_residual_maps)],
-        loss=_save(folder, [plot_loss(history)] if history else []),
-        traces=_save(folder, plot_traces(history, run.config.parameters) if history else []),
+        counted=any(b.counted for b in run.bins),
+        overview=save_plots(folder, [*plot_distribution("overview", run.bins), *grids]),
+        fits=[(group, save_plots(folder, drawn)) for group, drawn in fits],
+        numbers=save_plots(folder, plot_numbers("numbers", shown)),
+        residuals=save_plots(folder, plot_residual_histograms("residuals", shown)),
+        maps=[(group, save_plots(folder, drawn)) for group, drawn in maps],
+        loss=save_plots(folder, [plot_loss(history)] if history else []),
+        traces=save_plots(folder, plot_traces(history, run.config.parameters) if history else []),
         parameters=parameter_rows(run),
         facts=facts(run),
     )
-    target = run.directory / "report.html"
-    # Whoever has the old report open never finds half of the new one.
-    partial = target.with_suffix(".html.part")
-    partial.write_text(page, encoding="utf-8")
-    return partial.replace(target)
 
 
 def shown_bins(run: Run) -> list[Bin]:
@@ -98,25 +81,10 @@ def shown_bins(run: Run) -> list[Bin]:
     return run.bins if len(run.bins) <= most else ranked(run.bins)[:most]
 
 
-def require_plots() -> None:
-    """Check that a report can be drawn.
-
-    Raises:
-        InputError: matplotlib or jinja2 is missing.
-    """
-    for name in ("matplotlib", "jinja2"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise InputError(
-                f"report: {name} is not installed: pip install kdescent-dist[plots], or set "
-                "report.enabled=false"
-            ) from error
-
-
-def _per_group(
+def per_group(
     stem: str, bins: Sequence[Bin], draw: Any, *arguments: Any
 ) -> Iterable[tuple[str, list[Plot]]]:
+    """Draw each group of bins by itself, its files named by the group."""
     taken: set[str] = set()
     for group, members in grouped(bins):
         slug = re.sub(r"[^A-Za-z0-9]+", "-", group).strip("-")[:40] or "bins"
@@ -125,24 +93,3 @@ def _per_group(
         taken.add(slug)
         if drawn := draw(f"{stem}_{slug}", members, *arguments):
             yield group, drawn
-
-
-def _save(folder: Path, drawn: Sequence[Plot]) -> list[Image]:
-    images = []
-    for plot in drawn:
-        path = folder / f"{plot.stem}.png"
-        plot.figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})
-        uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-        width = round(plot.figure.get_figwidth() * DPI)
-        images.append(Image(path.name, uri, width, plot.caption))
-    return images
-
-
-def _render(**context: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    source = importlib.resources.files("kdescent_dist.report") / "report.html.j2"
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source.read_text(encoding="utf-8")).render(**context)

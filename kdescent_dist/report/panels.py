@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from kdescent_dist.report.density import ENCLOSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 DPI = 110
@@ -128,14 +131,47 @@ def legend(figure: "Figure", handles: Sequence[Any]) -> None:
     )
 
 
-def population_handles() -> list[Any]:
-    """Legend entries of data as filled contours and models as lines."""
+def set_log_ticks(axis: "Axis", low: float, high: float) -> None:
+    """Ticks with few and plain numbers, also where a scale spans less than a decade."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    if high > 200 * low:
+        axis.set_major_locator(LogLocator(numticks=6))
+    else:
+        steps = (
+            np.geomspace(low, high, 5)
+            if high < 3 * low
+            else LogLocator(subs=(1.0, 2.0, 5.0), numticks=12).tick_values(low, high)
+        )
+        axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short(value: float) -> str:
+    """A number in two or three digits, for a tick or a cell."""
+    if not np.isfinite(value):
+        return "\N{EN DASH}"
+    if abs(value) < 100:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value < 1e5 else f"{value:.0e}".replace("e+0", "e")
+
+
+def population_handles(fitted: bool = True) -> list[Any]:
+    """Legend entries of data as filled contours and models as lines.
+
+    Args:
+        fitted: whether there is a fit; else the guess is drawn in its place.
+    """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     levels = " / ".join(f"{100 * f:.0f}" for f in reversed(ENCLOSED))
+    data = Patch(facecolor=DATA_FILLS[1], edgecolor=DATA, label=f"data ({levels}% of the weight)")
+    if not fitted:
+        return [data, Line2D([], [], color=FIT, lw=1.5, label="model at the guess")]
     return [
-        Patch(facecolor=DATA_FILLS[1], edgecolor=DATA, label=f"data ({levels}% of the weight)"),
+        data,
         Line2D([], [], color=FIT, lw=1.5, label="model, fitted"),
         Line2D([], [], color=GUESS, lw=1.0, ls=":", label="model at the guess"),
     ]

@@ -24,24 +24,33 @@ POPULATIONS = ("data", "fit", "guess")
 Selected = Mapping[str, tuple[np.ndarray, np.ndarray]]  # population: (n, d) values, (n,) weights
 
 
-def plot_bins(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Plot]:
+def plot_bins(
+    stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples], fitted: bool = True
+) -> list[Plot]:
     """Draw the data and the model in each bin of one group.
 
     Args:
         stem: start of the names of the files.
         bins: bins of equal columns.
         samples: ``data``, ``guess`` and ``fit``, as far as they are known.
+        fitted: whether there is a fit; else ``fit`` is the guess, and so it is called.
     """
     selected = [{p: bin_.select(samples.get(p)) for p in POPULATIONS} for bin_ in bins]
     limits = _limits(selected, len(bins[0].columns))
     pairs = list(zip(bins, selected, strict=True))
     if len(bins[0].columns) == 1:
         return [
-            _histograms(stem + suffix, page, limits[0]) for suffix, page in panels.pages(pairs, 12)
+            _histograms(stem + suffix, page, limits[0], fitted)
+            for suffix, page in panels.pages(pairs, 12)
         ]
     if len(bins[0].columns) == 2:
-        return [_contours(stem + suffix, page, limits) for suffix, page in panels.pages(pairs, 16)]
-    return [_all_pairs(stem + suffix, page, limits) for suffix, page in panels.pages(pairs, 4)]
+        return [
+            _contours(stem + suffix, page, limits, fitted)
+            for suffix, page in panels.pages(pairs, 16)
+        ]
+    return [
+        _all_pairs(stem + suffix, page, limits, fitted) for suffix, page in panels.pages(pairs, 4)
+    ]
 
 
 def _limits(selected: Sequence[Selected], dims: int) -> list[tuple[float, float]]:
@@ -69,7 +78,10 @@ def _title(bin_: Bin, pairs: Sequence[tuple[Bin, Selected]]) -> str:
 
 
 def _contours(
-    stem: str, pairs: Sequence[tuple[Bin, Selected]], limits: Sequence[tuple[float, float]]
+    stem: str,
+    pairs: Sequence[tuple[Bin, Selected]],
+    limits: Sequence[tuple[float, float]],
+    fitted: bool,
 ) -> Plot:
     columns, size = _layout(len(pairs))
     figure, axes = panels.small_multiples(len(pairs), columns, size)
@@ -79,12 +91,15 @@ def _contours(
     names = pairs[0][0].columns
     figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
     figure.supylabel(column_label(names[1]), fontsize=panels.FONT + 1)
-    panels.legend(figure, panels.population_handles())
-    return Plot(stem, figure, _caption(pairs))
+    panels.legend(figure, panels.population_handles(fitted))
+    return Plot(stem, figure, _caption(pairs, fitted))
 
 
 def _all_pairs(
-    stem: str, pairs: Sequence[tuple[Bin, Selected]], limits: Sequence[tuple[float, float]]
+    stem: str,
+    pairs: Sequence[tuple[Bin, Selected]],
+    limits: Sequence[tuple[float, float]],
+    fitted: bool,
 ) -> Plot:
     """One row of panels per bin: all pairs of up to four columns, else the neighboring ones."""
     names = pairs[0][0].columns
@@ -106,12 +121,12 @@ def _all_pairs(
         for unused in row[len(couples) :]:
             unused.remove()
         panels.title(row[0], _title(bin_, pairs))
-    panels.legend(figure, panels.population_handles())
+    panels.legend(figure, panels.population_handles(fitted))
     shown = "all pairs" if len(couples) == len(names) * (len(names) - 1) // 2 else "neighbors"
     return Plot(
         stem,
         figure,
-        f"{_caption(pairs)} Each panel shows two of the {len(names)} "
+        f"{_caption(pairs, fitted)} Each panel shows two of the {len(names)} "
         f"columns ({shown}); the first panel of a bin carries its title.",
     )
 
@@ -161,18 +176,26 @@ def _draw_outside(
     ax.plot(x[low, 0], x[low, 1], ".", ms=2.2, mew=0, color=panels.DATA, alpha=0.55, zorder=1)
 
 
-def _caption(pairs: Sequence[tuple[Bin, Selected]]) -> str:
+def _caption(pairs: Sequence[tuple[Bin, Selected]], fitted: bool) -> str:
     caption = (
-        "Filled contours and dots: the data. Lines: the model, at the fitted parameters (orange) "
-        "and at the guess (dotted). Contours enclose the same fractions of the weight of each; "
+        f"Filled contours and dots: the data. Lines: the model, {_lines(fitted)}. "
+        "Contours enclose the same fractions of the weight of each; "
         "cells and smoothing are the same for all."
     )
     soft = any(bin_.window and bin_.softness > 0 for bin_, _ in pairs)
     return caption + (" Samples carry the soft window of their bin as weight." if soft else "")
 
 
+def _lines(fitted: bool) -> str:
+    return (
+        "at the fitted parameters (orange) and at the guess (dotted)"
+        if fitted
+        else ("at the guess")
+    )
+
+
 def _histograms(
-    stem: str, pairs: Sequence[tuple[Bin, Selected]], limits: tuple[float, float]
+    stem: str, pairs: Sequence[tuple[Bin, Selected]], limits: tuple[float, float], fitted: bool
 ) -> Plot:
     columns, (width, height) = _layout(len(pairs))
     figure, axes = panels.small_multiples(len(pairs), columns, (width, 0.85 * height), sharey=False)
@@ -184,10 +207,10 @@ def _histograms(
     what = "share of all weight" if pairs[0][0].share else "weight"
     unit = f"{what} per unit of {column_label(pairs[0][0].columns[0])}"
     figure.supylabel(unit if absolute else "probability density", fontsize=panels.FONT + 1)
-    panels.legend(figure, _histogram_handles())
+    panels.legend(figure, _histogram_handles(fitted))
     caption = (
-        "Points: the data with Poisson errors. Lines: the model, at the fitted parameters (orange)"
-        " and at the guess (dotted), in the same intervals."
+        f"Points: the data with Poisson errors. Lines: the model, {_lines(fitted)}, in the same "
+        "intervals."
     )
     return Plot(stem, figure, caption)
 
@@ -227,10 +250,10 @@ def _draw_histogram(
         ax.set_ylim(0, 1.25 * top)
 
 
-def _histogram_handles() -> list[Any]:
+def _histogram_handles(fitted: bool) -> list[Any]:
     from matplotlib.lines import Line2D
 
     data = Line2D(
         [], [], color=panels.DATA, marker="o", ms=4, lw=1.0, label="data (Poisson errors)"
     )
-    return [data, *panels.population_handles()[1:]]
+    return [data, *panels.population_handles(fitted)[1:]]

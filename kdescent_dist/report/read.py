@@ -68,7 +68,12 @@ def _read_history(path: Path) -> History:
 def _read_diagnostics(path: Path) -> tuple[list[Bin], dict[str, Samples]]:
     with path.open("rb") as stream, np.load(stream) as file:
         arrays = {key: file[key] for key in file.files}
-    samples = {which: _read_samples(arrays, which) for which in ("data", "guess", "fit")}
+    return read_bins(arrays)
+
+
+def read_bins(arrays: Mapping[str, np.ndarray]) -> tuple[list[Bin], dict[str, Samples]]:
+    """Bins and samples from the arrays of diagnostics, or of an inspection, which has no fit."""
+    samples = {which: _read_samples(arrays, which) for which in ("data", "guess", "fit", "input")}
     samples = {which: s for which, s in samples.items() if s is not None}
     described = enumerate(json.loads(str(arrays["bins"])))
     return [_read_bin(arrays, i, meta, samples) for i, meta in described], samples
@@ -89,9 +94,11 @@ def _read_bin(
     meta: Mapping[str, Any],
     samples: Mapping[str, Samples],
 ) -> Bin:
+    final = "fit" if "sum_fit" in meta else "guess"
+
     def compare(kind: str) -> Residuals:
         truth, error = (arrays[f"bin{index}/{kind}_{what}"] for what in ("truth", "err"))
-        guess, fit = (arrays[f"bin{index}/{kind}_{what}"] for what in ("guess", "fit"))
+        guess, fit = (arrays[f"bin{index}/{kind}_{what}"] for what in ("guess", final))
         return Residuals(residuals(guess, truth, error), residuals(fit, truth, error))
 
     bin_ = Bin(
@@ -102,14 +109,23 @@ def _read_bin(
         softness=float(meta["softness"]),
         normalization=meta["normalization"],
         n_training=int(meta["n_training"]),
-        sums={which: float(meta[f"sum_{which}"]) for which in ("training", "guess", "fit")},
+        sums={
+            which: float(meta[f"sum_{key}"])
+            for which, key in (("training", "training"), ("guess", "guess"), ("fit", final))
+        },
         number_density=bool(meta["number_density"]),
+        number=index + 1,
         centers=np.asarray(arrays[f"bin{index}/kernel_centers"], dtype=float),
+        kernel_cov=arrays.get(f"bin{index}/kernel_cov"),
+        modes=np.asarray(arrays[f"bin{index}/fourier_positions"], dtype=float),
         kde=compare("kde"),
         fourier=compare("fourier"),
+        ecf=arrays.get(f"bin{index}/ecf"),
+        ecf_err=arrays.get(f"bin{index}/ecf_err"),
+        min_training=int(meta.get("min_training", 0)),
     )
     if not bin_.share:
         return bin_
-    names = {"training": "data", "guess": "guess", "fit": "fit"}
+    names = {"training": "data", "guess": "guess", "fit": final}
     totals = {k: samples[name].weights.sum(dtype=float) for k, name in names.items()}
     return replace(bin_, sums={k: v / totals[k] for k, v in bin_.sums.items()})

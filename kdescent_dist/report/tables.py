@@ -160,6 +160,7 @@ def bin_rows(bins: Sequence[Bin]) -> list[dict[str, Any]]:
 
     return [
         {
+            "number": b.number,
             "name": b.name,
             "columns": ", ".join(b.columns),
             "n": f"{b.n_training:,}",

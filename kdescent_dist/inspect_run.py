@@ -1,0 +1,108 @@
+"""The mode ``inspect``: everything up to the first step, shown instead of fitted."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist import config as configs
+from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.preview import compare_guess, try_steps
+from kdescent_dist.processes import Processes
+from kdescent_dist.report import make_inspection, missing_package
+from kdescent_dist.report.inspection import read_inspection
+from kdescent_dist.report.inspection_text import summary
+from kdescent_dist.run_catalogs import TrainingCatalog
+from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.settings import Config
+
+log = logging.getLogger(__name__)
+
+
+def inspect_run(
+    config: Config,
+    directory: RunDirectory,
+    processes: Processes,
+    objective: PopulationObjective,
+    pretrained: Sequence[PretrainedBin],
+    training: TrainingCatalog,
+    guess: np.ndarray,
+    facts: Mapping[str, Any],
+) -> None:
+    """Compute what a fit would begin with, print a summary of it, and draw it.
+
+    All processes compute; the primary writes ``inspect.npz``, prints and draws from that file
+    alone. A plot that fails, or packages that are missing, cost the plots alone.
+
+    Args:
+        config: the config of the fit.
+        directory: its run directory, which stays free for a fit of any config.
+        processes: those that call this.
+        objective, pretrained: of the fit.
+        training: rows of the training catalog.
+        guess: (parameters,) parameters.
+        facts: what is known of the catalogs and devices, as in ``result.json``.
+    """
+    begun = time.perf_counter()
+    count = compare_guess(
+        objective,
+        pretrained,
+        training.columns,
+        training.weights,
+        guess,
+        seed=config.seed,
+        samples=config.report.samples,
+        rows=training.rows,
+    )
+    losses, slopes, cost = try_steps(objective, guess, config.seed, config.fit.fixed_key)
+    kinds = {device.platform for device in objective.mesh.devices.flat}
+
+    def show() -> None:
+        arrays = count()
+        known = {
+            "config": configs.to_yaml(config),
+            "facts": dict(facts),
+            "losses": losses.tolist(),
+            "gradients": dict(zip(config.parameters, slopes.T.tolist(), strict=True)),
+            "cost": cost,
+            "device_memory": _memory_of_a_device(objective, "cpu" in kinds),
+            "blocks": [objective.layout.count, objective.layout.block_size],
+            "sparse": [stack.sparse for stack in objective.stacks],
+        }
+        directory.write_arrays("inspect", arrays | {"known": np.array(json.dumps(known))})
+        log.info("computed in %.1f s what the inspection shows", time.perf_counter() - begun)
+        inspection = read_inspection(directory.path)
+        lines = summary(inspection)
+        folder = directory.path / "inspect"
+        folder.mkdir(exist_ok=True)
+        (folder / "summary.txt").write_text("\n".join(lines) + "\n")
+        print("\n".join([*lines, _drawn(directory, config)]), flush=True)
+
+    processes.on_primary(show)
+
+
+def _drawn(directory: RunDirectory, config: Config) -> str:
+    """Draw, and tell where the plots are, or why there are none."""
+    if not config.report.enabled:
+        return "no plots: report.enabled=false"
+    if missing := missing_package():
+        return f"no plots: {missing} is not installed: pip install kdescent-dist[plots]"
+    try:
+        return f"plots: {make_inspection(directory.path)}"
+    except Exception as error:
+        log.warning("the plots failed (%s)", error, exc_info=True)
+        return f"no plots: {type(error).__name__}: {error}"
+
+
+def _memory_of_a_device(objective: PopulationObjective, is_cpu: bool) -> int | None:
+    """Bytes that a device has; CPU devices of a host share what that has."""
+    local = objective.mesh.local_mesh.devices.flat
+    if is_cpu:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(list(local))
+    statistics = local[0].memory_stats() or {}
+    return statistics.get("bytes_limit")

@@ -1,0 +1,184 @@
+"""What a fit would do: its model at the guess, its gradient there, and what a step costs."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
+from kdescent_dist.diagnostics import compare
+from kdescent_dist.mesh import replicated, whole
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.population import INPUT_WEIGHTS
+from kdescent_dist.population_sums import (
+    LARGEST_SET,
+    CountedSet,
+    PopulationBlocks,
+    count_rows,
+    subsample,
+)
+from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.row_blocks import RowBlocks
+from kdescent_dist.steps import evaluate
+
+COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
+KERNELS_OF_ALL = 40_000  # kernels, and modes, of all bins together
+FEWEST_KERNELS = 50
+KEYS = 4  # random keys of the loss at the guess
+
+
+def compare_guess(
+    objective: PopulationObjective,
+    bins: Sequence[PretrainedBin],
+    data: Mapping[str, np.ndarray],
+    data_weights: np.ndarray,
+    guess: np.ndarray,
+    *,
+    seed: int,
+    samples: int,
+    rows: RowBlocks | None = None,
+) -> Callable[[], dict[str, np.ndarray]]:
+    """Compare the model at the guess with the training catalog, in every bin, within seconds.
+
+    A random part of the model samples is counted, at some of the kernels and modes; errors
+    include the noise of that part. All processes call this; the counting is left to one of them.
+
+    Args:
+        objective: the objective of the fit.
+        bins: its pretrained bins.
+        data: training columns, each (n,), of all rows or of those that ``rows`` says.
+        data_weights: (n,) training weights of these rows.
+        guess: (parameters,) parameters.
+        seed: any non-negative integer.
+        samples: rows of each population that are kept for plots.
+        rows: which rows of the training catalog this process holds, by default all of them.
+
+    Returns:
+        A function that counts and returns arrays as ``diagnostics.diagnose`` does, without those
+        of a fit, and with ``input/<column>`` of the model's input catalog and ``bin<i>/ecf``, the
+        empirical characteristic function of the bin at its modes, with ``bin<i>/ecf_err``.
+    """
+    names = required_columns({b.bin.group: b.bin.config for b in bins})
+    rng = np.random.default_rng(seed)
+    rows = RowBlocks(len(data_weights)) if rows is None else rows
+    keep, scale = subsample(rng, rows.total, samples)
+    shown = {"weights": data_weights, **{name: np.asarray(data[name]) for name in names}}
+    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
+    arrays["data/weights"] = arrays["data/weights"] * scale
+    arrays |= _input_rows(objective, rng, samples)
+    blocks = PopulationBlocks(objective, names, seed, max(samples, COUNTED))
+    population = blocks.sums(guess, [], errors=False)
+    training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
+
+    def count() -> dict[str, np.ndarray]:
+        some, more = subsample(rng, len(population.kept_weights), samples)
+        arrays["guess/weights"] = population.kept_weights[some] * more
+        arrays.update({f"guess/{name}": v[some] for name, v in population.kept.items()})
+        total = float(population.kept_weights.sum(dtype=float))
+        weights = {"guess": total, "fit": total, "data": training_weight}
+        largest = int(np.clip(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS, LARGEST_SET))
+        described = []
+        for i, pretrained in enumerate(bins):
+            counted = CountedSet.of(pretrained, rng, largest)
+            sums = _sums(counted, population.kept, population.kept_weights)
+            counts, description = compare(counted, {"guess": sums, "fit": sums}, weights)
+            known = pretrained.counts
+            norm = max(float(known.training_sum_of_weights), 1e-300)
+            counts["ecf"] = known.fourier_counts[counted.mode_indices] / norm
+            counts["ecf_err"] = known.fourier_err[counted.mode_indices] / norm
+            of_guess = {k: v for k, v in counts.items() if not k.endswith("_fit")}
+            arrays.update({f"bin{i}/{name}": values for name, values in of_guess.items()})
+            description["min_training"] = pretrained.bin.config.min_training
+            described.append({k: v for k, v in description.items() if k != "sum_fit"})
+        arrays["bins"] = np.array(json.dumps(described))
+        return arrays
+
+    return count
+
+
+def _input_rows(
+    objective: PopulationObjective, rng: np.random.Generator, most: int
+) -> dict[str, np.ndarray]:
+    """Some rows of the input catalog, of which every process holds a part."""
+    catalog, layout = objective.data["catalog"], objective.layout
+    if not catalog:
+        return {}
+    rows, scale = subsample(rng, layout.size, most)
+    block, place = np.divmod(rows, layout.block_size)
+    take = jax.jit(
+        lambda arrays: {name: values[block, place] for name, values in arrays.items()},
+        out_shardings=replicated(objective.mesh),
+    )
+    taken = {name: np.asarray(values) for name, values in take(catalog).items()}
+    weights = taken.pop(INPUT_WEIGHTS, np.ones(len(rows)))
+    return {"input/weights": weights * scale} | {f"input/{n}": v for n, v in taken.items()}
+
+
+def _sums(
+    counted: CountedSet, columns: Mapping[str, np.ndarray], weights: np.ndarray
+) -> dict[str, Any]:
+    """Counts of a bin, from the samples that its window reaches alone."""
+    bin_ = counted.pretrained.bin
+    inside = np.asarray(bin_.weights(columns)) * weights
+    (rows,) = np.nonzero(inside > NEGLIGIBLE_WINDOW * np.max(weights, initial=0.0))
+    x = np.stack([columns[name][rows] for name in bin_.columns], axis=1)
+    # Filled up to one of few sizes: each of them is compiled.
+    fill = (1 << max(int(len(rows) - 1).bit_length(), 9)) - len(rows)
+    x, within = np.pad(x, ((0, fill), (0, 0))), np.pad(inside[rows], (0, fill))
+    return count_rows(x, within, counted)
+
+
+def try_steps(
+    objective: PopulationObjective, guess: np.ndarray, seed: int, fixed_key: bool
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Compile loss and gradient, which are all of a step but its update, and compute some.
+
+    Args:
+        objective: the objective of the fit.
+        guess: (parameters,) parameters.
+        seed: of the fit.
+        fixed_key: whether all steps of the fit have the same random numbers.
+
+    Returns:
+        Losses (keys,) and gradients (keys, parameters) at the guess, by the random keys of the
+        first steps; and what they cost: ``compile_s``; ``step_s``, seconds after warm-up; and
+        ``memory``, bytes on each device: ``arguments`` (catalog and training counts),
+        ``temporary`` and ``total``.
+    """
+    schedule = fixed_schedule if fixed_key else fold_schedule
+    on_cpu = objective.mesh.devices.flat[0].platform == "cpu"
+
+    def at_guess(params: jax.Array, base: jax.Array, step: jax.Array, data: Any) -> tuple:
+        key, _ = schedule(jax.random.wrap_key_data(base), step)
+        return evaluate(objective, params, key, data, on_cpu)
+
+    params, base = whole((guess, jax.random.key_data(as_key(seed))), objective.mesh)
+    begun = time.perf_counter()
+    compiled = jax.jit(at_guess).lower(params, base, np.int32(0), objective.data).compile()
+    cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(compiled)}
+    losses, slopes, seconds = [], [], []
+    for key in range(KEYS):
+        begun = time.perf_counter()
+        loss, slope = jax.device_get(compiled(params, base, np.int32(key), objective.data))
+        seconds.append(time.perf_counter() - begun)
+        losses.append(loss)
+        slopes.append(slope)
+    cost["step_s"] = min(seconds[1:])  # the first one warms up
+    return np.array(losses, float), np.array(slopes, float), cost
+
+
+def _memory(compiled: Any) -> dict[str, int] | None:
+    """Bytes on a device, None where the backend does not tell."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    arguments, temporary = found.argument_size_in_bytes, found.temp_size_in_bytes
+    output = found.output_size_in_bytes - found.alias_size_in_bytes
+    return {
+        "arguments": int(arguments),
+        "temporary": int(temporary),
+        "total": int(arguments + temporary + max(output, 0)),
+    }

@@ -1,0 +1,113 @@
+"""The page of one bin, at full size: on demand, where a report has too many bins to draw."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdescent_dist.errors import InputError
+from kdescent_dist.report import panels
+from kdescent_dist.report.data import Bin, Run, ranked
+from kdescent_dist.report.html import require_plots, save_plots, write_page
+from kdescent_dist.report.labels import number, window_label
+from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.pick import pick
+from kdescent_dist.report.populations import plot_bins
+from kdescent_dist.report.read import read_run
+from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
+from kdescent_dist.report.tables import bin_rows
+
+MOST_ROWS = 10
+
+
+def make_bin_page(run_dir: Path, wanted: str) -> Path:
+    """Draw one bin of a run.
+
+    Args:
+        run_dir: directory of a run that has written its diagnostics.
+        wanted: name of the bin, an unambiguous part of it, or its number in the report.
+
+    Returns:
+        Path of its page, in ``plots/bins`` with its plots.
+
+    Raises:
+        InputError: there is no such bin, or nothing to draw it from.
+    """
+    require_plots()
+    run = read_run(Path(run_dir))
+    if not run.bins:
+        raise InputError(f"report.bin={wanted}: {' '.join(run.notes)}")
+    bin_ = pick(run.bins, wanted)
+    folder = run.directory / "plots" / "bins"
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = _slug(run, bin_)
+    drawn = [
+        *plot_bins(f"{slug}_fit", [bin_], run.samples),
+        *plot_residual_histograms(f"{slug}_residuals", [bin_]),
+        *plot_residual_maps(f"{slug}_map", [bin_]),
+        *_plot_modes(f"{slug}_modes", bin_),
+    ]
+    return write_page(
+        folder / f"{slug}.html",
+        "bin.html.j2",
+        run=run,
+        bin=bin_,
+        row=bin_rows([bin_])[0],
+        facts=_facts(run, bin_),
+        images=save_plots(folder, drawn),
+        worst=_worst_kernels(bin_),
+    )
+
+
+def _slug(run: Run, bin_: Bin) -> str:
+    """The name of the bin as that of a file, with its number where others become the same."""
+    slugs = [re.sub(r"[^A-Za-z0-9.]+", "-", b.name).strip("-.") or "bin" for b in run.bins]
+    slug = slugs[bin_.number - 1]
+    return slug if slugs.count(slug) == 1 else f"{slug}-{bin_.number}"
+
+
+def _facts(run: Run, bin_: Bin) -> list[tuple[str, str]]:
+    place = [b.name for b in ranked(run.bins)].index(bin_.name) + 1
+    sums: Mapping[str, float] = bin_.sums
+    return [
+        ("window", window_label(bin_.window, ", ").replace("$", "")),
+        ("columns", ", ".join(bin_.columns)),
+        ("training samples", f"{bin_.n_training:,}"),
+        ("normalization", bin_.normalization),
+        ("weight of data, guess, fit", ", ".join(number(sums[k], 4) for k in sums)),
+        ("rank", f"{place} of {len(run.bins)}, 1 being the worst fit"),
+    ]
+
+
+def _worst_kernels(bin_: Bin) -> list[list[str]]:
+    """Where the largest residuals of kernel counts are: centers, and residuals in errors."""
+    known = np.flatnonzero(np.isfinite(bin_.kde.fit))
+    order = known[np.argsort(-np.abs(bin_.kde.fit[known]))][:MOST_ROWS]
+    return [
+        [number(v, 4) for v in (*bin_.centers[i], bin_.kde.guess[i], bin_.kde.fit[i])]
+        for i in order
+    ]
+
+
+def _plot_modes(stem: str, bin_: Bin) -> list[Plot]:
+    """Draw the residuals of the Fourier counts against the length of the wave vector."""
+    parts: Sequence[np.ndarray] = np.split(bin_.fourier.fit, 2)
+    if not np.isfinite(bin_.fourier.fit).any():
+        return []
+    figure, (ax,) = panels.small_multiples(1, 1, (5.5, 2.9))
+    length = np.linalg.norm(bin_.modes, axis=1)
+    for values, marker, label in zip(parts, ("o", "s"), ("real", "imaginary"), strict=True):
+        style = {"ms": 3.5, "mew": 0.8, "color": panels.FOURIER}
+        ax.plot(length, values, marker, mfc="none" if marker == "s" else None, label=label, **style)
+    for level, line in ((0, "-"), (-3, ":"), (3, ":")):
+        ax.axhline(level, color="black", lw=0.7, ls=line)
+    ax.set_xlabel("length of the wave vector (radians per unit)", fontsize=panels.FONT)
+    ax.set_ylabel("(model - data) / error", fontsize=panels.FONT)
+    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    caption = (
+        "Residuals of the Fourier counts, real and imaginary parts: at small wave vectors the "
+        "model misses the mean and the width of the data, at large ones its finer structure. "
+        "Dotted: 3 errors."
+    )
+    return [Plot(stem, figure, caption)]

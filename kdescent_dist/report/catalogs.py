@@ -1,0 +1,111 @@
+"""Histograms of the columns that a fit uses, of the training catalog and of the model's input."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdescent_dist.report import panels
+from kdescent_dist.report.data import Samples
+from kdescent_dist.report.density import percentiles
+from kdescent_dist.report.labels import column_label
+from kdescent_dist.report.panels import Plot
+from kdescent_dist.settings import BinsConfig
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INTERVALS = 60
+WEIGHTS = "weight"
+
+
+def plot_catalogs(
+    stem: str, samples: Mapping[str, Samples], bins: Mapping[str, BinsConfig], *, own_input: bool
+) -> list[Plot]:
+    """Draw each column that is used, and the weights where they differ.
+
+    Args:
+        stem: start of the names of the files.
+        samples: ``data`` and, where there is one, ``input``.
+        bins: grids of bins, whose edges are marked.
+        own_input: whether the input catalog is another one than the training catalog.
+    """
+    data, given = _columns(samples.get("data")), _columns(samples.get("input"))
+    if not own_input:  # rows of one catalog: a column is drawn once
+        data, given = {**given, **data}, {}
+    names = list(dict.fromkeys([*data, *given]))
+    edges: dict[str, list[float]] = {}
+    for grid in bins.values():
+        for name, of_grid in grid.edges.items():
+            edges.setdefault(name, []).extend(float(e) for e in of_grid)
+    plots = []
+    for suffix, page in panels.pages(names, 16):
+        per_row = panels.panels_per_row(len(page))
+        width = min(panels.WIDTH / per_row, 3.6)
+        figure, axes = panels.small_multiples(
+            len(page), per_row, (width, 0.62 * width + 0.45), sharex=False, sharey=False
+        )
+        for ax, name in zip(axes, page, strict=True):
+            _draw(ax, name, data.get(name), given.get(name), edges.get(name, []))
+        panels.legend(figure, _handles(bool(given), bool(edges)))
+        caption = (
+            "The columns that are used, weighted, after the selection; beside their names the "
+            "smallest and the largest value. Histograms stop at 0.5% of the weight on each side."
+        )
+        plots.append(Plot(stem + suffix, figure, caption))
+    return plots
+
+
+def _columns(samples: Samples | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Values and weights by name of the column; weights that differ are a column of their own."""
+    if samples is None:
+        return {}
+    weights = samples.weights.astype(float)
+    columns = {name: (values.astype(float), weights) for name, values in samples.x.items()}
+    if np.ptp(weights) > 1e-6 * weights.max():
+        columns[WEIGHTS] = (weights, np.ones(len(weights)))
+    return columns
+
+
+def _draw(
+    ax: "Axes",
+    name: str,
+    data: tuple[np.ndarray, np.ndarray] | None,
+    given: tuple[np.ndarray, np.ndarray] | None,
+    edges: list[float],
+) -> None:
+    known = [pair for pair in (data, given) if pair is not None]
+    low, high = np.array([percentiles(*pair, (0.5, 99.5)) for pair in known]).T
+    low, high = float(low.min()), float(high.max())
+    margin = 0.05 * max(high - low, 1e-6 * max(abs(low), abs(high), 1e-30))
+    cells = np.linspace(low - margin, high + margin, INTERVALS + 1)
+    for pair, style in (
+        (data, {"fill": True, "facecolor": panels.DATA_FILLS[1], "edgecolor": panels.DATA}),
+        (given, {"color": panels.FIT, "lw": 1.3}),
+    ):
+        if pair is not None:
+            x, weights = pair
+            height, _ = np.histogram(x, cells, weights=weights)
+            ax.stairs(height / (weights.sum() * (cells[1] - cells[0])), cells, **style)
+    inside = [e for e in sorted(set(edges)) if cells[0] <= e <= cells[-1]]
+    for edge in inside:
+        ax.axvline(edge, color="black", lw=0.5, ls=(0, (2, 2)), zorder=3)
+    ax.set_xlim(cells[0], cells[-1])
+    ax.set_ylim(bottom=0)
+    ax.set_yticks([])
+    values = np.concatenate([x for x, _ in known])
+    label = WEIGHTS if name == WEIGHTS else column_label(name)
+    panels.title(ax, f"{label}   [{values.min():.3g}, {values.max():.3g}]")
+
+
+def _handles(given: bool, edges: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    fill: dict[str, Any] = {"facecolor": panels.DATA_FILLS[1], "edgecolor": panels.DATA}
+    handles: list[Any] = [Patch(label="training catalog", **fill)]
+    if given:
+        handles.append(Line2D([], [], color=panels.FIT, lw=1.3, label="input of the model"))
+    if edges:
+        handles.append(Line2D([], [], color="black", lw=0.7, ls="--", label="edges of bins"))
+    return handles

@@ -1,0 +1,69 @@
+"""What is known before a fit: the record that an inspection is drawn from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.config import from_yaml
+from kdescent_dist.report.data import Bin, Samples
+from kdescent_dist.report.read import read_bins
+from kdescent_dist.settings import Config
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that an inspection shows.
+
+    Attributes:
+        directory: the run directory.
+        config: the config of the fit.
+        config_text: as YAML.
+        bins: the bins; their ``fit`` is the guess.
+        samples: ``data``, ``guess`` and, where the model has an input catalog, ``input``.
+        facts: sources, rows and dropped rows of the ``catalog`` and ``input_catalog``, ``samples``
+            and ``devices``.
+        losses: (keys,) losses at the guess.
+        gradients: (keys,) derivatives of the loss at the guess by the name of the parameter.
+        cost: ``compile_s``, ``step_s``, ``memory``, see ``preview.try_steps``.
+        device_memory: bytes that a device has, None where unknown.
+        blocks: number and size of the blocks of samples.
+        sparse: whether each stack of bins takes the sparse form.
+    """
+
+    directory: Path
+    config: Config
+    config_text: str
+    bins: list[Bin]
+    samples: dict[str, Samples]
+    facts: dict[str, Any]
+    losses: np.ndarray
+    gradients: dict[str, np.ndarray]
+    cost: dict[str, Any]
+    device_memory: int | None
+    blocks: tuple[int, int]
+    sparse: list[bool]
+
+
+def read_inspection(run_dir: Path) -> Inspection:
+    """Read ``inspect.npz`` of a run directory."""
+    with (run_dir / "inspect.npz").open("rb") as stream, np.load(stream) as file:
+        arrays = {key: file[key] for key in file.files}
+    known = json.loads(str(arrays["known"]))
+    bins, samples = read_bins(arrays)
+    return Inspection(
+        run_dir,
+        from_yaml(known["config"]),
+        known["config"],
+        bins,
+        samples,
+        known["facts"],
+        np.array(known["losses"], float),
+        {name: np.array(values, float) for name, values in known["gradients"].items()},
+        known["cost"],
+        known["device_memory"],
+        (known["blocks"][0], known["blocks"][1]),
+        known["sparse"],
+    )

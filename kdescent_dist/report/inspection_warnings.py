@@ -1,0 +1,154 @@
+"""What looks wrong before a fit, in sentences that say what to do."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from kdescent_dist.report.data import Bin
+from kdescent_dist.report.inspection import Inspection
+from kdescent_dist.report.tables import near_bound
+
+FEW = 2.0  # times min_training: bins with fewer training samples are named
+LEFT_OUT = 0.5  # fraction of the rows
+ONE_VALUE = 0.02  # fraction of the rows that have one and the same value
+VISIBLE = 3.0  # errors above 0 from which on a Fourier count tells something
+MOST_NAMED = 4
+MEMORY = 0.9  # fraction of that of a device
+
+
+def warnings_of(inspection: Inspection) -> list[str]:
+    """All warnings, the gravest first."""
+    checks: Sequence[Callable[[Inspection], Iterator[str]]] = (
+        _gradients,
+        _catalogs,
+        _values,
+        _bins,
+        _modes,
+        _guess,
+        _memory,
+    )
+    return [text for check in checks for text in check(inspection)]
+
+
+def _gradients(inspection: Inspection) -> Iterator[str]:
+    if not np.isfinite(inspection.losses).all():
+        yield "the loss is not finite at the guess: check the model there, and its bounds"
+    flat, bad = [], []
+    for name, slopes in inspection.gradients.items():
+        if not np.isfinite(slopes).all():
+            bad.append(name)
+        elif not slopes.any():
+            flat.append(name)
+    if bad:
+        yield f"the gradient is not finite for {_names(bad)}: check the model at the guess"
+    if flat:
+        which = "parameter" if len(flat) == 1 else "the parameters"
+        yield (
+            f"the loss does not depend on {which} {_names(flat)} at the guess: the gradient is 0, "
+            "and a fit would leave it there: a mistake in the model, or nothing in the bins shows "
+            "it"
+        )
+
+
+def _catalogs(inspection: Inspection) -> Iterator[str]:
+    for key in ("catalog", "input_catalog"):
+        found = inspection.facts.get(key)
+        if found is None:
+            continue
+        chosen = "not in the subsample"
+        dropped = {k: v for k, v in found["dropped"].items() if k != chosen}
+        lost = sum(dropped.values())
+        total = lost + found["rows"] + found["dropped"].get(chosen, 0)
+        if lost > LEFT_OUT * total:
+            reason = max(dropped, key=lambda k: dropped[k])
+            yield (
+                f"{key.replace('_', '.')}: {lost / total:.0%} of the rows are left out, most of "
+                f"them for {reason!r}"
+            )
+
+
+def _values(inspection: Inspection) -> Iterator[str]:
+    """A value that many rows share is often a mark for a missing one."""
+    for which, key in (("data", "catalog"), ("input", "input.catalog")):
+        samples = inspection.samples.get(which)
+        if samples is None or (which == "input" and inspection.config.input.catalog is None):
+            continue
+        for name, values in samples.x.items():
+            distinct, counts = np.unique(values, return_counts=True)
+            common = counts.max() / len(values)
+            if len(distinct) > 1 and common > max(ONE_VALUE, 10 / len(values)):
+                yield (
+                    f"{key}: {common:.0%} of the rows have {name} = {distinct[counts.argmax()]:g}: "
+                    f"if that stands for a missing value, name it in {key}.sentinel; kernel and "
+                    "Fourier counts are made for continuous columns"
+                )
+
+
+def _bins(inspection: Inspection) -> Iterator[str]:
+    few = [b for b in inspection.bins if b.n_training < FEW * b.min_training]
+    if few:
+        few.sort(key=lambda b: b.n_training)
+        named = _names([f"{b.name} ({b.n_training})" for b in few])
+        yield (
+            f"{_of(few, inspection.bins)} fewer than {FEW:g} times min_training samples: {named}: "
+            "their counts are noisy; widen them"
+        )
+    empty = [b for b in inspection.bins if not b.sums["guess"] > 0]
+    if empty:
+        yield (
+            f"{_of(empty, inspection.bins)} no model sample at the guess: "
+            f"{_names([b.name for b in empty])}: no gradient leads there"
+        )
+
+
+def _modes(inspection: Inspection) -> Iterator[str]:
+    for group in dict.fromkeys(b.group for b in inspection.bins):
+        found = (_told(b) for b in inspection.bins if b.group == group)
+        told = [of_bin for of_bin in found if of_bin is not None]
+        if not told:
+            continue
+        factor = f"fourier_range_factor={inspection.config.bins[group].fourier_range_factor:g}"
+        visible, least = np.median(np.array(told), axis=0)
+        if visible < 0.3:
+            yield (
+                f"bins.{group}: {1 - visible:.0%} of the Fourier modes tell nothing, as the data "
+                f"vanish in their noise there: lower {factor}"
+            )
+        elif least > 0.6:
+            yield (
+                f"bins.{group}: the Fourier modes stop where the data have decayed to {least:.2f} "
+                f"alone: a larger one than {factor} tells more"
+            )
+
+
+def _told(bin_: Bin) -> tuple[float, float] | None:
+    """The fraction of modes above the noise, and how far the data have decayed at the last."""
+    if bin_.ecf is None or bin_.ecf_err is None or not len(bin_.ecf):
+        return None
+    size = np.abs(bin_.ecf)
+    return float(np.mean(size > VISIBLE * np.abs(bin_.ecf_err) / np.sqrt(2))), float(size.min())
+
+
+def _guess(inspection: Inspection) -> Iterator[str]:
+    parameters = inspection.config.parameters
+    near = [name for name, p in parameters.items() if near_bound(p.guess, p)]
+    if near:
+        yield f"the guess is within 1% of a bound for {_names(near)}"
+
+
+def _memory(inspection: Inspection) -> Iterator[str]:
+    memory, has = inspection.cost["memory"], inspection.device_memory
+    if memory and has and memory["total"] > MEMORY * has:
+        yield (
+            f"a step takes {memory['total'] / has:.0%} of the memory of a device: use more "
+            "devices, or a smaller samples.block_size"
+        )
+
+
+def _of(some: Sequence[Bin], all_: Sequence[Bin]) -> str:
+    return f"{len(some)} of {len(all_)} bins {'has' if len(some) == 1 else 'have'}"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown

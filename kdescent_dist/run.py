@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.grids import resolve_grids
 from kdescent_dist.identity import digest
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
@@ -32,6 +34,7 @@ from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
+from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
@@ -168,7 +171,13 @@ class _Run:
         self.processes.together(
             lambda: block.check(self.guess, inputs, required_columns(config.bins))
         )
-        pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
+        grids = resolve_grids(config.bins, training.columns, training.weights)
+        bins = expand_bins(grids)
+        bins, settled = settle_bins(bins, count_bins(bins, self._cast(training)[0]))
+        for line in settled.lines():
+            log.info("bins: %s", line)
+        self.facts["bins"] = asdict(settled)
+        pretrained = self._pretrain(bins, training, mesh)
         weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
         objective = PopulationObjective(
             model,

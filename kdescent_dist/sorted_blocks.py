@@ -81,7 +81,7 @@ def pairs_within_reach(
     Args:
         conditions: c columns, each (blocks, size).
         low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
+        softness: (m, c) softness of the windows.
         spoiled: (blocks,) whether a block has values that are not finite, which no bin may skip:
             they would be lost in silence.
 

@@ -18,7 +18,7 @@ from kdescent_dist.elementary import phase_turns
 from kdescent_dist.fourier_sums import gradient_rows, make_waves, near_origin, rotate
 from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
 from kdescent_dist.sorted_blocks import cut, pairs_within_reach
-from kdescent_dist.windows import window_weights
+from kdescent_dist.windows import traced_softness, window_weights
 
 Columns = Sequence[jax.Array]
 
@@ -30,7 +30,7 @@ class BinArrays:
 
     Attributes:
         low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
+        softness: (m, c) softness of the windows.
         centers: (m, kernels, d) kernel centers, with their covariance (m, d, d).
         modes: (m, modes, d) Fourier modes.
     """
@@ -44,7 +44,7 @@ class BinArrays:
 
 
 def sparse_sums(
-    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays, hard: bool
+    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays, hard: tuple[bool, ...]
 ) -> dict[str, jax.Array]:
     """Sum weights, kernels and waves over the samples in each bin.
 
@@ -57,7 +57,7 @@ def sparse_sums(
         conditions: c conditional columns, each (n,).
         weights: (n,) weights.
         bins: the bins.
-        hard: whether the windows have hard edges.
+        hard: of each conditional column, whether the windows have hard edges.
 
     Returns:
         Sums (m, ...) of ``weight``, of ``kde`` counts, and of ``cos`` and ``sin`` waves.
@@ -77,7 +77,9 @@ def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays) -> jax.Array:
+def _sums(
+    hard: tuple[bool, ...], blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays
+) -> jax.Array:
     """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
     pairs = _Pairs(hard, blocks, bins)
 
@@ -142,7 +144,12 @@ _sums.defvjp(_forward, _backward)
 class _Pairs:
     """Pairs of a bin and a block, and what both passes compute of each."""
 
-    def __init__(self, hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays):
+    def __init__(
+        self,
+        hard: tuple[bool, ...],
+        blocks: tuple[Columns, Columns, jax.Array],
+        bins: BinArrays,
+    ) -> None:
         self.x, self.conditions, self.weights = blocks
         self.hard, self.bins = hard, bins
         self.dtype = self.weights.dtype
@@ -164,7 +171,7 @@ class _Pairs:
         blocks = self.weights.shape[0]
         bin_, block = self.listed[i] // blocks, self.listed[i] % blocks
         low, high = self.bins.low[bin_], self.bins.high[bin_]
-        softness = 0 if self.hard else self.bins.softness[bin_, 0]
+        softness = traced_softness(self.bins.softness[bin_], self.hard)
         weights = self.weights[block]
 
         def window(*conditions: jax.Array) -> jax.Array:

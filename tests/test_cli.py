@@ -212,7 +212,7 @@ BAD = [
     ("bins.all.columns=[x1, x9]", "x9"),
     ("bins.all.columns=[]", "bins.all.columns: name at least one column"),
     ("bins.all.normalization=percent", "bins.all.normalization=percent: must be one of"),
-    ("+bins.all.edges={x1: [2, 1]}", "bins.all.edges.x1: [2, 1] must increase"),
+    ("+bins.all.edges={x1: [2, 1]}", "bins.all.edges.x1: [2, 1] must increase, but 2"),
     ("+bins.all.edges={x1: 3}", "bins.all.edges.x1: 3 must be a list of numbers"),
     ("+bins.all.edges={x1: [50, 60]}", "bin 'all[x1 50-60]' holds 0 training samples"),
     ("mesh.samples=99", "mesh.samples=99 x mesh.kernels=1 needs 99 devices, but there are 8"),

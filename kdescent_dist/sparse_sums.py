@@ -83,23 +83,27 @@ def _sums(
     """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
     pairs = _Pairs(hard, blocks, bins)
 
-    def add(i: jax.Array, tables: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def add(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         bin_, block, columns, (within, _), weights = pairs.at(i)
-        sums = [matmul(within, blocks[2][block])[None]]
+        more = [matmul(within, blocks[2][block])[None]]
         if pairs.kernels:
             z, centers = pairs.whitened(bin_, columns)
-            sums.append(matmul(kernel_values(z, centers), weights))
+            more.append(matmul(kernel_values(z, centers), weights))
         if pairs.modes:
-            sums += [matmul(wave, weights) for wave in pairs.waves(bin_, columns)]
-        # What rounding took from the sum is added with the next block (Kahan 1965): a bin may
-        # have any number of blocks.
-        table, lost = tables
-        more = jnp.concatenate(sums) - lost[bin_]
-        total = table[bin_] + more
-        return table.at[bin_].set(total), lost.at[bin_].set((total - table[bin_]) - more)
+            more += [matmul(wave, weights) for wave in pairs.waves(bin_, columns)]
+        # Pairs come by bin, so that the table is only written: one that is read as well would be
+        # copied at every pair. What rounding took from the sum is added with the next block (Kahan
+        # 1965): a bin may have any number of blocks.
+        table, before, total, lost = sums
+        total, lost = (jnp.where(bin_ == before, part, 0) for part in (total, lost))
+        change = jnp.concatenate(more) - lost
+        after = total + change
+        table = lax.dynamic_update_index_in_dim(table, after, bin_, 0)
+        return table, bin_, after, (after - total) - change
 
-    zeros = jnp.zeros((len(bins.low), 1 + pairs.kernels + 2 * pairs.modes), pairs.dtype)
-    table, _ = lax.fori_loop(0, pairs.count, add, (zeros, zeros))
+    row = jnp.zeros(1 + pairs.kernels + 2 * pairs.modes, pairs.dtype)
+    table = jnp.zeros((len(bins.low), len(row)), pairs.dtype)
+    table, *_ = lax.fori_loop(0, pairs.count, add, (table, jnp.int32(-1), row, row))
     weight, kde, cos, sin = _split(table, bins)
     cos, sin = rotate(cos, sin, pairs.turns)
     return jnp.concatenate([weight, pairs.norm[:, None] * kde, cos, sin], axis=1)

@@ -10,6 +10,7 @@ from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.descent import adam, bfgs
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.grids import resolve_grids
 from kdescent_dist.kcalc import KCalc
 from kdescent_dist.mesh import make_mesh, mesh_of
 from kdescent_dist.objective import LossObjective, PopulationObjective
@@ -25,6 +26,7 @@ from kdescent_dist.settings import (
     LossConfig,
     RuntimeConfig,
 )
+from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.windows import soft_tophat
 
 __all__ = [
@@ -48,12 +50,15 @@ __all__ = [
     "RuntimeConfig",
     "adam",
     "bfgs",
+    "count_bins",
     "expand_bins",
     "fit",
     "load_catalog",
     "make_mesh",
     "mesh_of",
     "pretrain_bin",
+    "resolve_grids",
+    "settle_bins",
     "soft_tophat",
     "start",
 ]

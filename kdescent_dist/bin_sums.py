@@ -17,7 +17,7 @@ from kdescent_dist.sorted_blocks import order_by_cells, permuted
 from kdescent_dist.sparse_sums import BinArrays, sparse_sums
 from kdescent_dist.squared_sums import as_squares
 from kdescent_dist.stacks import Stack, StackData
-from kdescent_dist.windows import window_weights
+from kdescent_dist.windows import traced_softness, window_weights
 
 
 @jax.tree_util.register_dataclass
@@ -207,7 +207,7 @@ def _dense_sums(
     conditions: Sequence[jax.Array],
     weights: jax.Array,
     bins: BinArrays,
-    hard: bool,
+    hard: tuple[bool, ...],
     squares: bool,
 ) -> dict[str, Any]:
     """As ``sparse_sums``, from all samples for each bin."""
@@ -221,7 +221,7 @@ def _dense_sums(
     # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
     @jax.checkpoint
     def of_bin(bin_: BinArrays) -> dict[str, Any]:
-        softness = 0 if hard else bin_.softness[0]
+        softness = traced_softness(bin_.softness, hard)
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
         in_bin = within * weights
         sums: dict[str, Any] = {"weight": matmul(within, weights), **counts(samples, in_bin, bin_)}

@@ -1,11 +1,11 @@
 """Conditional bins: a window on some columns, within which counts of other columns are compared.
 
-A grid of bins is written as edges of one or several columns.
+Bins are written as a grid, by the edges of one or several columns, or as windows by name.
 """
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import BinsConfig
 from kdescent_dist.training_data import float_array
 from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.window_checks import softness_by_column
 from kdescent_dist.windows import reach, window_weights
 
 # Training samples whose window weight is below this are left out of a bin.
@@ -45,22 +46,31 @@ class Bin:
     def columns(self) -> tuple[str, ...]:
         return tuple(self.config.columns)
 
+    @property
+    def softness(self) -> tuple[float, ...]:
+        """Softness of the window in each conditional column."""
+        return softness_by_column(self.config.softness, self.window)
+
     def weights(self, columns: Mapping[str, Any]) -> Any:
         """Window weights (n,) of samples given by their columns, each (n,)."""
         conditions = [columns[name] for name in self.window]
         low, high = zip(*self.window.values(), strict=True) if self.window else ((), ())
-        return window_weights(conditions, low, high, self.config.softness, columns[self.columns[0]])
+        return window_weights(conditions, low, high, self.softness, columns[self.columns[0]])
 
-    def count(self, columns: Mapping[str, np.ndarray], margin: float = 0.0) -> int:
+    def count(
+        self, columns: Mapping[str, np.ndarray], margin: float | Sequence[float] | np.ndarray = 0.0
+    ) -> int:
         """Number of samples within the hard edges of the window.
 
         Args:
             columns: the samples by their columns, each (n,).
-            margin: how far beyond the edges they are still counted, in units of the bin.
+            margin: how far beyond the edges they are still counted, in units of the bin, in all
+                conditional columns or in each.
         """
         inside = np.ones(len(columns[self.columns[0]]), bool)
-        for name, (low, high) in self.window.items():
-            beyond = margin * (high - low)
+        margins = np.broadcast_to(margin, len(self.window)).tolist()
+        for (name, (low, high)), of_column in zip(self.window.items(), margins, strict=True):
+            beyond = of_column * (high - low)
             inside &= (columns[name] >= low - beyond) & (columns[name] < high + beyond)
         return int(inside.sum())
 
@@ -68,25 +78,63 @@ class Bin:
 def expand_bins(grids: Mapping[str, BinsConfig]) -> list[Bin]:
     """List every bin of every grid, the last conditional column varying fastest.
 
+    Args:
+        grids: what ``bins`` of a config has. Edges that follow from the training data must have
+            been resolved, see ``grids.resolve_grids``.
+
     Raises:
         InputError: names the value of a config that is out of range.
     """
     bins = []
     for group, config in grids.items():
         check_bins(f"bins.{group}", config)
-        per_column = [
-            [(column, (float(low), float(high))) for low, high in itertools.pairwise(edges)]
-            for column, edges in config.edges.items()
-        ]
-        for cell in itertools.product(*per_column):
-            text = ", ".join(f"{column} {low:g}-{high:g}" for column, (low, high) in cell)
-            bins.append(Bin(f"{group}[{text}]" if text else group, group, dict(cell), config))
+        for name, window in _windows(group, config):
+            bins.append(Bin(name, group, window, config))
     return bins
+
+
+def _windows(
+    group: str, config: BinsConfig
+) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """The name and the window of each bin of a group."""
+    for name, window in config.windows.items():
+        yield (
+            f"{group}[{name}]",
+            {c: (float(low), float(high)) for c, (low, high) in window.items()},
+        )
+    if config.windows:
+        return
+    per_column = []
+    for column, edges in config.edges.items():
+        if isinstance(edges, Mapping):
+            raise InputError(
+                f"bins.{group}.edges.{column}: {dict(edges)} is no list of edges yet: "
+                "resolve_grids finds them in the training data"
+            )
+        pairs = itertools.pairwise(edges)
+        per_column.append([(column, (float(low), float(high))) for low, high in pairs])
+    for cell in itertools.product(*per_column):
+        yield cell_name(group, config, dict(cell)), dict(cell)
+
+
+def cell_name(group: str, config: BinsConfig, window: Mapping[str, tuple[float, float]]) -> str:
+    """Name of a bin of a grid, with as many digits as tell its edges from each other."""
+    parts = []
+    for column, (low, high) in window.items():
+        edges = {float(e) for e in config.edges[column]}
+        for digits in range(6, 18):
+            if len({f"{e:.{digits}g}" for e in edges}) == len(edges):
+                break
+        parts.append(f"{column} {low:.{digits}g}-{high:.{digits}g}")
+    return f"{group}[{', '.join(parts)}]" if parts else group
 
 
 def required_columns(grids: Mapping[str, BinsConfig]) -> list[str]:
     """Columns that the bins compare or condition on, each once, in order of appearance."""
-    names = [name for config in grids.values() for name in (*config.columns, *config.edges)]
+    names: list[str] = []
+    for config in grids.values():
+        names += [*config.columns, *config.edges]
+        names += [column for window in config.windows.values() for column in window]
     return list(dict.fromkeys(names))
 
 
@@ -156,7 +204,8 @@ def pretrain_bin(
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
     number_err = float(np.sqrt(sample.moments.square))
-    reached = rows.added_up(bin_.count(columns, reach(config.softness, sample.dtype))) / rows.total
+    margins = reach(np.array(bin_.softness), sample.dtype)
+    reached = rows.added_up(bin_.count(columns, margins)) / rows.total
     return PretrainedBin(bin_, counts, count, number_err, reached)
 
 
@@ -202,16 +251,38 @@ def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -
 
 
 def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray], rows: RowBlocks) -> None:
-    keys = {name: f"bins.{bin_.group}.edges.{name}" for name in bin_.window}
-    keys |= dict.fromkeys(bin_.columns, f"bins.{bin_.group}.columns")
-    for name, key in keys.items():
-        if name not in columns:
-            raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
-        if bad := rows.added_up(int(np.count_nonzero(~np.isfinite(columns[name])))):
-            raise InputError(
-                f"{key}: {bad} of {rows.total} values of column {name!r} are NaN or infinite: "
-                "leave these rows out"
-            )
+    key = f"bins.{bin_.group}"
+    where = "windows" if bin_.config.windows else "edges"
+    keys = {name: f"{key}.{where}.{name}" for name in bin_.window}
+    keys |= dict.fromkeys(bin_.columns, f"{key}.columns")
+    for name, of_column in keys.items():
+        finite_column(of_column, name, columns, rows)
+
+
+def finite_column(
+    key: str, name: str, columns: Mapping[str, np.ndarray], rows: RowBlocks | None = None
+) -> np.ndarray:
+    """A column of the training catalog, all values of which are finite.
+
+    Args:
+        key: names where it is asked for, in messages.
+        name: its name.
+        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
+        rows: which rows this process holds.
+
+    Raises:
+        InputError: it is missing or not finite.
+    """
+    if name not in columns:
+        raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
+    values = np.asarray(columns[name])
+    rows = RowBlocks(len(values)) if rows is None else rows
+    if bad := rows.added_up(int(np.count_nonzero(~np.isfinite(values)))):
+        raise InputError(
+            f"{key}: {bad} of {rows.total} values of column {name!r} are NaN or infinite: "
+            "leave these rows out"
+        )
+    return values
 
 
 def _in_bin(bin_: Bin, message: str) -> str:

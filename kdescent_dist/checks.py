@@ -1,16 +1,16 @@
 """Checks of every value of a config that needs no catalog and no model."""
 
-import itertools
 import math
-import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kdescent_dist import nufft
 from kdescent_dist.errors import InputError
 from kdescent_dist.settings import BinsConfig, Config, CountsConfig, FitConfig, LossConfig
+from kdescent_dist.window_checks import check_windows
 
 NORMALIZATIONS = ("conditional", "density", "counts")
+FEW_TRAINING = ("error", "drop", "merge")
 STATISTICS = ("mse", "chisq")
 REDUCTIONS = ("reproducible", "psum")
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -191,9 +191,13 @@ def check_bins(key: str, bins: BinsConfig) -> None:
         raise InputError(f"{key}.columns: name at least one column")
     if len(set(bins.columns)) < len(bins.columns):
         raise InputError(f"{key}.columns: {bins.columns} names a column twice")
-    for column, edges in bins.edges.items():
-        _check_edges(f"{key}.edges.{column}", edges)
-    _at_least(f"{key}.softness", bins.softness, 0)
+    check_windows(key, bins.edges, bins.windows, bins.softness)
+    _one_of(f"{key}.few_training", bins.few_training, FEW_TRAINING)
+    if bins.windows and bins.few_training == "merge":
+        raise InputError(
+            f"{key}.few_training=merge: windows have no neighbors to be joined with: choose drop "
+            "or error"
+        )
     _above(f"{key}.bandwidth_factor", bins.bandwidth_factor, 0)
     _above(f"{key}.fourier_range_factor", bins.fourier_range_factor, 0)
     _at_least(f"{key}.inverse_density_weight_power", bins.inverse_density_weight_power, 0)
@@ -207,25 +211,6 @@ def check_bins(key: str, bins: BinsConfig) -> None:
             _at_least(f"{key}.{name}", value, 1)
     if bins.kernels == 0 and bins.fourier == 0 and not bins.number_density:
         raise InputError(f"{key}: kernels=0 and fourier=0 leave nothing to compare")
-
-
-def _check_edges(key: str, edges: Any) -> None:
-    # Typed as a list of floats, OmegaConf would refuse whole numbers in it.
-    if (
-        isinstance(edges, str | Mapping)
-        or not isinstance(edges, Iterable)
-        or not all(isinstance(e, numbers.Real) and not isinstance(e, bool) for e in edges)
-    ):
-        raise InputError(f"{key}: {edges} must be a list of numbers")
-    values = [float(e) for e in edges]
-    if not all(math.isfinite(e) for e in values):
-        raise InputError(
-            f"{key}: {edges} must be finite: write a one-sided window with an edge beyond the data"
-        )
-    if len(values) < 2:
-        raise InputError(f"{key}: {edges} needs at least two edges")
-    if any(not low < high for low, high in itertools.pairwise(values)):
-        raise InputError(f"{key}: {edges} must increase")
 
 
 def _lookup(config: Config, key: str) -> Any:

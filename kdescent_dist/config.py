@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -95,9 +95,25 @@ def from_omegaconf(node: Any) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
     assert isinstance(config, Config)
+    _refuse_unknown(config)
     _empty_to_none(config)
     check(config)
     return config
+
+
+def _refuse_unknown(part: Any, prefix: str = "") -> None:
+    """Refuse keys that were added with a plus sign where the schema has none."""
+    if isinstance(part, dict):
+        items = part
+    elif is_dataclass(part):
+        items, known = vars(part), [field.name for field in fields(part)]
+        for name in items:
+            if name not in known:
+                raise InputError(f"{prefix}{name}: there is no such key; {closest(name, known)}")
+    else:
+        return
+    for name, value in items.items():
+        _refuse_unknown(value, f"{prefix}{name}.")
 
 
 def _empty_to_none(config: Config) -> None:
@@ -123,8 +139,16 @@ def explain(error: OmegaConfBaseException) -> str:
     key = error.full_key or ""
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.parent_node is not None:
         known = [str(name) for name in error.parent_node]  # type: ignore[union-attr]
+        if not known:
+            return f"{key}: there is no such key yet: to add it, write +{key}"
         return f"{key}: there is no such key; {closest(key.rpartition('.')[2], known)}"
     message = str(error.msg or error).splitlines()[0]
+    if "missing mandatory value" in message:
+        message = "is missing: give it a value"
+    elif "is not a ListConfig" in message:
+        message = "must be a list, such as [a, b]"
+    elif message.startswith("Cannot merge DictConfig with"):
+        message = f"a list cannot become a mapping, nor a mapping a list: first remove it by ~{key}"
     return f"{key}: {message}" if key else message
 
 

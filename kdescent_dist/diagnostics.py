@@ -106,7 +106,7 @@ def compare(
         "group": bin_.group,
         "columns": list(bin_.columns),
         "window": {name: list(edges) for name, edges in bin_.window.items()},
-        "softness": config.softness,
+        "softness": dict(zip(bin_.window, bin_.softness, strict=True)),
         "normalization": config.normalization,
         "number_density": config.number_density,
         "n_training": pretrained.training_count,

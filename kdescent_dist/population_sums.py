@@ -6,6 +6,7 @@ a time, their sums are added up on the host in double precision, and some sample
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.random import draw_key
-from kdescent_dist.windows import window_weights
+from kdescent_dist.windows import traced_softness, window_weights
 
 # Kernels and modes of a bin at which residuals are computed.
 LARGEST_SET = 600
@@ -38,14 +39,14 @@ class CountedSet:
     """The kernels and modes at which a bin is compared, by their indices in its training counts.
 
     Attributes:
-        window: edges (c,) of the window, low and high, and its softness.
+        window: edges (c,) of the window, low and high, and its softness (c,).
         centers, cov, modes: (p, d), (d, d) and (q, d).
     """
 
     pretrained: PretrainedBin
     kernel_indices: np.ndarray
     mode_indices: np.ndarray
-    window: tuple[np.ndarray, np.ndarray, float]
+    window: tuple[np.ndarray, np.ndarray, np.ndarray]
     centers: np.ndarray
     cov: np.ndarray
     modes: np.ndarray
@@ -66,7 +67,7 @@ class CountedSet:
             pretrained,
             kernels,
             modes,
-            (edges[:, 0], edges[:, 1], bin_.config.softness),
+            (edges[:, 0], edges[:, 1], np.array(bin_.softness)),
             np.asarray(counts.kernel_centers)[kernels],
             np.atleast_2d(np.asarray(counts.kernelcov)),
             np.asarray(counts.fourier_positions)[modes],
@@ -104,13 +105,12 @@ class PopulationBlocks:
             self._draw_local, (whole, whole, whole, split, split), (split, whole, whole)
         )
         specs = ((split, split, split), whole, whole)
-        self._counts = {
-            hard: self._compiled(_local_sums(_counts, hard), specs, whole) for hard in (False, True)
-        }
-        self._errors = {
-            hard: self._compiled(_local_sums(_squared_errors, hard), specs, whole)
-            for hard in (False, True)
-        }
+
+        @cache
+        def program(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
+            return self._compiled(_local_sums(of_samples, hard), specs, whole)
+
+        self._program = program
 
     def sums(
         self,
@@ -159,9 +159,10 @@ class PopulationBlocks:
         x = tuple(columns[name] for name in bin_.columns)
         conditions = tuple(columns[name] for name in bin_.window)
         points = (counted.centers, counted.cov, counted.modes)
-        hard = bin_.config.softness == 0
-        for program in (self._counts, self._errors) if errors else (self._counts,):
-            sums = jax.device_get(program[hard]((x, conditions, weights), counted.window, points))
+        hard = tuple(softness == 0 for softness in bin_.softness)
+        for of_samples in (_counts, _squared_errors) if errors else (_counts,):
+            program = self._program(of_samples, hard)
+            sums = jax.device_get(program((x, conditions, weights), counted.window, points))
             for name, values in sums.items():
                 wide = np.result_type(values.dtype, np.float64)
                 total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=wide)
@@ -236,13 +237,14 @@ def _count_rows(x, weights, centers, cov, modes):
     return _counts(x, weights, *points) | _squared_errors(x, weights, *points)
 
 
-def _local_sums(of_samples: Callable, hard: bool) -> Callable:
+def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
     """The sums over the block of each device, from its columns, the window and the kernels."""
 
     def local(population, window, points):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
         low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
-        within = window_weights(conditions, low, high, 0 if hard else softness, weights)
+        softness = traced_softness(softness, hard)
+        within = window_weights(conditions, low, high, softness, weights)
         weights = within * weights
         return lax.all_gather(of_samples(jnp.stack(columns, axis=1), weights, *points), "samples")
 

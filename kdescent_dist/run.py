@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.grids import resolve_grids
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
@@ -31,6 +33,7 @@ from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
+from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
@@ -198,7 +201,7 @@ class _Run:
         self.processes.together(
             lambda: block.check(self.guess, inputs, required_columns(config.bins))
         )
-        pretrained = self._pretrain(expand_bins(config.bins), training, mesh)
+        pretrained = self._pretrain(self._bins(training), training, mesh)
         weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
         objective = PopulationObjective(
             model,
@@ -225,6 +228,19 @@ class _Run:
         self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
+
+    def _bins(self, training: TrainingCatalog) -> list[Bin]:
+        """The bins of the config, those with too few training samples as it wishes."""
+        grids = self.config.bins
+        if any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values()):
+            grids = resolve_grids(grids, *training.sample(), training.extremes())
+        bins = expand_bins(grids)
+        counts = self.processes.added(count_bins(bins, training.columns))
+        bins, settled = settle_bins(bins, counts)
+        for line in settled.lines():
+            log.info("bins: %s", line)
+        self.facts["bins"] = asdict(settled)
+        return bins
 
     def _pretrain(
         self, bins: Sequence[Bin], training: TrainingCatalog, mesh: jax.sharding.Mesh

@@ -18,6 +18,8 @@ from kdescent_dist.settings import CatalogConfig, Config
 
 log = logging.getLogger(__name__)
 
+SAMPLE_ROWS = 1 << 20  # of the training catalog, of which edges by quantiles are found
+
 
 @dataclass(frozen=True)
 class TrainingCatalog:
@@ -34,6 +36,25 @@ class TrainingCatalog:
     weights: np.ndarray
     weight: float
     rows: RowBlocks
+
+    def sample(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Columns and weights of rows evenly spread over the catalog, in every process."""
+        size = min(self.rows.total, SAMPLE_ROWS)
+        chosen = np.arange(size) * self.rows.total // max(size, 1)
+        picked = self.rows.pick({**self.columns, "": self.weights}, chosen)
+        weights = picked.pop("")
+        return picked, weights
+
+    def extremes(self) -> dict[str, tuple[float, float]]:
+        """The smallest and the largest value of each column of all rows."""
+        columns = self.columns.values()
+        low = [np.min(values, initial=np.inf) for values in columns]
+        high = [np.max(values, initial=-np.inf) for values in columns]
+        of_all = self.rows.processes.exchange(np.array([low, high], float))
+        ends = zip(
+            of_all[:, 0].min(axis=0).tolist(), of_all[:, 1].max(axis=0).tolist(), strict=True
+        )
+        return dict(zip(self.columns, ends, strict=True))
 
 
 class RunCatalogs:

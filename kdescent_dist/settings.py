@@ -68,8 +68,13 @@ class BinsConfig:
     """A conditional bin, or a grid of bins: kernel and Fourier counts of some columns."""
 
     columns: list[str] = MISSING  # columns that are compared
-    edges: dict[str, Any] = field(default_factory=dict)  # n + 1 edges: n bins per column
-    softness: float = 0.04  # width of a soft edge in units of the bin; 0: hard edges
+    # A grid: of each conditional column n + 1 edges, or {number: n} for n bins of equal width, or
+    # {quantiles: n} for equal training weight, with low and high unless they follow from the data.
+    edges: dict[str, Any] = field(default_factory=dict)
+    # Or explicit bins: NAME: {column: [low, high], ...}
+    windows: dict[str, Any] = field(default_factory=dict)
+    # Width of a soft edge in units of the bin, 0: hard edges; or {column: softness}
+    softness: Any = 0.04
     normalization: str = "conditional"  # conditional | density | counts
     kernels: int | None = None  # kernels per step and bin, by default 10 per column
     fourier: int | None = None  # Fourier modes per step and bin, by default 10 per column
@@ -82,7 +87,10 @@ class BinsConfig:
     inverse_density_weight_power: float = 0.0
     number_density: bool = False  # also constrain the number of galaxies in each bin
     weight: float = 1.0  # weight of the squared residuals in the loss
-    min_training: int = 50  # fewer training samples than this in a bin is an error
+    min_training: int = 50  # training samples that each bin needs within its edges
+    few_training: str = (
+        "error"  # bins with fewer: error | drop | merge (with neighbors in the grid)
+    )
 
 
 @dataclass

@@ -81,7 +81,7 @@ def pairs_within_reach(
     Args:
         conditions: c columns, each (blocks, size).
         low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
+        softness: (m, c) softness of the windows.
         spoiled: (blocks,) whether a block has values that are not finite, which no bin may skip:
             they would be lost in silence.
 
@@ -90,12 +90,15 @@ def pairs_within_reach(
         and the number of pairs.
     """
     blocks, bins = len(conditions[0]), len(low)
-    beyond = reach(softness, low.dtype) * (high - low)
-    outside = jnp.zeros((bins, blocks), bool)
+    # A weight is below exp(-depth), where the depths in the columns add up.
+    depth = jnp.zeros((bins, blocks), low.dtype)
     for i, column in enumerate(conditions):
-        first, last = (low - beyond)[:, i : i + 1], (high + beyond)[:, i : i + 1]
-        # A NaN compares as false: it is outside of no bin.
-        outside |= (jnp.max(column, axis=1) < first) | (jnp.min(column, axis=1) > last)
+        first, last, width = (a[:, i : i + 1] for a in (low, high, softness * (high - low)))
+        away = jnp.maximum(first - jnp.max(column, axis=1), jnp.min(column, axis=1) - last)
+        soft = jnp.maximum(away, 0) / jnp.where(width > 0, width, 1)
+        depth += jnp.where(width > 0, soft, jnp.where(away > 0, jnp.inf, 0))
+    # A NaN compares as false: it is outside of no bin.
+    outside = depth > reach(1.0, low.dtype)
     outside &= ~spoiled
     rank = jnp.cumsum(~outside, axis=1, dtype=jnp.int32)
     before = jnp.cumsum(rank[:, -1]) - rank[:, -1]

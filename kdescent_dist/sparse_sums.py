@@ -19,7 +19,7 @@ from kdescent_dist.fourier_sums import gradient_rows, make_waves, near_origin, r
 from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
 from kdescent_dist.sorted_blocks import cut, pairs_within_reach
 from kdescent_dist.squared_sums import as_squares
-from kdescent_dist.windows import window_weights
+from kdescent_dist.windows import traced_softness, window_weights
 
 Columns = Sequence[jax.Array]
 
@@ -31,7 +31,7 @@ class BinArrays:
 
     Attributes:
         low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
+        softness: (m, c) softness of the windows.
         centers: (m, kernels, d) kernel centers, with their covariance (m, d, d).
         modes: (m, modes, d) Fourier modes.
     """
@@ -49,7 +49,7 @@ def sparse_sums(
     conditions: Columns,
     weights: jax.Array,
     bins: BinArrays,
-    hard: bool,
+    hard: tuple[bool, ...],
     squares: bool = False,
 ) -> dict[str, Any]:
     """Sum weights, kernels and waves over the samples in each bin.
@@ -63,7 +63,7 @@ def sparse_sums(
         conditions: c conditional columns, each (n,).
         weights: (n,) weights.
         bins: the bins.
-        hard: whether the windows have hard edges.
+        hard: of each conditional column, whether the windows have hard edges.
         squares: whether to sum squares as well.
 
     Returns:
@@ -97,7 +97,10 @@ def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _sums(
-    hard: bool, squares: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays
+    hard: tuple[bool, ...],
+    squares: bool,
+    blocks: tuple[Columns, Columns, jax.Array],
+    bins: BinArrays,
 ) -> tuple[jax.Array, jax.Array]:
     """All sums of each bin side by side, (m, 1 + kernels + 2 modes), and what squares follow from.
 
@@ -106,32 +109,36 @@ def _sums(
     """
     pairs = _Pairs(hard, blocks, bins)
 
-    def add(i: jax.Array, tables: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def add(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         bin_, block, columns, (within, _), weights = pairs.at(i)
         square = weights * weights
-        sums = [matmul(within, blocks[2][block])[None]]
+        more = [matmul(within, blocks[2][block])[None]]
         doubled = [matmul(weights, weights)[None]] if squares else []
         if pairs.kernels:
             kernels = kernel_values(*pairs.whitened(bin_, columns))
-            sums.append(matmul(kernels, weights))
+            more.append(matmul(kernels, weights))
             if squares:
                 doubled.append(matmul(kernels * kernels, square))
         if pairs.modes:
             cos, sin = pairs.waves(bin_, columns)
-            sums += [matmul(wave, weights) for wave in (cos, sin)]
+            more += [matmul(wave, weights) for wave in (cos, sin)]
             if squares:
                 twice = (cos * cos - sin * sin, 2.0 * cos * sin)
                 doubled += [matmul(wave, square) for wave in twice]
-        # What rounding took from the sum is added with the next block (Kahan 1965): a bin may
-        # have any number of blocks.
-        table, lost = tables
-        more = jnp.concatenate(sums + doubled) - lost[bin_]
-        total = table[bin_] + more
-        return table.at[bin_].set(total), lost.at[bin_].set((total - table[bin_]) - more)
+        # Pairs come by bin, so that the table is only written: one that is read as well would be
+        # copied at every pair. What rounding took from the sum is added with the next block (Kahan
+        # 1965): a bin may have any number of blocks.
+        table, before, total, lost = sums
+        total, lost = (jnp.where(bin_ == before, part, 0) for part in (total, lost))
+        change = jnp.concatenate(more + doubled) - lost
+        after = total + change
+        table = lax.dynamic_update_index_in_dim(table, after, bin_, 0)
+        return table, bin_, after, (after - total) - change
 
     width = 1 + pairs.kernels + 2 * pairs.modes
-    zeros = jnp.zeros((len(bins.low), (1 + squares) * width), pairs.dtype)
-    table, _ = lax.fori_loop(0, pairs.count, add, (zeros, zeros))
+    row = jnp.zeros((1 + squares) * width, pairs.dtype)
+    table = jnp.zeros((len(bins.low), len(row)), pairs.dtype)
+    table, *_ = lax.fori_loop(0, pairs.count, add, (table, jnp.int32(-1), row, row))
 
     def finished(table: jax.Array, norm: jax.Array, turns: jax.Array) -> jax.Array:
         weight, kde, cos, sin = _split(table, bins)
@@ -185,7 +192,12 @@ _sums.defvjp(_forward, _backward)
 class _Pairs:
     """Pairs of a bin and a block, and what both passes compute of each."""
 
-    def __init__(self, hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays):
+    def __init__(
+        self,
+        hard: tuple[bool, ...],
+        blocks: tuple[Columns, Columns, jax.Array],
+        bins: BinArrays,
+    ) -> None:
         self.x, self.conditions, self.weights = blocks
         self.hard, self.bins = hard, bins
         self.dtype = self.weights.dtype
@@ -207,7 +219,7 @@ class _Pairs:
         blocks = self.weights.shape[0]
         bin_, block = self.listed[i] // blocks, self.listed[i] % blocks
         low, high = self.bins.low[bin_], self.bins.high[bin_]
-        softness = 0 if self.hard else self.bins.softness[bin_, 0]
+        softness = traced_softness(self.bins.softness[bin_], self.hard)
         weights = self.weights[block]
 
         def window(*conditions: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ class StackData:
 
     Attributes:
         low, high: (m, c) edges of the windows.
-        softness: (m, 1) softness of the windows.
+        softness: (m, c) softness of the windows.
         centers: (m, p, d) kernel centers to draw from, with their covariance (m, d, d),
             training counts and errors (m, p).
         modes: (m, q, d) Fourier modes to draw from, with their training counts and errors,
@@ -53,7 +53,7 @@ class Stack:
         columns: d columns that are compared.
         conditions: c conditional columns.
         kernels, fourier: kernels and modes drawn per bin and step.
-        hard: whether the windows have hard edges.
+        hard: of each conditional column, whether the windows have hard edges.
         sparse: whether each bin is computed from the samples within its reach alone.
     """
 
@@ -62,17 +62,17 @@ class Stack:
     conditions: tuple[str, ...]
     kernels: int
     fourier: int
-    hard: bool
+    hard: tuple[bool, ...]
     sparse: bool
 
     @property
     def edges(self) -> list[np.ndarray]:
         """All edges in each conditional column, and the ends of what the windows reach."""
-        width = reach(max(b.config.softness for b in self.bins), np.float32)
+        width = reach(np.array([b.softness for b in self.bins]), np.float32)
         edges = []
-        for name in self.conditions:
+        for i, name in enumerate(self.conditions):
             low, high = np.transpose([b.window[name] for b in self.bins])
-            beyond = width * (high - low)
+            beyond = width[:, i] * (high - low)
             ends = [np.min(low - beyond), np.max(high + beyond)]
             edges.append(np.unique(np.concatenate([low, high, ends]).astype(np.float32)))
         return edges
@@ -96,7 +96,7 @@ def stack_bins(
         bin_, counts = pretrained.bin, pretrained.counts
         kernels = 0 if bin_.config.kernels == 0 else counts.num_eval_kernels
         fourier = 0 if bin_.config.fourier == 0 else counts.num_eval_fourier_positions
-        hard = bin_.config.softness == 0
+        hard = tuple(softness == 0 for softness in bin_.softness)
         shapes = (np.shape(counts.kernel_centers), np.shape(counts.fourier_positions))
         key = (bin_.columns, tuple(bin_.window), kernels, fourier, hard, shapes)
         groups.setdefault(key, []).append(pretrained)
@@ -136,7 +136,7 @@ def _stack_data(bins: Sequence[PretrainedBin], dtype: Any) -> StackData:
     return StackData(
         low=edges[:, :, 0],
         high=edges[:, :, 1],
-        softness=stacked(lambda b: [b.bin.config.softness]),
+        softness=stacked(lambda b: b.bin.softness),
         centers=stacked(lambda b: b.counts.kernel_centers),
         cov=stacked(lambda b: np.atleast_2d(b.counts.kernelcov)),
         kde_truth=stacked(lambda b: b.counts.kde_counts),

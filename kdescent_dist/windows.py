@@ -23,23 +23,32 @@ def soft_tophat(x: Any, low: Any, high: Any, softness: Any = 0.04) -> Any:
 
 
 def window_weights(
-    columns: Sequence[Any], low: Iterable[Any], high: Iterable[Any], softness: Any, like: Any
+    columns: Sequence[Any],
+    low: Iterable[Any],
+    high: Iterable[Any],
+    softness: Iterable[Any],
+    like: Any,
 ) -> Any:
     """The product of the windows in each of c conditional columns.
 
     Args:
         columns: c columns, each (n,).
         low, high: c edges of each side; arrays of (m, 1) for m windows at once.
-        softness: as in ``soft_tophat``.
+        softness: c values as in ``soft_tophat``.
         like: (n,) samples, for the shape and type of the result where there are no columns.
 
     Returns:
         (n,) or (m, n) weights.
     """
     weights = jnp.ones_like(like)
-    for column, lower, upper in zip(columns, low, high, strict=True):
-        weights = weights * soft_tophat(column, lower, upper, softness)
+    for column, lower, upper, soft in zip(columns, low, high, softness, strict=True):
+        weights = weights * soft_tophat(column, lower, upper, soft)
     return weights
+
+
+def traced_softness(softness: Any, hard: Sequence[bool]) -> list[Any]:
+    """Softness (c,) that is traced, with 0 for the columns whose hard edges the compiler knows."""
+    return [0 if known else softness[i] for i, known in enumerate(hard)]
 
 
 def reach(softness: Any, dtype: Any) -> Any:

@@ -15,7 +15,17 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 
 # A module, or a subpackage as a whole, imports only from those before it.
 LAYERS = (
-    ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
+    (
+        "errors",
+        "settings",
+        "nufft",
+        "window_checks",
+        "checks",
+        "config",
+        "identity",
+        "targets",
+        "launch",
+    ),
     ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
@@ -35,7 +45,17 @@ LAYERS = (
     ("training_data", "training_rows", "ordered_sums"),
     ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
-    ("windows", "bins", "stacks", "sorted_blocks", "squared_sums", "sparse_sums", "bin_sums"),
+    (
+        "windows",
+        "bins",
+        "grids",
+        "settled_bins",
+        "stacks",
+        "sorted_blocks",
+        "squared_sums",
+        "sparse_sums",
+        "bin_sums",
+    ),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),

@@ -19,7 +19,7 @@ SIZE, DIMS, KERNELS, MODES = 2_900, 2, 4, 3  # the size does not divide into blo
 
 GRID = np.linspace(0.0, 1.0, 13)
 CELLS = np.stack(np.meshgrid(GRID[:-4:4], GRID[:-4:4], indexing="ij"), axis=-1).reshape(-1, 2)
-# Edges (m, c) and softness of the windows of each case.
+# Edges (m, c) and softness of the windows of each case: one for all, or of bins and columns.
 WINDOWS = {
     "soft": (GRID[:-1, None], GRID[1:, None], 0.04),
     "hard": (GRID[:-1, None], GRID[1:, None], 0.0),
@@ -27,6 +27,8 @@ WINDOWS = {
     "overlapping": (0.1 * GRID[:-1, None], 0.1 * GRID[:-1, None] + 0.3, 0.02),
     "two columns": (CELLS, CELLS + 1 / 3, 0.03),
     "two columns, hard": (CELLS, CELLS + 1 / 3, 0.0),
+    "two columns, one of them hard": (CELLS, CELLS + 1 / 3, np.array([[0.03, 0.0]])),
+    "two columns, each its own": (CELLS, CELLS + 1 / 3, np.array([[0.3, 0.005]])),
     "nearly all in one": (np.array([[-5.0], [0.999]]), np.array([[0.999], [5.0]]), 0.001),
     "beyond all samples": (np.array([[0.0], [50.0]]), np.array([[1.0], [60.0]]), 0.04),
 }
@@ -44,7 +46,7 @@ def arrays(case, dtype=np.float32):
     of_bins = BinArrays(
         low=low,
         high=high,
-        softness=np.broadcast_to(softness, (bins, 1)),
+        softness=np.broadcast_to(softness, low.shape),
         centers=rng.normal(0.5, 1.0, size=(bins, KERNELS, DIMS)),
         cov=0.05 * np.eye(DIMS) + 0.02 * spread @ spread.transpose(0, 2, 1),
         modes=rng.normal(size=(bins, MODES, DIMS)),
@@ -52,7 +54,7 @@ def arrays(case, dtype=np.float32):
     cast = jax.tree.map(
         lambda a: jnp.asarray(a, dtype), ((list(x), list(conditions), weights), of_bins)
     )
-    return *cast, np.all(np.asarray(softness) == 0)
+    return *cast, tuple(np.all(np.broadcast_to(softness, low.shape) == 0, axis=0).tolist())
 
 
 def sums_float64(x, conditions, weights, bins, hard):
@@ -62,17 +64,14 @@ def sums_float64(x, conditions, weights, bins, hard):
     sums = {name: [] for name in ("weight", "kde", "cos", "sin")}
     slopes = {name: [] for name in sums}  # by x, conditions and weights: (d + c + 1, n)
     for b in range(len(bins.low)):
-        scale = bins.softness[b, 0] * (bins.high[b] - bins.low[b])
         above, below = conditions - bins.low[b][:, None], bins.high[b][:, None] - conditions
-        if hard:
-            window, log_slope = np.prod((above >= 0) & (below > 0), axis=0), 0 * conditions
-        else:
-            rising = 1 / (1 + np.exp(-np.clip(above / scale[:, None], -700, 700)))
-            falling = 1 / (1 + np.exp(-np.clip(below / scale[:, None], -700, 700)))
-            window, log_slope = (
-                np.prod(rising * falling, axis=0),
-                (falling - rising) / scale[:, None],
-            )
+        within, log_slope = ((above >= 0) & (below > 0)).astype(float), 0 * conditions
+        for i in np.flatnonzero(~np.asarray(hard)):
+            scale = bins.softness[b, i] * (bins.high[b, i] - bins.low[b, i])
+            rising = 1 / (1 + np.exp(-np.clip(above[i] / scale, -700, 700)))
+            falling = 1 / (1 + np.exp(-np.clip(below[i] / scale, -700, 700)))
+            within[i], log_slope[i] = rising * falling, (falling - rising) / scale
+        window = np.prod(within, axis=0)
         away = x.T[None] - bins.centers[b][:, None]
         inverse = np.linalg.inv(bins.cov[b])
         norm = np.sqrt(np.linalg.det(2 * np.pi * bins.cov[b]))
@@ -347,7 +346,7 @@ def test_a_sum_over_very_many_blocks_loses_nothing():
         jnp.ones((1, 1, 1)),
         jnp.zeros((1, 1, 1)),
     )
-    sums = jax.jit(lambda w: sparse_sums([column], [column], w, one, True))(jnp.full(size, 0.1))
+    sums = jax.jit(lambda w: sparse_sums([column], [column], w, one, (True,)))(jnp.full(size, 0.1))
     expected = size * float(np.float32(0.1))
     np.testing.assert_allclose([sums["weight"][0], sums["cos"][0, 0]], expected, rtol=2e-6)
 
@@ -364,7 +363,7 @@ def test_an_unknown_form_is_refused(bins):
 
 def test_stacks_know_the_edges_of_their_bins():
     bins = tuple(expand_bins({"cells": GRIDS["cells"]}))
-    stack = Stack(bins, ("red",), ("mass", "blue"), 4, 0, hard=False, sparse=True)
+    stack = Stack(bins, ("red",), ("mass", "blue"), 4, 0, hard=(False, False), sparse=True)
     mass, blue = stack.edges
     np.testing.assert_allclose(mass[1:-1], [0.0, 0.3, 1.0], atol=1e-7)
     np.testing.assert_allclose(blue[1:-1], [-1.0, 0.3, 0.9, 3.0], atol=1e-7)

@@ -71,7 +71,8 @@ class Bin:
         group: key of the config under which it was defined.
         columns: the d columns that are compared.
         window: conditioned columns to (low, high).
-        softness: width of a soft edge in units of the bin, 0 for hard edges.
+        softness: width of the soft edges of conditioned columns in units of the bin, 0 for hard
+            edges.
         normalization: conditional, density or counts.
         n_training: training samples within the bin.
         sums: weight in the bin of the ``training`` samples and of the model at ``guess`` and
@@ -91,7 +92,7 @@ class Bin:
     group: str
     columns: list[str]
     window: dict[str, tuple[float, float]]
-    softness: float
+    softness: dict[str, float]
     normalization: str
     n_training: int
     sums: dict[str, float]
@@ -142,7 +143,7 @@ class Bin:
             return np.empty((0, len(self.columns))), np.empty(0)
         weights = samples.weights.astype(float)
         for column, (low, high) in self.window.items():
-            weights = weights * tophat(samples.x[column], low, high, self.softness)
+            weights = weights * tophat(samples.x[column], low, high, self.softness[column])
         x = np.stack([samples.x[c] for c in self.columns], axis=1).astype(float)
         keep = np.isfinite(x).all(axis=1) & np.isfinite(weights)
         keep &= weights > 1e-6 * np.max(samples.weights, initial=0.0)

@@ -182,7 +182,7 @@ def _caption(pairs: Sequence[tuple[Bin, Selected]], fitted: bool) -> str:
         "Contours enclose the same fractions of the weight of each; "
         "cells and smoothing are the same for all."
     )
-    soft = any(bin_.window and bin_.softness > 0 for bin_, _ in pairs)
+    soft = any(softness > 0 for bin_, _ in pairs for softness in bin_.softness.values())
     return caption + (" Samples carry the soft window of their bin as weight." if soft else "")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from kdescent_dist.config import from_yaml
 from kdescent_dist.errors import InputError
 from kdescent_dist.report.data import Bin, History, Residuals, Run, Samples, residuals
+from kdescent_dist.window_checks import softness_by_column
 
 T = TypeVar("T")
 
@@ -101,12 +102,15 @@ def _read_bin(
         guess, fit = (arrays[f"bin{index}/{kind}_{what}"] for what in ("guess", final))
         return Residuals(residuals(guess, truth, error), residuals(fit, truth, error))
 
+    # A run of an older version has one number for all columns.
+    each = softness_by_column(meta["softness"], meta["window"])
+    softness = dict(zip(meta["window"], each, strict=True))
     bin_ = Bin(
         name=meta["name"],
         group=meta["group"],
         columns=list(meta["columns"]),
         window={c: (float(low), float(high)) for c, (low, high) in meta["window"].items()},
-        softness=float(meta["softness"]),
+        softness=softness,
         normalization=meta["normalization"],
         n_training=int(meta["n_training"]),
         sums={

@@ -1,0 +1,137 @@
+"""Edges of grids that follow from the training data: bins of equal width, or of equal weight."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.bins import finite_column
+from kdescent_dist.checks import check_bins
+from kdescent_dist.errors import InputError
+from kdescent_dist.settings import BinsConfig
+from kdescent_dist.window_checks import check_increasing
+
+Extremes = Mapping[str, tuple[float, float]]
+
+
+def resolve_grids(
+    grids: Mapping[str, BinsConfig],
+    columns: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    extremes: Extremes | None = None,
+) -> dict[str, BinsConfig]:
+    """Replace edges by rule (``{number: 10}``, ``{quantiles: 10}``) with lists of edges.
+
+    They are a function of the arguments alone. Where a rule has no ``low`` or ``high``, the bins
+    begin at the smallest value and end just above the largest one.
+
+    Args:
+        grids: what ``bins`` of a config has.
+        columns: training columns, each (n,); a representative part of the catalog will do.
+        weights: (n,) training weights.
+        extremes: smallest and largest value of conditional columns in all of the catalog, by
+            default those in ``columns``.
+
+    Returns:
+        The grids with plain edges, as ``expand_bins`` takes them.
+
+    Raises:
+        InputError: a column is missing or not finite, or has too few different values.
+    """
+    resolved = {}
+    for group, config in grids.items():
+        check_bins(f"bins.{group}", config)
+        edges = dict(config.edges)
+        for column, rule in config.edges.items():
+            if isinstance(rule, Mapping):
+                key = f"bins.{group}.edges.{column}"
+                values = finite_column(key, column, columns).astype(float)
+                low, high = _limits(key, rule, values, (extremes or {}).get(column))
+                edges[column] = _edges(key, rule, (low, high), values, weights)
+        resolved[group] = replace(config, edges=edges)
+    return resolved
+
+
+def _limits(
+    key: str, rule: Mapping[str, Any], values: np.ndarray, extremes: tuple[float, float] | None
+) -> tuple[float, float]:
+    if not len(values):
+        raise InputError(f"{key}: there is no training data to find edges in: give them as a list")
+    low, high = rule.get("low"), rule.get("high")
+    smallest, largest = extremes or (values.min(), values.max())
+    if low is None:
+        low = smallest
+    if high is None:
+        # A bin does not hold its upper edge. Above the largest value in single precision, too.
+        high = np.nextafter(np.float32(largest), np.float32(np.inf))
+    if not low < high:
+        raise InputError(f"{key}: low {low:g} is not below high {high:g} for {dict(rule)}")
+    if rule.get("log") and not low > 0:
+        raise InputError(f"{key}: log=true, but the smallest value is {low:g}: give low, above 0")
+    return float(low), float(high)
+
+
+def _edges(
+    key: str,
+    rule: Mapping[str, Any],
+    limits: tuple[float, float],
+    values: np.ndarray,
+    weights: np.ndarray,
+) -> list[float]:
+    if rule.get("quantiles") is not None:
+        edges = _quantiles(key, int(rule["quantiles"]), limits, values, weights)
+    else:
+        spaced = np.geomspace if rule.get("log") else np.linspace
+        edges = [limits[0], *spaced(*limits, int(rule["number"]) + 1)[1:-1].tolist(), limits[1]]
+    if np.any(np.diff(np.asarray(edges, np.float32)) <= 0):
+        raise InputError(
+            f"{key}: {dict(rule)} between {limits[0]:g} and {limits[1]:g} gives edges that are the "
+            "same in single precision: ask for fewer bins, or subtract a constant from the column"
+        )
+    check_increasing(key, edges)
+    return edges
+
+
+def _quantiles(
+    key: str,
+    bins: int,
+    limits: tuple[float, float],
+    values: np.ndarray,
+    weights: np.ndarray,
+) -> list[float]:
+    """Edges between which the weights add up to the same, as nearly as equal values allow."""
+    inside = (values >= limits[0]) & (values < limits[1]) & (weights > 0)
+    if not inside.any():
+        raise InputError(
+            f"{key}: no training sample of positive weight lies between {limits[0]:g} and "
+            f"{limits[1]:g}: correct low and high"
+        )
+    distinct, which = np.unique(values[inside], return_inverse=True)
+    of_value = np.bincount(which, np.asarray(weights, float)[inside])
+    below = np.cumsum(of_value)[:-1]  # weight below a cut above each value but the last
+    wanted = np.arange(1, bins) / bins * of_value.sum()
+    above = np.clip(np.searchsorted(below, wanted), 0, max(len(below) - 1, 0))
+    cuts = np.maximum(above - 1, 0)
+    if len(below):
+        nearer = np.abs(below[above] - wanted) <= np.abs(below[cuts] - wanted)
+        cuts = np.where(nearer, above, cuts)
+    if len(distinct) < bins or np.any(np.diff(cuts) <= 0):
+        most = distinct[np.argmax(of_value)]
+        share = of_value.max() / of_value.sum()
+        raise InputError(
+            f"{key}: {bins} bins of equal weight are not possible: the column has {len(distinct)} "
+            f"different values there, and {share:.0%} of the weight is at {most:g}: ask for fewer "
+            "quantiles, or give edges"
+        )
+    inner = [_roundest(*distinct[cut : cut + 2].tolist()) for cut in cuts.tolist()]
+    return [limits[0], *inner, limits[1]]
+
+
+def _roundest(low: float, high: float) -> float:
+    """A number above ``low``, and not above ``high``, with few digits."""
+    for digits in range(1, 17):
+        edge = float(f"{0.5 * (low + high):.{digits}g}")
+        if np.float32(low) < np.float32(edge) <= np.float32(high) and low < edge <= high:
+            return edge
+    return float(high)

@@ -15,7 +15,10 @@ import numpy as np
 from kdescent_dist.checks import check_bins
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import BinsConfig
+from kdescent_dist.training_data import float_array
+from kdescent_dist.training_rows import TrainingRows
 from kdescent_dist.window_checks import softness_by_column
 from kdescent_dist.windows import reach, window_weights
 
@@ -162,6 +165,7 @@ def pretrain_bin(
     mesh: Any = None,
     counts: KPretrainer | None = None,
     method: str = "auto",
+    rows: RowBlocks | None = None,
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -170,81 +174,94 @@ def pretrain_bin(
 
     Args:
         bin_: the bin.
-        columns: training columns, each (n,).
-        weights: (n,) training weights.
+        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
+        weights: (n,) training weights of these rows.
         seed: random seed of the kernel centers and Fourier modes.
-        mesh: devices over which the work is sharded.
+        mesh: devices over which the work on these rows is sharded.
         counts: training counts that were computed before, from the same arguments.
         method: how they are computed, see ``KPretrainer.from_training_data``.
+        rows: which rows of the training catalog this process holds, by default all of them. The
+            result is that of the whole catalog in every process, and the same bits however many
+            share it; all call this together.
 
     Raises:
         InputError: a column is missing or not finite; the bin holds fewer training samples than
             its ``min_training``, or a column does not vary in it.
     """
     config = bin_.config
-    _check_columns(bin_, columns)
-    count = bin_.count(columns)
+    rows = RowBlocks(len(weights)) if rows is None else rows
+    _check_columns(bin_, columns, rows)
+    count = rows.added_up(bin_.count(columns))
     if count < config.min_training:
         raise InputError(
             f"bins.{bin_.group}: bin {bin_.name!r} holds {count} training samples, fewer than "
             f"min_training={config.min_training}: widen its edges, or drop it"
         )
-    window = np.asarray(bin_.weights({k: jnp.asarray(v) for k, v in columns.items()})) * weights
-    keep = window > NEGLIGIBLE_WINDOW * np.max(weights)
-    x = np.stack([columns[name][keep] for name in bin_.columns], axis=1)
-    kernels = 10 * x.shape[1] if config.kernels is None else config.kernels
-    fourier = 10 * x.shape[1] if config.fourier is None else config.fourier
-    if counts is None:
-        try:
-            counts = KPretrainer.from_training_data(
-                x,
-                training_weights=window[keep],
-                # A bin without kernels still needs a bandwidth, and is never drawn from.
-                num_eval_kernels=max(kernels, 1),
-                num_eval_fourier_positions=max(fourier, 1),
-                num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
-                num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
-                bandwidth_factor=config.bandwidth_factor,
-                fourier_range_factor=config.fourier_range_factor,
-                fourier_half_space=config.fourier_half_space,
-                covariant_kernels=config.covariant_kernels,
-                inverse_density_weight_power=config.inverse_density_weight_power,
-                seed=seed,
-                mesh=mesh,
-                method=method,
-            )
-        except InputError as error:
-            raise InputError(_in_bin(bin_, str(error))) from error
-    number_err = float(np.sqrt(np.sum(window[keep] ** 2)))
-    margins = reach(np.array(bin_.softness), window.dtype)
-    reached = bin_.count(columns, margins) / len(weights)
+    try:
+        sample = _sample(bin_, columns, weights, rows)
+        if counts is None:
+            counts = _count(bin_, sample, seed, mesh, method)
+    except InputError as error:
+        raise InputError(_in_bin(bin_, str(error))) from error
+    number_err = float(np.sqrt(sample.moments.square))
+    margins = reach(np.array(bin_.softness), sample.dtype)
+    reached = rows.added_up(bin_.count(columns, margins)) / rows.total
     return PretrainedBin(bin_, counts, count, number_err, reached)
 
 
-def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray]) -> None:
-    key = f"bins.{bin_.group}"
+def _sample(
+    bin_: Bin, columns: Mapping[str, np.ndarray], weights: np.ndarray, rows: RowBlocks
+) -> TrainingRows:
+    """The training samples of a bin, weighted by its window."""
+    used = {name: float_array(columns[name], name) for name in (*bin_.window, *bin_.columns)}
+    weights = float_array(weights, "weights")
+    least = NEGLIGIBLE_WINDOW * rows.largest(weights)
+    blocks = []
+    for block in rows.slices:
+        # Block by block: how a function is rounded may depend on the length of an array.
+        window = np.asarray(bin_.weights({k: jnp.asarray(v[block]) for k, v in used.items()}))
+        window = window * weights[block]
+        keep = window > least
+        x = np.stack([used[name][block][keep] for name in bin_.columns], axis=1)
+        blocks.append((x, window[keep]))
+    dims, dtype = len(bin_.columns), weights.dtype
+    return TrainingRows(blocks, rows.own[0], rows.count, dims, dtype, rows.processes)
+
+
+def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -> KPretrainer:
+    config = bin_.config
+    kernels = 10 * sample.dims if config.kernels is None else config.kernels
+    fourier = 10 * sample.dims if config.fourier is None else config.fourier
+    return KPretrainer.from_training_data(
+        sample,
+        # A bin without kernels still needs a bandwidth, and is never drawn from.
+        num_eval_kernels=max(kernels, 1),
+        num_eval_fourier_positions=max(fourier, 1),
+        num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
+        num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
+        bandwidth_factor=config.bandwidth_factor,
+        fourier_range_factor=config.fourier_range_factor,
+        fourier_half_space=config.fourier_half_space,
+        covariant_kernels=config.covariant_kernels,
+        inverse_density_weight_power=config.inverse_density_weight_power,
+        seed=seed,
+        mesh=mesh,
+        method=method,
+    )
+
+
+def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray], rows: RowBlocks) -> None:
     where = "windows" if bin_.config.windows else "edges"
-    keys = {name: f"{key}.{where}.{name}" for name in bin_.window}
-    keys |= dict.fromkeys(bin_.columns, f"{key}.columns")
-    for name, of_column in keys.items():
-        finite_column(of_column, name, columns)
-
-
-def finite_column(key: str, name: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A column of the training catalog, all values of which are finite.
-
-    Raises:
-        InputError: it is missing or not finite; ``key`` names where it was asked for.
-    """
-    if name not in columns:
-        raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
-    values = np.asarray(columns[name])
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        raise InputError(
-            f"{key}: {bad} of {len(values)} values of column {name!r} are NaN or infinite: "
-            "leave these rows out"
-        )
-    return values
+    keys = {name: f"bins.{bin_.group}.{where}.{name}" for name in bin_.window}
+    keys |= dict.fromkeys(bin_.columns, f"bins.{bin_.group}.columns")
+    for name, key in keys.items():
+        if name not in columns:
+            raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
+        if bad := rows.added_up(int(np.count_nonzero(~np.isfinite(columns[name])))):
+            raise InputError(
+                f"{key}: {bad} of {rows.total} values of column {name!r} are NaN or infinite: "
+                "leave these rows out"
+            )
 
 
 def _in_bin(bin_: Bin, message: str) -> str:

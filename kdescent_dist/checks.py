@@ -105,6 +105,7 @@ def check_counts(counts: CountsConfig) -> None:
     _one_of("counts.bins", counts.bins, BIN_FORMS)
     _one_of("counts.form", counts.form, COUNT_FORMS)
     _one_of("counts.pretrain", counts.pretrain, PRETRAIN_METHODS)
+    _at_least("counts.pretrain_block_size", counts.pretrain_block_size, 1)
 
 
 def _check_pretrain(config: Config) -> None:

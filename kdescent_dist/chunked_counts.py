@@ -52,7 +52,7 @@ def chunked_sums(
 
     Args:
         body: a function of the module level, as its compiled form is kept.
-        x: (d, n) samples, at least 2, the same in every process.
+        x: (d, n) samples, at least 1; the same in every process of the mesh.
         weights: (n,) weights.
         kernels: (d, K) kernel centers or modes.
         options: how the work is shared.
@@ -62,7 +62,7 @@ def chunked_sums(
     """
     chunk, block = _TILES.get(platform_of(options.mesh), _TILE)
     comm, mesh = options.comm, options.mesh
-    fill = filled_size(len(weights)) - len(weights)
+    fill = filled_size(max(len(weights), 2)) - len(weights)
     x, weights = np.pad(x, ((0, 0), (0, fill)), mode="edge"), np.pad(weights, (0, fill))
     dims, size = kernels.shape
     chunk = min(options.chunk or chunk, -(-size // _LANES) * _LANES)

@@ -9,6 +9,7 @@ import numpy as np
 from kdescent_dist.bins import PretrainedBin, required_columns
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population_sums import CountedSet, PopulationBlocks, subsample
+from kdescent_dist.row_blocks import RowBlocks
 
 
 def diagnose(
@@ -21,17 +22,19 @@ def diagnose(
     *,
     seed: int,
     samples: int,
+    rows: RowBlocks | None = None,
 ) -> dict[str, np.ndarray]:
     """Compare the guess and the fit with the training catalog, in every bin.
 
     Args:
         objective: the objective of the fit.
         bins: its pretrained bins.
-        data: training columns, each (n,).
-        data_weights: (n,) training weights.
+        data: training columns, each (n,), of all rows or of those that ``rows`` says.
+        data_weights: (n,) training weights of these rows.
         guess, final: (parameters,) parameters.
         seed: seed of the populations that are drawn, any non-negative integer.
         samples: samples of each population and of the data that are kept for plots.
+        rows: which rows of the training catalog this process holds, by default all of them.
 
     Returns:
         Arrays by name, ready for ``np.savez``: ``bins`` is a JSON list that describes them,
@@ -41,9 +44,11 @@ def diagnose(
     """
     names = required_columns({b.bin.group: b.bin.config for b in bins})
     rng = np.random.default_rng(seed)
-    keep, scale = subsample(rng, len(data_weights), samples)
-    arrays = {"data/weights": data_weights[keep] * scale}
-    arrays |= {f"data/{name}": np.asarray(data[name])[keep] for name in names}
+    rows = RowBlocks(len(data_weights)) if rows is None else rows
+    keep, scale = subsample(rng, rows.total, samples)
+    shown = {"weights": data_weights, **{name: np.asarray(data[name]) for name in names}}
+    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
+    arrays["data/weights"] = arrays["data/weights"] * scale
     sets = [CountedSet.of(pretrained, rng) for pretrained in bins]
     blocks = PopulationBlocks(objective, names, seed, samples)
     # The errors are those of the residuals of the fit.
@@ -54,11 +59,11 @@ def diagnose(
     for label, population in sums.items():
         arrays[f"{label}/weights"] = population.kept_weights
         arrays |= {f"{label}/{name}": values for name, values in population.kept.items()}
-    described = []
+    described, data_weight = [], rows.sum(data_weights)
     for i, counted in enumerate(sets):
         of_bin = {label: population.bins[i] for label, population in sums.items()}
         weights = {label: population.weight for label, population in sums.items()}
-        weights["data"] = float(np.sum(data_weights, dtype=float))
+        weights["data"] = data_weight
         counts, description = _compare(counted, of_bin, weights)
         arrays |= {f"bin{i}/{name}": values for name, values in counts.items()}
         described.append(description)

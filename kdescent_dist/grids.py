@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins import finite_column
 from kdescent_dist.checks import check_bins
-from kdescent_dist.errors import InputError
+from kdescent_dist.errors import InputError, closest
+from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import BinsConfig
 from kdescent_dist.window_checks import check_increasing
+
+MOST_ROWS = 1_000_000  # from which quantiles are found
 
 Extremes = Mapping[str, tuple[float, float]]
 
@@ -46,11 +48,60 @@ def resolve_grids(
         for column, rule in config.edges.items():
             if isinstance(rule, Mapping):
                 key = f"bins.{group}.edges.{column}"
-                values = finite_column(key, column, columns).astype(float)
+                values = _finite_column(key, column, columns).astype(float)
                 low, high = _limits(key, rule, values, (extremes or {}).get(column))
                 edges[column] = _edges(key, rule, (low, high), values, weights)
         resolved[group] = replace(config, edges=edges)
     return resolved
+
+
+def resolve_from_rows(
+    grids: Mapping[str, BinsConfig],
+    columns: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    rows: RowBlocks,
+) -> dict[str, BinsConfig]:
+    """As ``resolve_grids``, where each process holds only some rows of the training catalog.
+
+    Edges follow from every so many-th row of all, and from the extremes of all rows.
+
+    Args:
+        grids: what ``bins`` of a config has.
+        columns, weights: the rows of this process, each (n,).
+        rows: which of all rows they are.
+
+    Raises:
+        InputError: as ``resolve_grids``.
+    """
+    names = {c for g in grids.values() for c, e in g.edges.items() if isinstance(e, Mapping)}
+    names &= columns.keys()
+    stride = -(-rows.total // MOST_ROWS)
+    mine = slice(-rows.rows[0] % max(stride, 1), None, max(stride, 1))
+    some = {name: columns[name][mine] for name in names}
+    ends = {n: (columns[n].min(), columns[n].max()) for n in names if len(columns[n])}
+    parts = rows.processes.gather((some, weights[mine], ends))
+    together = {name: np.concatenate([part[0][name] for part in parts]) for name in names}
+    extremes = {
+        name: (
+            float(np.min([part[2][name][0] for part in parts if part[2]])),
+            float(np.max([part[2][name][1] for part in parts if part[2]])),
+        )
+        for name in (names if rows.total else ())
+    }
+    of_rows = np.concatenate([part[1] for part in parts])
+    return resolve_grids(grids, together, of_rows, extremes)
+
+
+def _finite_column(key: str, name: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    if name not in columns:
+        raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
+    values = np.asarray(columns[name])
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        raise InputError(
+            f"{key}: {bad} of {len(values)} values of column {name!r} are NaN or infinite: "
+            "leave these rows out"
+        )
+    return values
 
 
 def _limits(

@@ -11,25 +11,23 @@ from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.ordered_sums import prefix_sums, total
 from kdescent_dist.training_counts import count_kernels
-from kdescent_dist.training_data import cholesky_factor, training_covariance
+from kdescent_dist.training_data import cholesky_factor
+from kdescent_dist.training_rows import TrainingRows
 
 
-def draw_centers(
-    key: np.ndarray, x: np.ndarray, weights: np.ndarray | None, number: int
-) -> np.ndarray:
+def draw_centers(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray:
     """Draw kernel centers (number, d) from a kernel density estimate of the training samples.
 
     Raises:
-        InputError: the columns of ``x`` are linearly dependent.
+        InputError: the columns of the samples are linearly dependent.
     """
-    return _resample(key, _Density.of(x, weights), number)
+    return _resample(key, _Density.of(rows), number)
 
 
 def draw_rare_centers(
     draw_key: np.ndarray,
     choice_key: np.ndarray,
-    x: np.ndarray,
-    weights: np.ndarray | None,
+    rows: TrainingRows,
     number: int,
     power: float,
     draws: int,
@@ -44,30 +42,30 @@ def draw_rare_centers(
     Args:
         draw_key: key of the draws from p.
         choice_key: key of the choice among them.
-        x: (n, d) training samples.
-        weights: (n,) training weights, or None.
+        rows: training samples and weights.
         number: centers to return, all different draws.
         power: power of the inverse density.
         draws: draws to choose from.
         options: how p is evaluated.
 
     Raises:
-        InputError: fewer draws than centers, or columns of ``x`` that are linearly dependent.
+        InputError: fewer draws than centers, or columns of the samples that are linearly dependent.
     """
     if draws < number:
         raise InputError(
             f"num_idw_draws={draws}: must be at least num_pretrain_kernels={number}, better 100 "
             f"times as many"
         )
-    density = _Density.of(x, weights)
+    density = _Density.of(rows)
     candidates = _resample(draw_key, density, draws)
-    value, _ = count_kernels(x, weights, candidates, density.covariance, options)
+    value, _ = count_kernels(rows, candidates, density.covariance, options)
     tiny = np.finfo(value.dtype).tiny
     rarity = -power * np.log(np.maximum(value, tiny))
     # The largest of log-weights plus Gumbel noise are a sample without replacement.
     unit = np.maximum(threefry.uniform(choice_key, (draws,), value.dtype), tiny)
     scores = rarity - np.log(-np.log(unit))
-    return candidates[np.argsort(-scores)[:number]]
+    # Last bits, which may differ between processors, decide.
+    return rows.processes.on_primary(lambda: candidates[np.argsort(-scores)[:number]])
 
 
 def draw_modes(key: np.ndarray, k_max: np.ndarray, number: int, half_space: bool) -> np.ndarray:
@@ -94,36 +92,62 @@ class _Density:
     """Gaussian kernel density estimate with the bandwidth of Scott (1992).
 
     Attributes:
-        x: (n, d) training samples.
-        cumulative: (n,) cumulative weights, up to 1.
+        rows: training samples.
+        cumulative: of each block of this process, (n,) cumulative weights up to 1.
         covariance: (d, d) covariance of the kernels.
     """
 
-    x: np.ndarray
-    cumulative: np.ndarray
+    rows: TrainingRows
+    cumulative: list[np.ndarray]
     covariance: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, weights: np.ndarray | None) -> "_Density":
-        if weights is None:
-            share = np.full(len(x), 1 / len(x), x.dtype)
-        else:
-            share = weights * (1 / total(weights))  # as XLA divides by one number
-        effective = 1.0 / np.sum(share.astype(float) ** 2)
-        factor = effective ** (-1.0 / (x.shape[1] + 4))
-        covariance = (training_covariance(x, weights) * factor**2).astype(x.dtype)
-        return cls(x, prefix_sums(share), covariance)
+    def of(cls, rows: TrainingRows) -> "_Density":
+        moments = rows.moments
+        effective = moments.weight**2 / moments.square
+        factor = effective ** (-1.0 / (rows.dims + 4))
+        covariance = (moments.covariance * factor**2).astype(rows.dtype)
+        return cls(rows, [_cumulative(x, w) for x, w in rows.blocks], covariance)
+
+
+def _cumulative(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    if weights is None:
+        return prefix_sums(np.full(len(x), 1 / len(x), x.dtype))
+    if not weights.any():
+        return weights
+    return prefix_sums(weights * (1 / total(weights)))  # as XLA divides by one number
 
 
 def _resample(key: np.ndarray, density: _Density, number: int) -> np.ndarray:
     """Draw a training sample for each center by the inverse of the cumulative weights."""
-    x, cumulative = density.x, density.cumulative
-    key_row, key_offset = threefry.split(key)
-    level = cumulative[-1] * (1 - threefry.uniform(key_row, (number,), x.dtype))
+    rows, dtype = density.rows, density.rows.dtype
+    key_row, key_offset, *key_block = threefry.split(key, 2 if rows.count == 1 else 3)
+    level = 1 - threefry.uniform(key_row, (number,), dtype)
+    block = _draw_blocks(key_block[0], rows, number) if key_block else np.zeros(number, int)
+    order = np.argsort(block, kind="stable")
+    drawn = np.zeros((number, rows.dims), dtype)
+    for b, ((x, _), cumulative) in enumerate(
+        zip(rows.blocks, density.cumulative, strict=True), start=rows.first
+    ):
+        here = order[slice(*np.searchsorted(block[order], [b, b + 1]))]
+        if len(here):
+            drawn[here] = x[np.searchsorted(cumulative, cumulative[-1] * level[here])]
+    drawn = rows.processes.merged(drawn)
     factor = cholesky_factor(density.covariance)
-    least = np.nextafter(x.dtype.type(-1), x.dtype.type(0))
-    unit = threefry.uniform(key_offset, (number, x.shape[1]), x.dtype, least)
-    return x[np.searchsorted(cumulative, level)] + np.asarray(_offsets(unit, factor))
+    least = np.nextafter(dtype.type(-1), dtype.type(0))
+    unit = threefry.uniform(key_offset, (number, rows.dims), dtype, least)
+    # Of one process: the last bits may differ between processors.
+    return rows.processes.on_primary(lambda: drawn + np.asarray(_offsets(unit, factor)))
+
+
+def _draw_blocks(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray:
+    """Draw a block for each center by the inverse of their cumulative weights."""
+    weights = np.zeros(rows.count)
+    for b, (x, w) in enumerate(rows.blocks, start=rows.first):
+        weights[b] = len(x) if w is None else np.sum(w, dtype=float)
+    cumulative = np.cumsum(rows.processes.merged(weights))
+    level = 1 - threefry.uniform(key, (number,), np.dtype(np.float64))
+    return np.searchsorted(cumulative, cumulative[-1] * level)
 
 
 @jax.jit

@@ -15,7 +15,8 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.training_counts import count_kernels, count_modes
-from kdescent_dist.training_data import check_training_data, training_covariance
+from kdescent_dist.training_data import check_training_data
+from kdescent_dist.training_rows import TrainingRows
 
 
 @dataclasses.dataclass
@@ -87,7 +88,8 @@ class KPretrainer:
         The result is the same on any mesh and any number of ranks, bit for bit.
 
         Args:
-            training_x: (n, d) training samples, or (n,) for one dimension.
+            training_x: (n, d) training samples, or (n,) for one dimension; or ``TrainingRows``,
+                weights included, of which each of several processes holds some.
             training_weights: (n,) weights, 1 by default.
             num_eval_kernels: kernels that a comparison draws, by default 10 d. It sets the
                 bandwidth: ``num_eval_kernels^(-1 / (d + 4))`` standard deviations.
@@ -124,8 +126,11 @@ class KPretrainer:
             InputError: samples or weights that cannot be used, a number out of range, or a method
                 that cannot be had.
         """
-        x, weights = check_training_data(training_x, training_weights, drop_non_finite)
-        dims = x.shape[1]
+        rows = training_x
+        if not isinstance(rows, TrainingRows):
+            given = check_training_data(training_x, training_weights, drop_non_finite)
+            rows = TrainingRows.whole(*given)
+        dims = rows.dims
         evaluate = _number("num_eval_kernels", num_eval_kernels, 10 * dims, 1)
         evaluate_modes = _number(
             "num_eval_fourier_positions", num_eval_fourier_positions, 10 * dims, 0
@@ -145,28 +150,24 @@ class KPretrainer:
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)
 
-        cov = training_covariance(x, weights)
+        cov = rows.moments.covariance
         kernelcov = cov if covariant_kernels else np.diag(np.diagonal(cov))
         bandwidth = evaluate ** (-1.0 / (dims + 4)) * bandwidth_factor
-        kernelcov = (kernelcov * bandwidth**2).astype(x.dtype)
-        spread = (
-            np.sqrt(np.diagonal(cov)) if fourier_half_space else x.std(axis=0, ddof=1, dtype=float)
-        )
+        kernelcov = (kernelcov * bandwidth**2).astype(rows.dtype)
+        spread = np.sqrt(np.diagonal(cov)) if fourier_half_space else rows.spread()
 
         options = Counting(method, chunk, default_mesh(mesh), comm)
         choice_key, mode_key, draw_key = threefry.split(threefry.seed_key(int(seed) + 987), 3)
         if inverse_density_weight_power > 0:
             power = float(inverse_density_weight_power)
-            centers = draw_rare_centers(
-                draw_key, choice_key, x, weights, kernels, power, draws, options
-            )
+            centers = draw_rare_centers(draw_key, choice_key, rows, kernels, power, draws, options)
         else:
-            centers = draw_centers(draw_key, x, weights, kernels)
-        k_max = (fourier_range_factor / spread).astype(x.dtype)
+            centers = draw_centers(draw_key, rows, kernels)
+        k_max = (fourier_range_factor / spread).astype(rows.dtype)
         positions = draw_modes(mode_key, k_max, modes, fourier_half_space)
 
-        kde, kde_err = count_kernels(x, weights, centers, kernelcov, options)
-        fourier, fourier_err = count_modes(x, weights, positions, options)
+        kde, kde_err = count_kernels(rows, centers, kernelcov, options)
+        fourier, fourier_err = count_modes(rows, positions, options)
         return cls(
             kernel_centers=centers,
             fourier_positions=positions,
@@ -183,7 +184,7 @@ class KPretrainer:
             fourier_range_factor=float(fourier_range_factor),
             covariant_kernels=bool(covariant_kernels),
             inverse_density_weight_power=float(inverse_density_weight_power),
-            training_sum_of_weights=float(len(x) if weights is None else weights.sum(dtype=float)),
+            training_sum_of_weights=rows.moments.weight,
             seed=int(seed),
         )
 

@@ -74,8 +74,33 @@ class Processes:
         found = self._reduced(data, _same)
         return np.ascontiguousarray(found).view(array.dtype).reshape(-1, *array.shape)
 
+    def added(self, array: np.ndarray) -> np.ndarray:
+        """The exact sum of the arrays of all processes, int64 and of one shape."""
+        if self.count == 1:
+            return array
+        # In digits of 16 bits, whose sums fit into the 32 bits that JAX has at least.
+        digits = np.ascontiguousarray(array, np.int64).reshape(-1).view(np.uint16)
+        sums = self._reduced(_filled_up(digits.astype(np.uint32)), _added)[: len(digits)]
+        sums = sums.astype(np.int64).reshape(-1, 4) << np.arange(0, 64, 16)
+        return sums.sum(axis=1).reshape(array.shape)
+
+    def merged(self, array: np.ndarray) -> np.ndarray:
+        """The array (n, ...) of which each process has some rows, and zeros elsewhere."""
+        if self.count == 1:
+            return array
+        data = np.ascontiguousarray(array).tobytes()
+        words = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
+        merged = self.added(words).tobytes()[: len(data)]
+        return np.frombuffer(merged, array.dtype).reshape(array.shape)
+
+    def largest(self, array: np.ndarray) -> np.ndarray:
+        """The largest of the entries of all processes, of int32 arrays (n,) of one shape."""
+        if self.count == 1:
+            return array
+        return self._reduced(_filled_up(array.astype(np.int32)), _maximum)[: len(array)]
+
     def _reduced(self, data: np.ndarray, reduction: Callable) -> np.ndarray:
-        """What becomes of the table (processes, n) of all processes' bytes (n,)."""
+        """What becomes of the table (processes, n) of all processes' small integers (n,)."""
         global _meetings
         _meetings += 1
         dealt = NamedSharding(self._mesh, PartitionSpec("processes"))
@@ -90,10 +115,7 @@ class Processes:
             return [value]
         data = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = self.exchange(np.int64(len(data)))
-        # Filled up to one of few sizes: each of them is compiled.
-        padded = np.zeros(1 << int(sizes.max()).bit_length(), np.uint8)
-        padded[: len(data)] = data
-        rows = zip(self.exchange(padded), sizes, strict=True)
+        rows = zip(self.exchange(_filled_up(data, int(sizes.max()))), sizes, strict=True)
         return [pickle.loads(row[:size].tobytes()) for row, size in rows]
 
     def any(self, flag: bool) -> bool:
@@ -130,9 +152,7 @@ class Processes:
         """The value of the primary, which may be large."""
         data = np.frombuffer(pickle.dumps(value), np.uint8)
         size = int(self.exchange(np.int64(len(data)))[0])
-        sent = np.zeros(1 << size.bit_length(), np.uint8)
-        if self.is_primary:
-            sent[:size] = data
+        sent = _filled_up(data if self.is_primary else data[:0], size)
         return pickle.loads(self._reduced(sent, _added)[:size].tobytes())
 
 
@@ -144,12 +164,22 @@ def meetings() -> int:
     return _meetings
 
 
+def _filled_up(data: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Zeros after (n,) data, up to one of few sizes: each of them is compiled."""
+    filled = 1 << int(len(data) if size is None else size).bit_length()
+    return np.pad(data, (0, filled - len(data)))
+
+
 def _same(table: jax.Array) -> jax.Array:
     return table
 
 
 def _added(table: jax.Array) -> jax.Array:
     return jnp.sum(table, axis=0, dtype=table.dtype)
+
+
+def _maximum(table: jax.Array) -> jax.Array:
+    return jnp.max(table, axis=0)
 
 
 def _attempt(function: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -14,13 +14,11 @@ from kdescent_dist import runtime
 from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
-from kdescent_dist.catalog import Catalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.grids import resolve_grids
-from kdescent_dist.identity import digest
+from kdescent_dist.grids import resolve_from_rows
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
@@ -28,7 +26,7 @@ from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_report, require_plots
-from kdescent_dist.run_catalogs import RunCatalogs
+from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
@@ -138,7 +136,7 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.progress(phase)
 
-    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], Catalog]:
+    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], TrainingCatalog]:
         """Check everything, cheap checks first, and count the training catalog."""
         config = self.config
         self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
@@ -165,25 +163,19 @@ class _Run:
         training = catalogs.training()
         self._progress("reading the input catalog and checking the model")
         self._stop_if_asked()
-        layout, first_row, given = catalogs.input(training, mesh)
+        layout, first_row, given = catalogs.input(mesh)
         inputs = {} if given is None else given.columns
         block = BlockModel(model, self.names, tuple(config.model.columns), layout)
         self.processes.together(
             lambda: block.check(self.guess, inputs, required_columns(config.bins))
         )
-        grids = resolve_grids(config.bins, training.columns, training.weights)
-        bins = expand_bins(grids)
-        bins, settled = settle_bins(bins, count_bins(bins, self._cast(training)[0]))
-        for line in settled.lines():
-            log.info("bins: %s", line)
-        self.facts["bins"] = asdict(settled)
-        pretrained = self._pretrain(bins, training, mesh)
+        pretrained = self._pretrain(self._bins(training), training, mesh)
         weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
         objective = PopulationObjective(
             model,
             self.names,
             pretrained,
-            training_weight=float(training.weights.sum()),
+            training_weight=training.weight,
             size=layout.size,
             catalog=inputs,
             catalog_weights=given.weights if given is not None and weighted else None,
@@ -205,23 +197,34 @@ class _Run:
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
-    def _cast(self, catalog: Catalog) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of a catalog in the precision of the fit."""
-        columns = {name: values.astype(self.dtype) for name, values in catalog.columns.items()}
-        return columns, catalog.weights.astype(self.dtype)
+    def _bins(self, training: TrainingCatalog) -> list[Bin]:
+        """The bins with enough training samples, and a word on the others."""
+        columns, rows = training.columns, training.rows
+        bins = expand_bins(resolve_from_rows(self.config.bins, columns, training.weights, rows))
+        counts = self.processes.added(count_bins(bins, columns))
+        bins, settled = settle_bins(bins, counts)
+        for line in settled.lines():
+            log.info("bins: %s", line)
+        self.facts["bins"] = asdict(settled)
+        return bins
 
     def _pretrain(
-        self, bins: Sequence[Bin], training: Catalog, mesh: jax.sharding.Mesh
+        self, bins: Sequence[Bin], training: TrainingCatalog, mesh: jax.sharding.Mesh
     ) -> list[PretrainedBin]:
-        columns, weights = self._cast(training)
-        source = digest([columns, weights, np.int64(self.config.seed)])
+        columns, weights, rows = training.columns, training.weights, training.rows
+        made_from = [rows.digest({**columns, "": weights}), rows.block_size, self.config.seed]
+        source = " ".join(map(str, made_from))
+        own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+        own = make_mesh(devices=own_devices)
         pretrained = []
         for bin_ in bins:
             self._progress(f"pretraining {bin_.name}")
             self._stop_if_asked()
             known = self.directory.load_counts(bin_, source)
             method = self.config.counts.pretrain
-            one = pretrain_bin(bin_, columns, weights, self.config.seed, mesh, known, method)
+            one = pretrain_bin(
+                bin_, columns, weights, self.config.seed, own, known, method, rows=rows
+            )
             if known is None:
                 self.directory.save_counts(bin_, source, one.counts)
             # The counts of all processes have the same bits, whatever CPUs they run on.
@@ -274,7 +277,7 @@ class _Run:
         result: FitResult,
         objective: PopulationObjective,
         pretrained: list[PretrainedBin],
-        training: Catalog,
+        training: TrainingCatalog,
     ) -> dict[str, Any]:
         history = {
             "step": np.arange(len(result.losses)),
@@ -298,11 +301,13 @@ class _Run:
             arrays = diagnose(
                 objective,
                 pretrained,
-                *self._cast(training),
+                training.columns,
+                training.weights,
                 self.guess,
                 result.params[-1],
                 seed=self.config.seed,
                 samples=self.config.report.samples,
+                rows=training.rows,
             )
             self.directory.write_arrays("diagnostics", arrays)
         return written

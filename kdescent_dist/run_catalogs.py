@@ -1,7 +1,8 @@
-"""The catalogs of a run: the training catalog, and of the model's input the rows of a process."""
+"""The catalogs of a run, for training and for the model's input: the rows of each process."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,27 @@ from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.catalog import Catalog, CatalogReader, open_catalog
 from kdescent_dist.errors import InputError
 from kdescent_dist.processes import Processes
+from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import CatalogConfig, Config
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingCatalog:
+    """The rows of the training catalog that this process holds, in the precision of the fit.
+
+    Attributes:
+        columns: names to (n,) columns.
+        weights: (n,) weights.
+        weight: sum of the weights of all rows.
+        rows: which rows these are.
+    """
+
+    columns: dict[str, np.ndarray]
+    weights: np.ndarray
+    weight: float
+    rows: RowBlocks
 
 
 class RunCatalogs:
@@ -27,27 +46,36 @@ class RunCatalogs:
     def __init__(self, config: Config, processes: Processes) -> None:
         self._config = config
         self._processes = processes
+        self._training: CatalogReader | None = None
         self.facts: dict[str, Any] = {}
 
-    def training(self) -> Catalog:
-        """The training catalog, whole in every process.
+    def training(self) -> TrainingCatalog:
+        """The rows of this process of the training catalog.
 
         Raises:
             InputError: it cannot be read or selected.
         """
         config = self._config
         needed = required_columns(config.bins)
-        if config.input.catalog is None:
+        is_input = bool(config.input.columns) and config.input.catalog is None
+        if is_input:
             needed = list(dict.fromkeys([*needed, *config.input.columns]))
-        training = self._open(config.catalog, needed, "catalog").rows(release=True)
-        self._tell("catalog", training, len(training))
-        return training
+        reader = self._open(config.catalog, needed, "catalog")
+        self._training = reader if is_input else None
+        rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
+        training = reader.rows(*rows.rows, release=not is_input)
+        self._tell("catalog", training, reader.total)
+        dtype = np.float64 if config.runtime.x64 else np.float32
+        columns = {name: values.astype(dtype) for name, values in training.columns.items()}
+        weight = rows.sum(training.weights)
+        return TrainingCatalog(columns, training.weights.astype(dtype), weight, rows)
 
-    def input(self, training: Catalog, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
+    def input(self, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
         """The blocks of samples and, of the model's input catalog, the rows of this process.
 
+        Call it after ``training``, whose catalog it is unless there is another.
+
         Args:
-            training: the training catalog, which is the input as well unless there is another.
             mesh: mesh of the fit.
 
         Returns:
@@ -59,12 +87,13 @@ class RunCatalogs:
         """
         samples, inputs = self._config.samples, self._config.input
         if not inputs.columns:
-            layout = BlockLayout.of(samples.size or len(training), samples.block_size)
-            return layout, 0, None
-        reader = None
+            size = samples.size or self.facts["catalog"]["rows"]
+            return BlockLayout.of(size, samples.block_size), 0, None
+        reader = self._training
         if inputs.catalog is not None:
             reader = self._open(inputs.catalog, inputs.columns, "input.catalog")
-        total = len(training) if reader is None else reader.total
+        assert reader is not None
+        total = reader.total
         size = samples.size or total
         if size > total:
             raise InputError(
@@ -77,13 +106,11 @@ class RunCatalogs:
             chosen = np.sort(rng.choice(total, size, replace=False))
         layout = BlockLayout.of(size, samples.block_size)
         first, last = layout.rows(mesh)
-        if reader is not None:
-            given = reader.rows(first, last, chosen=chosen, release=True)
+        given = reader.rows(first, last, chosen=chosen, release=True)
+        if reader is not self._training:
             self._tell("input catalog", given, total)
-            return layout, first, given
-        columns = {name: training.columns[name] for name in inputs.columns}
-        rows = slice(first, last) if chosen is None else chosen[first:last]
-        return layout, first, Catalog(columns, training.weights).select(rows)
+        columns = {name: given.columns[name] for name in inputs.columns}
+        return layout, first, replace(given, columns=columns)
 
     def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:
         return open_catalog(

@@ -12,6 +12,7 @@ from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import platform_of
 from kdescent_dist.training_data import cholesky_factor
+from kdescent_dist.training_rows import TrainingRows
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +27,12 @@ _FEW = 50  # up to one of so many kernels; of more, the direct sums are faster
 
 
 def count_kernels(
-    x: np.ndarray,
-    weights: np.ndarray | None,
-    centers: np.ndarray,
-    cov: np.ndarray,
-    options: Counting,
+    rows: TrainingRows, centers: np.ndarray, cov: np.ndarray, options: Counting
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
 
     Args:
-        x: (n, d) samples.
-        weights: (n,) weights, 1 by default.
+        rows: samples of d dimensions, and their weights.
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels.
         options: how they are counted.
@@ -46,29 +42,31 @@ def count_kernels(
         squares, 0 where every sample is so far away that its kernel underflows.
 
     Raises:
-        InputError: the columns of ``x`` are linearly dependent, or the method cannot be had.
+        InputError: the columns of the samples are linearly dependent, or the method cannot be had.
     """
-    w, unit = _near_one(x, weights)
     factor = cholesky_factor(cov.astype(float))
     origin = np.median(centers, axis=0).astype(float)
-    z, white = (_whitened(a, origin, factor) for a in (x, centers))
-    plan = _plan(nufft.KernelTransform, z, white, _KERNEL_PAIR, x.dtype, options)
-    sums = None if plan is None else _of_first_rank(lambda: _kernel_sums(plan, w), options.comm)
-    if sums is None:
-        sums = direct_counts.kernel_sums(z, w, white, options)
+    white = _whitened(centers, origin, factor)
+
+    def of_block(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        z = _whitened(x, origin, factor)
+        plan = _plan(nufft.KernelTransform, z, white, _KERNEL_PAIR, x.dtype, options)
+        sums = None if plan is None else _of_first_rank(lambda: _kernel_sums(plan, w), options.comm)
+        return direct_counts.kernel_sums(z, w, white, options) if sums is None else sums
+
+    unit, sums = _of_all_blocks(of_block, rows, (2, len(centers)))
     norm = unit / np.prod(math.sqrt(2.0 * math.pi) * np.diagonal(factor))
-    return (norm * sums[0]).astype(x.dtype), (norm * np.sqrt(sums[1])).astype(x.dtype)
+    return (norm * sums[0]).astype(rows.dtype), (norm * np.sqrt(sums[1])).astype(rows.dtype)
 
 
 def count_modes(
-    x: np.ndarray, weights: np.ndarray | None, modes: np.ndarray, options: Counting
+    rows: TrainingRows, modes: np.ndarray, options: Counting
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
 
     Args:
-        x: (n, d) samples.
-        weights: (n,) weights, 1 by default.
-        modes: (K, d) wave vectors, in radians per unit of ``x``.
+        rows: samples of d dimensions, and their weights.
+        modes: (K, d) wave vectors, in radians per unit of the samples.
         options: how they are counted.
 
     Returns:
@@ -78,24 +76,48 @@ def count_modes(
     Raises:
         InputError: the method cannot be had.
     """
-    dtype = np.result_type(x.dtype, np.complex64)
+    dtype = np.result_type(rows.dtype, np.complex64)
     if not len(modes):
         return np.zeros(0, dtype), np.zeros(0, dtype)
-    w, unit = _near_one(x, weights)
     # Far from the origin a phase is many turns: that of an origin among the samples is added
     # later, in double precision.
-    origin = np.median(x[:: max(len(x) // 1000, 1)], axis=0).astype(float)
-    y, k = np.ascontiguousarray((x - origin).T), np.ascontiguousarray(modes.T, float)
+    origin = rows.middle()
+    k = np.ascontiguousarray(modes.T, float)
     phase = origin @ k
-    plan = _plan(nufft.WaveTransform, y, k, _WAVE_PAIR, x.dtype, options)
-    sums = (
-        None if plan is None else _of_first_rank(lambda: _wave_sums(plan, w, phase), options.comm)
-    )
-    if sums is None:
-        sums = direct_counts.wave_sums(y, w, k, options)
+
+    def of_block(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        y = np.ascontiguousarray((x - origin).T)
+        plan = _plan(nufft.WaveTransform, y, k, _WAVE_PAIR, x.dtype, options)
+        sums = (
+            None
+            if plan is None
+            else _of_first_rank(lambda: _wave_sums(plan, w, phase), options.comm)
+        )
+        return direct_counts.wave_sums(y, w, k, options) if sums is None else sums
+
+    unit, sums = _of_all_blocks(of_block, rows, (5, len(modes)))
     counts = unit * (sums[0] + 1j * sums[1]) * np.exp(1j * phase)
     cos, sin = unit * np.sqrt(_turned_squares(sums, phase))
     return counts.astype(dtype), (cos + 1j * sin).astype(dtype)
+
+
+def _of_all_blocks(
+    of_block: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    rows: TrainingRows,
+    shape: tuple[int, int],
+) -> tuple[float, np.ndarray]:
+    """A unit of the weights, and the total of the sums over each block in this unit.
+
+    Weights are at most 1 in it, and their squares do not underflow.
+    """
+    unit, parts = rows.unit(), []
+    for x, weights in rows.blocks:
+        if not len(x):
+            continue
+        ones = weights is None
+        w = np.ones(len(x), x.dtype) if ones else (weights / unit).astype(x.dtype)
+        parts.append(of_block(x, w))
+    return unit, rows.added(parts, shape)
 
 
 def _whitened(x: np.ndarray, origin: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -108,14 +130,6 @@ def _whitened(x: np.ndarray, origin: np.ndarray, factor: np.ndarray) -> np.ndarr
             z[i] -= row[j] * z[j]
         z[i] /= row[i]
     return z
-
-
-def _near_one(x: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Return weights of at most 1, whose squares do not underflow, and their unit."""
-    if weights is None:
-        return np.ones(len(x), x.dtype), 1.0
-    unit = 2.0 ** np.ceil(np.log2(float(np.max(weights))))
-    return (weights / unit).astype(x.dtype), unit
 
 
 def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Counting) -> Any:

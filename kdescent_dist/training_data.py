@@ -25,16 +25,15 @@ def check_training_data(
         drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
 
     Raises:
-        InputError: the shapes do not match, rows are not finite, a weight is negative, fewer than
-            2 rows count, or a column does not vary.
+        InputError: the shapes do not match, rows are not finite, or a weight is negative.
     """
-    x = _float_array(training_x, "training_x")
+    x = float_array(training_x, "training_x")
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.shape[1]:
         raise InputError(f"training_x has shape {x.shape}: must be (samples, dimensions)")
     weights = None
     if training_weights is not None:
-        weights = _float_array(training_weights, "training_weights")
+        weights = float_array(training_weights, "training_weights")
         if weights.shape != x.shape[:1]:
             raise InputError(
                 f"training_weights has shape {weights.shape} for {len(x)} rows of training_x"
@@ -46,28 +45,21 @@ def check_training_data(
             f"training_weights: {len(bad)} of {len(weights)} weights are negative, the first in "
             f"row {bad[0]}: weights must be at least 0"
         )
-    counted = len(x) if weights is None else np.count_nonzero(weights)
-    if counted < 2:
-        raise InputError(
-            f"training_x: {counted} rows of nonzero weight: at least 2 are needed for a covariance"
-        )
     return x, weights
 
 
-def training_covariance(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Return the unbiased weighted covariance (d, d) in double precision.
+def check_variances(covariance: np.ndarray, dtype: np.dtype) -> None:
+    """Check the diagonal of a covariance (d, d) of samples of a type.
 
     Raises:
-        InputError: a column does not vary, or too little for the precision of ``x``.
+        InputError: a column does not vary, or too little for the precision of its type.
     """
-    cov = np.atleast_2d(np.cov(x, rowvar=False, aweights=weights, dtype=np.float64))
-    for i, variance in enumerate(np.diagonal(cov)):
-        if not np.finfo(x.dtype).tiny < variance < np.finfo(x.dtype).max:
+    for i, variance in enumerate(np.diagonal(covariance)):
+        if not np.finfo(dtype).tiny < variance < np.finfo(dtype).max:
             raise InputError(
                 f"training_x: column {i} has variance {variance:g}: leave out a constant column, "
                 f"and bring the others to a scale nearer to 1"
             )
-    return cov
 
 
 def cholesky_factor(cov: np.ndarray) -> np.ndarray:
@@ -85,6 +77,21 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
         ) from error
 
 
+def float_array(values: Any, name: str) -> np.ndarray:
+    """Return an array of real numbers in the precision that JAX computes in.
+
+    Raises:
+        InputError: it has other values.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(f"{name} has values of type {array.dtype}: must be real numbers")
+    # The type that JAX computes in: double precision only where it was turned on.
+    wide = array.dtype.kind in "iu" or array.dtype.itemsize > 4
+    with np.errstate(over="ignore"):
+        return array.astype(canonicalize_dtype(np.float64 if wide else np.float32))
+
+
 def filled_size(size: int) -> int:
     """Return a number of samples that many training samples share, filled up with weights of 0.
 
@@ -95,16 +102,6 @@ def filled_size(size: int) -> int:
     power = 1 << (size - 1).bit_length()
     step = power if size <= LARGEST_SMALL else power // 16
     return -(-size // step) * step
-
-
-def _float_array(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
-        raise InputError(f"{name} has values of type {array.dtype}: must be real numbers")
-    # The type that JAX computes in: double precision only where it was turned on.
-    wide = array.dtype.kind in "iu" or array.dtype.itemsize > 4
-    with np.errstate(over="ignore"):
-        return array.astype(canonicalize_dtype(np.float64 if wide else np.float32))
 
 
 def _without_non_finite(

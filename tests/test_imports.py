@@ -26,9 +26,9 @@ LAYERS = (
         "targets",
         "launch",
     ),
-    ("processes", "watchdog", "runtime"),
+    ("processes", "exact_sums", "row_blocks", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "sources", "sample_data", "shares"),
+    ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (
@@ -42,7 +42,7 @@ LAYERS = (
         "pallas_sums",
     ),
     ("count_forms", "kde_sums", "fourier_sums", "counts"),
-    ("training_data", "ordered_sums"),
+    ("training_data", "training_rows", "ordered_sums"),
     ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
     (
@@ -52,6 +52,7 @@ LAYERS = (
         "settled_bins",
         "stacks",
         "sorted_blocks",
+        "squared_sums",
         "sparse_sums",
         "bin_sums",
     ),

@@ -8,6 +8,7 @@ import pytest
 from kdescent_dist import kernel_draws, threefry
 from kdescent_dist.errors import InputError
 from kdescent_dist.ordered_sums import prefix_sums, total
+from kdescent_dist.training_rows import TrainingRows
 
 
 @pytest.fixture(params=[False, True], ids=["float32", "float64"])
@@ -69,12 +70,12 @@ def test_centers_are_those_of_jax(size, weighted, dims):
     rng = np.random.default_rng(dims)
     x = (rng.normal(size=(size, dims)) @ rng.normal(size=(dims, dims)) + 3).astype(np.float32)
     weights = rng.uniform(size=size).astype(np.float32) if weighted else None
-    key = jax.random.key(11)
-    ours = kernel_draws.draw_centers(np.asarray(jax.random.key_data(key)), x, weights, 500)
+    rows, key = TrainingRows.whole(x, weights), jax.random.key(11)
+    ours = kernel_draws.draw_centers(np.asarray(jax.random.key_data(key)), rows, 500)
 
     shares = jax.scipy.stats.gaussian_kde(x.T, weights=weights).weights
     row_key, offset_key = jax.random.split(key)
-    rows = jax.random.choice(row_key, size, (500,), p=shares)
-    cov, origin = kernel_draws._Density.of(x, weights).covariance, jnp.zeros(dims, np.float32)
+    drawn = jax.random.choice(row_key, size, (500,), p=shares)
+    cov, origin = kernel_draws._Density.of(rows).covariance, jnp.zeros(dims, np.float32)
     offsets = jax.random.multivariate_normal(offset_key, origin, cov, (500,), np.float32)
-    assert np.array_equal(ours, x[rows] + np.asarray(offsets))
+    assert np.array_equal(ours, x[drawn] + np.asarray(offsets))

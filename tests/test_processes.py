@@ -151,14 +151,15 @@ input:
   catalog: {path: halos.h5, where: mass > 0.3, weights: w}
 samples: {size: 9000, block_size: 4500}
 bins: {by_mass: {columns: [color], edges: {mass: [0.3, 0.5, 0.7, 1.0]}, pretrain_kernels: 50}}
-counts: {bins: sparse}
+counts: {bins: sparse, pretrain_block_size: 300}
 fit: {steps: 30}
 report: {enabled: false}
 """
 
 
-def test_processes_share_the_rows_of_an_input_catalog(folder):
-    """Most rows that count are in one part of the file; one process has no block of its own."""
+@pytest.fixture(scope="module")
+def halos(folder):
+    """Overrides of a fit to a file, of halos in another; most that count are in one part of it."""
     rng = np.random.default_rng(0)
     mass = np.sort(rng.uniform(size=20_000))
     np.savez(folder / "galaxies.npz", mass=mass[::10], color=mass[::10] + rng.normal(size=2_000))
@@ -167,16 +168,38 @@ def test_processes_share_the_rows_of_an_input_catalog(folder):
     (folder / "halo_model.py").write_text(HALOS)
     (folder / "experiment").mkdir()
     (folder / "experiment" / "halos.yaml").write_text(FROM_A_FILE)
-    given = [f"--config-dir={folder}", "experiment=halos"]
+    return [f"--config-dir={folder}", "experiment=halos"]
+
+
+def test_processes_share_the_rows_of_an_input_catalog(folder, halos):
+    """Of the model's input, one process has no block."""
     one, three = folder / "one", folder / "three"
+    alone(one, *halos, cwd=folder, small=[])
+    with Group(three, 3, *halos, cwd=folder, small=[]) as group:
+        ends = group.ends()
+    assert [code for code, _ in ends] == [0, 0, 0], ends
+    assert_same_fit(one, three)
+    assert result(one)["input_catalog"] == result(three)["input_catalog"]
+    with Group(one, 3, *halos, cwd=folder, small=[]) as group:  # it is the same catalog
+        assert [code for code, _ in group.ends()] == [0, 0, 0]
+
+
+def test_processes_share_the_rows_of_the_training_catalog(folder, halos):
+    """Also where it is the model's input, and in what the report shows."""
+    given = [*halos, "input.catalog=null", "samples.size=null", "samples.block_size=200"]
+    given += ["report.enabled=true", "report.samples=500", "fit.steps=5"]
+    one, three = folder / "shown-by-one", folder / "shown-by-three"
     alone(one, *given, cwd=folder, small=[])
     with Group(three, 3, *given, cwd=folder, small=[]) as group:
         ends = group.ends()
     assert [code for code, _ in ends] == [0, 0, 0], ends
     assert_same_fit(one, three)
-    assert result(one)["input_catalog"] == result(three)["input_catalog"]
-    with Group(one, 3, *given, cwd=folder, small=[]) as group:  # it is the same catalog
-        assert [code for code, _ in group.ends()] == [0, 0, 0]
+    with np.load(one / "diagnostics.npz") as a, np.load(three / "diagnostics.npz") as b:
+        assert a.files == b.files
+        for name in set(a.files) - {"bins"}:  # sums of the model are added up in turns of devices
+            rtol = 0 if "data" in name or "truth" in name else 1e-6
+            np.testing.assert_allclose(a[name], b[name], rtol=rtol, err_msg=name)
+    assert (three / "report.html").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -11,6 +11,7 @@ from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.training_counts import count_kernels, count_modes
+from kdescent_dist.training_rows import TrainingRows
 
 KERNELS = 90
 
@@ -62,11 +63,19 @@ def references(x, weights, centers, cov, modes):
     )
 
 
+def kde_of(x, weights, centers, cov, options):
+    return count_kernels(TrainingRows.whole(x, weights), centers, cov, options)
+
+
+def waves_of(x, weights, modes, options):
+    return count_modes(TrainingRows.whole(x, weights), modes, options)
+
+
 def assert_right(arrays, options, kernel_tolerance, wave_tolerance):
     x, weights, centers, cov, modes = arrays
     counts, errors, fourier, cos, sin, total = references(*arrays)
-    kde, kde_err = count_kernels(x, weights, centers, cov, options)
-    waves, wave_err = count_modes(x, weights, modes, options)
+    kde, kde_err = kde_of(x, weights, centers, cov, options)
+    waves, wave_err = waves_of(x, weights, modes, options)
     assert kde.dtype == kde_err.dtype == np.float32
     assert waves.dtype == wave_err.dtype == np.complex64
     # Relative to each count by itself, but for kernels that are next to empty.
@@ -107,10 +116,10 @@ def test_counts_too_small_for_a_transform_are_summed_one_by_one(monkeypatch):
     modes[[3, 5]] = [[1e-6, 0.0], [0.0, 0.0]]
     counts, errors, _, _, sin, _ = references(x, None, centers, cov, modes)
     assert 0 < counts[7] < 1e-20 * counts.max()
-    kde, kde_err = count_kernels(x, None, centers, cov, FAST)
+    kde, kde_err = kde_of(x, None, centers, cov, FAST)
     np.testing.assert_allclose(kde, counts, rtol=1e-6)
     np.testing.assert_allclose(kde_err, errors, rtol=1e-6)
-    imag = count_modes(x, None, modes, FAST)[1].imag
+    imag = waves_of(x, None, modes, FAST)[1].imag
     np.testing.assert_allclose(imag, sin, rtol=1e-6)
     assert imag[5] == 0.0
 
@@ -121,7 +130,7 @@ def test_many_nearly_empty_kernels_are_left_to_direct_sums(direct, caplog):
     caplog.set_level("INFO", "kdescent_dist")
     x, weights, centers, cov, _ = problem(2, bandwidth=0.02, weighted=False)
     centers = centers + np.float32(0.2)
-    fast, sums = (count_kernels(x, weights, centers, cov, o) for o in (FAST, direct))
+    fast, sums = (kde_of(x, weights, centers, cov, o) for o in (FAST, direct))
     assert np.array_equal(fast, sums)
     assert f"of {KERNELS} training counts are too small for fast transforms" in caplog.text
 
@@ -136,8 +145,8 @@ def test_fast_transforms_are_the_same_bits_with_any_number_of_cores(monkeypatch)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: range(n), raising=False)
         results.append(
             [
-                *count_kernels(x, weights, centers[:5], cov, FAST),
-                *count_modes(x, weights, modes[:5], FAST),
+                *kde_of(x, weights, centers[:5], cov, FAST),
+                *waves_of(x, weights, modes[:5], FAST),
             ]
         )
     for other in results[1:]:
@@ -160,8 +169,8 @@ def test_the_method_follows_from_the_size(monkeypatch):
         x = rng.normal(size=(size, dims)).astype(dtype)
         used.clear()
         options = Counting(mesh=make_mesh(devices=jax.devices()[:1]))
-        count_kernels(x, None, x[:number], np.eye(dims, dtype=dtype), options)
-        count_modes(x, None, x[:number], options)
+        kde_of(x, None, x[:number], np.eye(dims, dtype=dtype), options)
+        waves_of(x, None, x[:number], options)
         return len(used)
 
     assert transforms(2, 20_000, 1_500) == 2
@@ -177,13 +186,13 @@ def test_a_method_that_cannot_be_had_is_refused(monkeypatch):
     arrays = problem(4)
     monkeypatch.setattr(nufft, "installed", lambda: True)
     with pytest.raises(InputError, match=r"method='finufft': training_x has 4 columns"):
-        count_modes(arrays[0], None, arrays[4], FAST)
+        waves_of(arrays[0], None, arrays[4], FAST)
     x, _, centers, cov, _ = problem(3, bandwidth=0.01)
     with pytest.raises(InputError, match="spans so many kernel widths"):
-        count_kernels(x, None, centers, cov, FAST)
+        kde_of(x, None, centers, cov, FAST)
     monkeypatch.setattr(nufft, "installed", lambda: False)
     with pytest.raises(InputError, match="pip install 'kdescent-dist\\[finufft\\]'"):
-        count_kernels(x, None, centers, cov, FAST)
+        kde_of(x, None, centers, cov, FAST)
 
 
 def test_double_precision_is_kept(direct):
@@ -191,10 +200,12 @@ def test_double_precision_is_kept(direct):
         x, weights, centers, cov, modes = (a.astype(float) for a in problem(2, offset=3.0))
         counts, errors, fourier, cos, sin, total = references(x, weights, centers, cov, modes)
         for value, expected in zip(
-            count_kernels(x, weights, centers, cov, direct), (counts, errors), strict=True
+            kde_of(x, weights, centers, cov, direct),
+            (counts, errors),
+            strict=True,
         ):
             np.testing.assert_allclose(value, expected, rtol=1e-11)
-        waves, wave_err = count_modes(x, weights, modes, direct)
+        waves, wave_err = waves_of(x, weights, modes, direct)
         np.testing.assert_allclose(waves, fourier, rtol=0, atol=1e-13 * total)
         np.testing.assert_allclose(wave_err, cos + 1j * sin, rtol=1e-10)
 
@@ -202,9 +213,15 @@ def test_double_precision_is_kept(direct):
 def test_the_tiles_of_other_devices_give_the_same(monkeypatch, direct):
     """Larger chunks and blocks, as a GPU has them."""
     x, weights, centers, cov, modes = problem(2, size=5000)
-    small = (*count_kernels(x, weights, centers, cov, direct), *count_modes(x, None, modes, direct))
+    small = (
+        *kde_of(x, weights, centers, cov, direct),
+        *waves_of(x, None, modes, direct),
+    )
     monkeypatch.setattr(chunked_counts, "_TILES", {})
-    large = (*count_kernels(x, weights, centers, cov, direct), *count_modes(x, None, modes, direct))
+    large = (
+        *kde_of(x, weights, centers, cov, direct),
+        *waves_of(x, None, modes, direct),
+    )
     for one, two in zip(small, large, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 
@@ -228,6 +245,6 @@ def test_samples_of_similar_size_share_their_programs(sizes, direct, caplog):
     for i, size in enumerate(sizes):
         x, weights, centers, cov, modes = problem(2, size=size)
         with jax.log_compiles(i > 0):
-            count_kernels(x, weights, centers, cov, direct)
-            count_modes(x, weights, modes, direct)
+            kde_of(x, weights, centers, cov, direct)
+            waves_of(x, weights, modes, direct)
     assert "ompil" not in caplog.text

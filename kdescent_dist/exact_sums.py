@@ -1,0 +1,46 @@
+"""Sums over blocks of rows that several processes hold: the same bits whoever holds which.
+
+Every part is rounded to a multiple of one unit, 2^-50 or so of the largest part, and the multiples
+are added as integers: so the order does not matter ("pre-rounding", Demmel & Nguyen 2013).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdescent_dist.processes import Processes
+
+_ZERO, _ENDLESS = -(1 << 20), 1 << 20  # in place of the exponents of 0 and infinity
+_MANTISSA = 52
+
+
+def exact_total(
+    parts: Sequence[np.ndarray], shape: tuple[int, ...], blocks: int, processes: Processes
+) -> np.ndarray:
+    """Add arrays, one of each block.
+
+    Args:
+        parts: those of the blocks of this process, each of ``shape``.
+        shape: shape of a part.
+        blocks: parts of all processes.
+        processes: who holds them; all must call this together.
+
+    Returns:
+        The sums in double precision, each within ``blocks`` units of the largest part; infinite
+        where a part is not finite.
+    """
+    table = np.array(parts, float).reshape(len(parts), math.prod(shape))
+    largest = np.max(np.abs(table), axis=0, initial=0.0)
+    exponents = np.where(largest > 0, np.frexp(largest)[1], _ZERO)
+    exponents = np.where(np.isfinite(largest), exponents, _ENDLESS).astype(np.int32)
+    exponents = processes.largest(exponents)
+    # With as many digits as leave room for the sum.
+    digits = min(_MANTISSA, 62 - blocks.bit_length())
+    finite = exponents != _ENDLESS
+    scale = np.where(finite & (exponents != _ZERO), digits - exponents, 0).astype(np.int32)
+    units = np.zeros(table.shape[1], np.int64)
+    for part in table:
+        units += np.rint(np.ldexp(np.where(finite, part, 0.0), scale)).astype(np.int64)
+    total = np.ldexp(processes.added(units).astype(float), -scale)
+    return np.where(finite, total, np.inf).reshape(shape)

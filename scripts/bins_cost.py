@@ -113,7 +113,7 @@ def draw(path: str, costs: dict[float, list[tuple[int, float]]], size: int) -> N
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--size", type=int, help="samples, by default those of the catalog")
-    options.add_argument("--blocks", type=int, default=2, help="blocks of samples")
+    options.add_argument("--blocks", type=int, default=1, help="blocks of samples")
     options.add_argument("--softness", type=float, nargs="+", default=[0.04, 0.0])
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--plot", help="file of the plot")

@@ -60,6 +60,7 @@ LAYERS = (
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics", "preview"),
+    ("influences", "population_influences", "parameter_errors"),
     ("run_clock", "run_catalogs", "run_directory", "report", "inspect_run", "run_log", "run"),
     ("sweep_job", "cli"),
 )

@@ -1,0 +1,188 @@
+"""Errors of parameters: against float64 NumPy, and against the scatter of repeated fits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+from scipy.special import expit
+from thread_processes import in_threads
+
+from kdescent_dist import bins as bins_module
+from kdescent_dist.mesh import make_mesh
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.parameter_errors import parameter_errors
+from kdescent_dist.population import Population
+from kdescent_dist.row_blocks import RowBlocks
+from kdescent_dist.settings import BinsConfig, LossConfig
+
+NAMES = ("mean", "scatter", "number")
+TRUTH = np.array([0.3, 1.2, 0.9], np.float32)
+ROWS, SIZE = 900, 40_000
+SCALE = ROWS / SIZE  # rows that a sample of the model stands for
+WINDOW = (-0.5, 1.5)
+
+
+def model(params, key, catalog, scale=SCALE):
+    """Normal values, of known quantiles rather than random, in two correlated columns."""
+    if isinstance(catalog, dict):
+        z, size = catalog["z"], len(catalog["z"])
+    else:
+        z, size = jax.random.normal(key, (catalog,)), catalog
+    x = params["mean"] + params["scatter"] * z
+    return Population({"x": x, "y": 0.5 * x}, params["number"] * scale * jnp.ones(size))
+
+
+def sample(seed, size=ROWS):
+    rng = np.random.default_rng(seed)
+    x = 0.3 + 1.2 * rng.normal(size=rng.poisson(0.9 * size))
+    columns = {"x": x.astype(np.float32), "y": (0.5 * x).astype(np.float32)}
+    return columns, rng.uniform(0.5, 1.5, len(x)).astype(np.float32)
+
+
+def config(**options):
+    few = {"kernels": 8, "fourier": 6, "pretrain_kernels": 8, "pretrain_fourier": 6}
+    return BinsConfig(columns=["x"], **{**few, **options})
+
+
+GRIDS = {
+    "conditional": config(edges={"y": list(WINDOW)}, number_density=True),
+    "density": config(normalization="density", weight=2.0),
+    "counts": config(normalization="counts", edges={"y": [0.0, 1.0]}, softness=0.0),
+}
+
+
+def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model, **options):
+    columns, weights = sample(seed)
+    bins = [
+        bins_module.pretrain_bin(b, columns, weights, 3, make_mesh(1))
+        for b in bins_module.expand_bins(grids)
+    ]
+    options = {"size": SIZE, **options}
+    objective = PopulationObjective(
+        function,
+        names,
+        bins,
+        training_weight=float(weights.sum(dtype=float)),
+        loss=LossConfig(statistic=statistic, volume=50.0, kde=0.7, model_errors=False),
+        mesh=make_mesh(2),
+        **options,
+    )
+    return objective, bins, columns, weights
+
+
+def compared(x, weights, bins, square=False):
+    """What is compared, in float64, and its influences (n, R) by rows."""
+    values, rows = [], []
+    for pretrained in bins:
+        bin_, counts = pretrained.bin, pretrained.counts
+        y = 0.5 * x
+        w = weights.astype(float)
+        for low, high in bin_.window.values():
+            if bin_.softness == (0,):
+                w = w * ((y >= low) & (y < high))
+            else:
+                width = bin_.softness[0] * (high - low)
+                w = w * expit((y - low) / width) * expit((high - y) / width)
+        variance = float(np.squeeze(counts.kernelcov))
+        near = np.exp(-0.5 * (x[:, None] - counts.kernel_centers[:, 0]) ** 2 / variance)
+        waves = x[:, None] * counts.fourier_positions[:, 0]
+        table = [near / np.sqrt(2 * np.pi * variance), np.cos(waves), np.sin(waves)]
+        table = np.concatenate(table, axis=1)
+        kind = bin_.config.normalization
+        of_norm = {"conditional": w, "density": weights, "counts": 0 * w}[kind]
+        norm = of_norm.sum() if kind != "counts" else 1.0
+        counted = w @ table / norm
+        values += [counted, [w.sum() / 50.0]]
+        rows += [(w[:, None] * table - of_norm[:, None] * counted) / norm, w[:, None] / 50.0]
+        if square:
+            rows[-2] = w[:, None] * table / norm
+    return np.concatenate(values), np.concatenate(rows, axis=1)
+
+
+def reference(bins, columns, weights, statistic, z):
+    """The response of the parameters to residuals, from differences of the sums."""
+
+    def sums(params):
+        mean, scatter, number = params
+        return compared(mean + scatter * z, np.full(len(z), number * ROWS / len(z)), bins)[0]
+
+    step = 1e-4
+    jacobian = np.transpose(
+        [(sums(TRUTH + step * e) - sums(TRUTH - step * e)) / (2 * step) for e in np.eye(3)]
+    )
+    weight = np.concatenate(
+        [
+            p.bin.config.weight
+            * np.array([0.7] * 8 + [1.0] * 12 + [float(p.bin.config.number_density)])
+            for p in bins
+        ]
+    )
+    if statistic == "chisq":
+        _, raw = compared(columns["x"].astype(float), weights.astype(float), bins, square=True)
+        weight = weight / np.sum(raw**2, axis=0)
+    return np.linalg.solve(jacobian.T @ (weight[:, None] * jacobian), jacobian.T * weight)
+
+
+@pytest.mark.parametrize("statistic", ["chisq", "mse"])
+def test_errors_are_those_of_the_sandwich_formula_in_float64(statistic):
+    """Of weighted rows, a soft and no window, all normalizations and a number density.
+
+    The hard window moves no sample of the model: the reference would see samples cross it.
+    """
+    grids = {name: GRIDS[name] for name in ("conditional", "density")}
+    z = np.random.default_rng(4).permutation(quantiles(SIZE)).astype(np.float32)
+    objective, bins, columns, weights = problem(grids, statistic, catalog={"z": z})
+    found = parameter_errors(
+        objective, bins, columns, weights, TRUTH, seed=5, input_rows=None, fixed_key=False
+    )
+    response = reference(bins, columns, weights, statistic, z.astype(float))
+    _, rows = compared(columns["x"].astype(float), weights.astype(float), bins)
+    training = response @ (rows.T @ rows) @ response.T
+    x = TRUTH[0] + TRUTH[1] * z.astype(float)
+    _, of_model = compared(x, np.full(SIZE, TRUTH[2] * SCALE), bins)
+    expected = training + response @ (of_model.T @ of_model) @ response.T
+    scale = np.sqrt(np.diagonal(expected))
+    np.testing.assert_allclose(found / scale, expected / scale, atol=2e-3 * scale.max())
+
+
+def quantiles(size):
+    from scipy.special import ndtri
+
+    return ndtri((np.arange(size) + 0.5) / size)
+
+
+def test_errors_are_the_scatter_of_fits_to_other_training_catalogs():
+    """Of a model of one known distribution, whose fits are Newton steps in double precision."""
+    grids = {"density": GRIDS["density"], "conditional": GRIDS["conditional"]}
+    objective, bins, columns, weights = problem(grids)
+    covariance = parameter_errors(objective, bins, columns, weights, TRUTH, seed=5)
+    z = quantiles(4000)
+    response = reference(bins, columns, weights, "chisq", z)
+    estimates = []
+    for seed in range(400):
+        other, of_other = sample(1000 + seed)
+        truth, _ = compared(other["x"].astype(float), of_other.astype(float), bins)
+        estimates.append(response @ truth)
+    scatter = np.std(estimates, axis=0)
+    # 400 catalogs tell the scatter to 3.5 %, and one catalog the errors to a few percent.
+    np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), scatter, rtol=0.15)
+
+
+def test_the_same_bits_for_any_number_of_processes():
+    objective, bins, columns, weights = problem()
+
+    def work(processes):
+        rows = RowBlocks(len(weights), 100, processes)
+        mine = slice(*rows.rows)
+        part = {name: values[mine] for name, values in columns.items()}
+        return parameter_errors(objective, bins, part, weights[mine], TRUTH, seed=5, rows=rows)
+
+    alone = parameter_errors(
+        objective, bins, columns, weights, TRUTH, seed=5, rows=RowBlocks(len(weights), 100)
+    )
+    assert np.all(np.diagonal(alone) > 0)
+    for found in in_threads(3, work):
+        assert np.array_equal(found, alone)

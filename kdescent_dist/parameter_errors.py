@@ -6,7 +6,8 @@ residuals in the loss. So a change of the sums by a row of the training catalog 
 by its influence, (J^T C J)^-1 J^T C times that change, and the covariance of the parameters is the
 sum over all rows of the outer products of their influences (Huber 1967; White 1982; Hampel 1974).
 That needs no covariance of the sums, however much kernels overlap. Rows are taken as independent,
-and their number as Poisson distributed. A change of the model's sums by a row of its input catalog
+and their number as Poisson distributed, but for the samples of a
+generative model, whose number is given. A change of the model's sums by a row of its input catalog
 acts with the opposite sign.
 
 Derivatives are those that the fit descends: a hard edge has none.
@@ -193,7 +194,7 @@ def linear_sums(
         return Normalization(raw * factor, norm, kind, config.volume)
 
     fourier = counts.fourier_counts[counted.mode_indices]
-    parts = [counts.kde_counts[counted.kernel_indices], fourier.real, fourier.imag]
+    parts = [counts.kde_counts[counted.kernel_indices], np.real(fourier), np.imag(fourier)]
     truth = np.concatenate(parts).astype(float)
     training = normalized(truth, float(of_kind(in_bin, training_weight, 1.0)))
     model = normalized(sums["counts"][:-1], float(of_kind(number, total[0], 1.0)))
@@ -225,7 +226,7 @@ def _loss_weights(
     if config.statistic == "mse":
         return weights
     fourier = counts.fourier_err[counted.mode_indices]
-    parts = [counts.kde_err[counted.kernel_indices], fourier.real, fourier.imag]
+    parts = [counts.kde_err[counted.kernel_indices], np.real(fourier), np.imag(fourier)]
     training_err = np.concatenate(parts).astype(float) * training.factor
     errors = np.append(training_err, pretrained.number_err / config.volume) ** 2
     if config.model_errors:
@@ -235,7 +236,9 @@ def _loss_weights(
     return np.where(errors > 0, weights / np.where(errors > 0, errors, 1.0), 0.0)
 
 
-def responses(linear: Sequence[LinearSums], free: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def responses(
+    linear: Sequence[LinearSums], free: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
     """What residuals do to the parameters that minimize the sum of their weighted squares.
 
     Args:

@@ -132,15 +132,19 @@ class PopulationInfluences:
             training_factors: of each bin, those of the training catalog.
         """
         size = len(self.params)
-        total = np.zeros((size, size))
+        total, first_sum = np.zeros((size, size)), np.zeros(size)
         for turn in self.turns:
             first = self._turn(turn, self._seeds[0], factors)
             second = first if fixed_key else self._turn(turn, self._seeds[1], factors)
             rows = self._zeros()
             if training is not None:
                 rows = self._of_rows(turn, training, training_factors)
-            products = jax.device_get(self._products(first, second, rows))
+            products, sums = jax.device_get(self._products(first, second, rows))
             total += np.sum(products, axis=0, dtype=float)
+            first_sum += np.sum(sums, axis=0, dtype=float)
+        if not self.catalog:
+            # Samples of a given number, each drawn by itself, vary about their mean.
+            total -= np.outer(first_sum, first_sum) * self.scale / self.layout.size
         return self.scale * 0.5 * (total + total.T)
 
     def _turn(self, turn: int, seed: Any, factors: Sequence[Any]) -> jax.Array:
@@ -244,9 +248,7 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
 
         inside = weigh(conditions, weights)
         slopes = jax.vmap(slope)(dconditions, dweights)
-        sums = sum_derivatives(
-            jnp.stack(x, axis=1), inside, jnp.stack(dx, axis=2), slopes, points
-        )
+        sums = sum_derivatives(jnp.stack(x, axis=1), inside, jnp.stack(dx, axis=2), slopes, points)
         return lax.all_gather(sums, "samples")
 
     return local
@@ -268,4 +270,4 @@ def _products(first, second, training):
     """Of influences -first and -second besides those in the training catalog; see ``products``."""
     one, two, known = (a[0] for a in (first, second, training))
     products = matmul(one.T, two) - matmul(known.T, two) - matmul(one.T, known)
-    return lax.all_gather(products, "samples")
+    return lax.all_gather((products, jnp.sum(one, axis=0)), "samples")

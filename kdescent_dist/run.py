@@ -34,6 +34,7 @@ from kdescent_dist.run_log import logging_to
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
 from kdescent_dist.settled_bins import count_bins, settle_bins
+from kdescent_dist.stated_errors import state_errors
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
@@ -113,6 +114,7 @@ class _Run:
         self.bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
         self.facts: dict[str, Any] = {}
         self.done: dict[str, Any] | None = None  # what is written once the fit is
+        self.input_rows: np.ndarray | range | None = None
         if watchdog is not None:
             watchdog.record = self._record
 
@@ -225,6 +227,7 @@ class _Run:
         )
         objective.check(self.guess)
         self.facts |= catalogs.facts
+        self.input_rows = catalogs.input_rows
         self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
@@ -332,13 +335,29 @@ class _Run:
         pretrained: list[PretrainedBin],
         training: TrainingCatalog,
     ) -> None:
-        """Compute what the report shows; a signal stops that, and the next start does it again."""
+        """Compute the errors and what the report shows.
+
+        A signal stops that, and the next start does it again.
+        """
 
         def progress() -> None:
             self._progress("computing what the report shows")
             self._stop_if_asked("after the fit, before its report", int(result.state.step))
 
         progress()
+        assert self.done is not None
+        if self.config.report.errors:
+            self.done |= state_errors(
+                self.config,
+                objective,
+                pretrained,
+                training,
+                result.params[-1],
+                self.bounds,
+                self.input_rows,
+                progress,
+            )
+            self.directory.write_result(self.done)
         arrays = diagnose(
             objective,
             pretrained,

@@ -62,6 +62,7 @@ class RunCatalogs:
 
     Attributes:
         facts: for ``result.json``: source, rows, and rows that were left out, of each catalog.
+        input_rows: where the training catalog is the model's input, its rows that are; else None.
     """
 
     def __init__(self, config: Config, processes: Processes) -> None:
@@ -69,6 +70,7 @@ class RunCatalogs:
         self._processes = processes
         self._training: CatalogReader | None = None
         self.facts: dict[str, Any] = {}
+        self.input_rows: np.ndarray | range | None = None
 
     def training(self) -> TrainingCatalog:
         """The rows of this process of the training catalog.
@@ -123,6 +125,8 @@ class RunCatalogs:
         if size < total:
             rng = np.random.default_rng(self._config.seed)
             chosen = np.sort(rng.choice(total, size, replace=False))
+        if reader is self._training:
+            self.input_rows = range(total) if chosen is None else chosen
         layout = BlockLayout.of(size, samples.block_size)
         first, last = layout.rows(mesh)
         given = reader.rows(first, last, chosen=chosen, release=True)

@@ -182,6 +182,7 @@ class ReportConfig:
     enabled: bool = True
     max_bins: int = 24  # bins drawn in the small multiples; the worst first when there are more
     samples: int = 50_000  # most samples of data and model kept for the plots
+    errors: bool = True  # errors of the parameters, for result.json and the report
     # With mode=report, draw this one bin at full size: its name, a part of it, or its number.
     bin: str | None = None
 

@@ -1,11 +1,8 @@
 """Errors of parameters: against float64 NumPy, and against the scatter of repeated fits."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import problems
 import pytest
 from scipy.special import expit
 from thread_processes import in_threads
@@ -186,3 +183,67 @@ def test_the_same_bits_for_any_number_of_processes():
     assert np.all(np.diagonal(alone) > 0)
     for found in in_threads(3, work):
         assert np.array_equal(found, alone)
+
+
+def followed(columns, weights, every, **options):
+    """A model that moves rows of the training catalog: it has the training catalog's noise."""
+    z = ((columns["x"] - 0.3) / 1.2)[::every]
+    function = jax.tree_util.Partial(model, scale=float(every))
+    return {"catalog": {"z": z}, "catalog_weights": weights[::every], "size": len(z), **options}, (
+        function
+    )
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 0.0), (2, 1.0)])
+def test_rows_that_are_both_training_and_input_count_once(every, expected):
+    """All rows: their noise is that of the model, too. Every other: it counts twice, less once."""
+    grids = {name: GRIDS[name] for name in ("conditional", "density")}
+    columns, weights = sample(1)
+    options, function = followed(columns, weights, every)
+    names = ("mean", "scatter")
+    objective, bins, columns, weights = problem(
+        grids, names=(*names, "number"), function=function, block_size=100, **options
+    )
+    truth = np.array([0.3, 1.2, 1.0], np.float32)
+    given = (objective, bins, columns, weights, truth)
+    rows = range(len(weights)) if every == 1 else np.arange(0, len(weights), every)
+    same = parameter_errors(*given, seed=5, input_rows=rows)
+    other = parameter_errors(*given, seed=5)
+    # As many rows of another catalog: their noise adds up.
+    ratio = np.diagonal(same) / np.diagonal(other) * (1 + every)
+    np.testing.assert_allclose(ratio, expected, atol=1e-3 if every == 1 else 0.15)
+
+
+def test_random_numbers_count_where_they_are_the_same_in_every_step():
+    function = jax.tree_util.Partial(model, scale=0.5)
+    objective, bins, columns, weights = problem(size=2 * ROWS, function=function)
+    given = (objective, bins, columns, weights, TRUTH)
+    averaged = parameter_errors(*given, seed=5)
+    fixed = parameter_errors(*given, seed=5, fixed_key=True)
+    ratio = np.diagonal(fixed) / np.diagonal(averaged)
+    # Samples of half the weight have half the noise, a bit less as their weights do not vary;
+    # and as their number does not, less of it in the numbers.
+    np.testing.assert_allclose(ratio[:2], 1.45, atol=0.1)
+    assert 1.05 < ratio[2] < 1.4
+
+
+def test_a_parameter_that_the_loss_does_not_determine_has_an_infinite_error():
+    """Two that act together, one that does not act at all, and one that is held by its bound."""
+
+    def degenerate(params, key, size):
+        shifted = {**params, "mean": params["mean"] + 2 * params["shift"]}
+        return model(shifted, key, size)
+
+    names = ("mean", "shift", "unused", "scatter", "number")
+    objective, bins, columns, weights = problem(names=names, function=degenerate)
+    params = np.array([0.1, 0.1, 5.0, 1.2, 0.9], np.float32)
+    given = (objective, bins, columns, weights, params)
+    covariance = parameter_errors(*given, seed=5)
+    assert np.isinf(np.diagonal(covariance)).tolist() == [True, True, True, False, False]
+    assert not np.isnan(covariance).any()
+    free = np.array([True, False, True, True, True])
+    held = parameter_errors(*given, seed=5, free=free)
+    assert np.isinf(np.diagonal(held)).tolist() == [False, True, True, False, False]
+    plain = parameter_errors(*problem(), TRUTH, seed=5)
+    kept = [0, 3, 4]
+    np.testing.assert_allclose(held[np.ix_(kept, kept)], plain, rtol=1e-3, atol=1e-9)

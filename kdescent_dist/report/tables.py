@@ -109,10 +109,13 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
     """One row per parameter, in the order of the config."""
     fitted = run.result.get("params") or {}
     scatter = run.result.get("scatter") or {}
+    errors = run.result.get("errors") or {}
     rows = []
     for name, parameter in run.config.parameters.items():
         fit, truth = fitted.get(name), parameter.truth
         offset = fit - truth if fit is not None and truth is not None else None
+        error = errors.get(name)
+        in_errors = offset / error if offset is not None and error else None
         label = plain_label(parameter.label) if parameter.label else ""
         rows.append(
             {
@@ -120,11 +123,13 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
                 "label": label if label != name else "",
                 "guess": number(parameter.guess),
                 "fit": number(fit),
+                "error": number(error, 2),
                 "scatter": number(scatter.get(name), 2),
                 "low": number(parameter.low),
                 "high": number(parameter.high),
                 "truth": number(truth),
                 "offset": number(offset, 3),
+                "in_errors": DASH if in_errors is None else f"{in_errors:+.1f}",
                 "near": near_bound(fit, parameter),
             }
         )

@@ -1,0 +1,107 @@
+"""The errors of a finished fit as its result and report state them; a failure costs only these."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.bounds import Bounds
+from kdescent_dist.errors import StoppedFitError
+from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.parameter_errors import parameter_errors
+from kdescent_dist.run_catalogs import TrainingCatalog
+from kdescent_dist.settings import Config
+
+log = logging.getLogger(__name__)
+
+NEAR = 0.01  # of the range of a parameter: nearer to a bound, and within its error, it is held
+
+
+def state_errors(
+    config: Config,
+    objective: PopulationObjective,
+    pretrained: Sequence[PretrainedBin],
+    training: TrainingCatalog,
+    params: np.ndarray,
+    bounds: Bounds,
+    input_rows: np.ndarray | range | None,
+    progress: Callable[[], None],
+) -> dict[str, Any]:
+    """Compute the errors of fitted parameters (P,), for ``result.json``.
+
+    Args:
+        config: the config of the run.
+        objective, pretrained, training: what was fitted, and to what.
+        params: (P,) fitted parameters.
+        bounds: their bounds.
+        input_rows: rows of the training catalog of which the input catalog is made, if it is.
+        progress: called often, equally often in every process.
+
+    Returns:
+        ``errors``, standard deviations by the names of the parameters, None where there is none;
+        and ``errors_note``, what they include and what is missing.
+
+    Raises:
+        StoppedFitError: what ``progress`` raises.
+    """
+    names = objective.names
+    unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
+    if objective.custom is not None:
+        return unknown | {"errors_note": "none: they would leave out loss.custom"}
+
+    def covariance(free: np.ndarray | None = None) -> np.ndarray:
+        return parameter_errors(
+            objective,
+            pretrained,
+            training.columns,
+            training.weights,
+            params,
+            seed=config.seed,
+            free=free,
+            rows=training.rows,
+            input_rows=input_rows,
+            fixed_key=config.fit.fixed_key,
+            progress=progress,
+        )
+
+    try:
+        errors = np.sqrt(np.diagonal(covariance()))
+        guess = [parameter.guess for parameter in config.parameters.values()]
+        held = _held(params, errors, bounds, np.asarray(guess, float))
+        if held.any():
+            errors = np.sqrt(np.diagonal(covariance(~held)))
+    except StoppedFitError:
+        raise
+    except Exception as error:
+        log.warning("no errors of the parameters: %s", error, exc_info=True)
+        return unknown | {"errors_note": f"none: {type(error).__name__}: {error}"}
+    note = _included(config, objective, input_rows)
+    lost = ~np.isfinite(errors) & ~held
+    for which, what in ((held, "held by a bound"), (lost, "not determined by the loss")):
+        if named := [name for name, one in zip(names, which, strict=True) if one]:
+            note += f"; {what}: {', '.join(named)}"
+            log.warning("no errors of parameters %s: %s", what, ", ".join(named))
+    known = [float(error) if np.isfinite(error) else None for error in errors]
+    return {"errors": dict(zip(names, known, strict=True)), "errors_note": note}
+
+
+def _held(params: np.ndarray, errors: np.ndarray, bounds: Bounds, guess: np.ndarray) -> np.ndarray:
+    """Which parameters (P,) have run into a bound; the guess stands for one that is missing."""
+    low, high = bounds.low, bounds.high
+    reach = np.where(np.isfinite(high), high, guess) - np.where(np.isfinite(low), low, guess)
+    room = np.minimum(params - low, high - params)
+    return (room < NEAR * reach) & (room < errors)
+
+
+def _included(
+    config: Config, objective: PopulationObjective, input_rows: np.ndarray | range | None
+) -> str:
+    parts = ["the training catalog"]
+    if objective.data["catalog"]:
+        same = ", which is the same" if input_rows is not None else ""
+        parts.append(f"the input catalog{same}")
+    if config.fit.fixed_key:
+        parts.append("the random numbers of the fit")
+    return f"noise of {' and of '.join(parts)}"

@@ -165,15 +165,22 @@ def test_the_verdict_gives_the_fall_of_the_loss(finished):
 def test_the_table_of_parameters_holds_the_numbers_of_the_run(finished, name):
     parameter, result = finished["config"].parameters[name], finished["result"]
     fit, truth = result["params"][name], parameter.truth
-    expected = [parameter.guess, fit, result["scatter"][name], parameter.low, parameter.high]
-    expected += [truth, None if truth is None else fit - truth]
-    cells = finished["page"].row(name)[2:9]
+    error, offset = result["errors"][name], None if truth is None else fit - truth
+    expected = [parameter.guess, fit, error, result["scatter"][name], parameter.low]
+    expected += [parameter.high, truth, offset]
+    cells = finished["page"].row(name)[2:10]
     for cell, value in zip(cells, expected, strict=True):
         if value is None:
             assert cell == "\N{EN DASH}"
         else:
             assert float(cell) == pytest.approx(value, rel=0.05, abs=1e-12)
     assert float(cells[1]) == pytest.approx(fit, rel=1e-4)
+    in_errors = finished["page"].row(name)[10]
+    if offset is None or error is None:
+        assert in_errors == "\N{EN DASH}"
+    else:
+        assert float(in_errors) == pytest.approx(offset / error, abs=0.051)
+    assert "Errors: noise of the training catalog; held by" in finished["page"].text
 
 
 def test_a_parameter_at_its_bound_is_flagged(finished):

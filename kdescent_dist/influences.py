@@ -6,6 +6,7 @@ samples x kernels is never held, and differentiate forward: the sums by the para
 the samples of a model, at a cost that does not grow with the kernels times the parameters.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,14 +37,14 @@ def in_window(
 
 
 def sum_derivatives(
-    x: jax.Array, weights: jax.Array, dx: jax.Array, dweights: jax.Array, points: Any
+    x: jax.Array, weights: jax.Array, dx: Sequence[jax.Array], dweights: jax.Array, points: Any
 ) -> dict[str, jax.Array]:
     """The sums of a bin over samples, their derivatives by P parameters, and squared errors.
 
     Args:
         x: (n, d) samples.
         weights: (n,) weights, the window included.
-        dx, dweights: (P, n, d) and (P, n) derivatives of these by the parameters.
+        dx, dweights: derivatives of these by the parameters: d columns (P, n), and (P, n).
         points: kernel centers (k, d), their covariance (d, d) and wave vectors (q, d).
 
     Returns:
@@ -56,17 +57,20 @@ def sum_derivatives(
 
     def of_chunk(chunk: Any) -> dict[str, jax.Array]:
         x, w, dx, dw = chunk
-        dx, dw = jnp.moveaxis(dx, 1, 0), dw.T
+        dw = dw.T
         tables, (u, v, inverse) = _tables(x, points)
         kernels, cos, sin = tables
-        wdx = w[:, None] * dx
-        wdu = matmul(wdx, inverse.T)
-        by_kernels = matmul(dw - jnp.sum(u * wdu, axis=2), kernels)
+        # Column by column, written out: products of slices of one table (P, n, d) have come out
+        # wrong on CPUs.
+        dims = range(x.shape[1])
+        wdx = [w * column.T for column in dx]
+        wdu = [sum(inverse[j, i] * wdx[i] for i in range(j + 1)) for j in dims]
+        by_kernels = matmul(dw - sum(u[:, j] * wdu[j] for j in dims), kernels)
         by_cos, by_sin = matmul(dw, cos), matmul(dw, sin)
-        for j in range(x.shape[1]):
-            by_kernels += v[:, j] * matmul(wdu[:, :, j], kernels)
-            by_cos -= modes[:, j] * matmul(wdx[:, :, j], sin)
-            by_sin += modes[:, j] * matmul(wdx[:, :, j], cos)
+        for j in dims:
+            by_kernels += v[:, j] * matmul(wdu[j], kernels)
+            by_cos -= modes[:, j] * matmul(wdx[j], sin)
+            by_sin += modes[:, j] * matmul(wdx[j], cos)
         total = jnp.sum(dw, axis=1)[:, None]
         once = jnp.concatenate([*tables, jnp.ones_like(w)[:, None]], axis=1)
         return {
@@ -85,7 +89,7 @@ def sum_derivatives(
     def add(total: Any, chunk: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
 
-    columns = (x, weights, jnp.moveaxis(dx, 0, 1), dweights.T)
+    columns = (x, weights, tuple(column.T for column in dx), dweights.T)
     return lax.scan(add, zero, jax.tree.map(_chunks, columns))[0]
 
 

@@ -34,6 +34,9 @@ from kdescent_dist.settings import LossConfig
 LARGEST_SET = 60  # kernels, and modes, of a bin; fewer of each of many bins
 SMALLEST_SET = 10
 POINTS = 6000  # of all bins
+# Effective samples in a kernel, of the training catalog and of the model: what fewer of them do to
+# the fit is not linear, and next to nothing.
+FEWEST = 10
 PAIRS = 1 << 33  # training rows x kernels and modes
 # Singular values of J, relative to the largest, and squared parts of a parameter along them, that
 # are taken for rounding.
@@ -202,14 +205,14 @@ def linear_sums(
     slopes = (sums["slopes"][:, :-1] - np.outer(norm_slopes, model.counts)) * model.factor
     slopes = np.concatenate([slopes, number_slopes[:, None] / config.volume], axis=1)
     return LinearSums(
-        slopes, _loss_weights(config, counted, sums["squares"], model, training), model, training
+        slopes, _loss_weights(config, counted, sums, model, training), model, training
     )
 
 
 def _loss_weights(
     config: LossConfig,
     counted: CountedSet,
-    squares: np.ndarray,
+    sums: Mapping[str, np.ndarray],
     model: Normalization,
     training: Normalization,
 ) -> np.ndarray:
@@ -223,6 +226,10 @@ def _loss_weights(
         [config.number_density if bin_.number_density else 0.0],
     )
     weights = bin_.weight * np.concatenate(drawn)
+    known = counts.kde_counts[counted.kernel_indices], counts.kde_err[counted.kernel_indices] ** 2
+    enough = _effective(*known) >= FEWEST
+    enough &= _effective(sums["counts"][:kernels], sums["squares"][:kernels]) >= FEWEST
+    weights[:kernels] *= enough
     if config.statistic == "mse":
         return weights
     fourier = counts.fourier_err[counted.mode_indices]
@@ -230,10 +237,16 @@ def _loss_weights(
     training_err = np.concatenate(parts).astype(float) * training.factor
     errors = np.append(training_err, pretrained.number_err / config.volume) ** 2
     if config.model_errors:
+        squares = sums["squares"]
         of_counts = squares[:-1] * model.factor**2
         errors = errors + np.append(of_counts, squares[-1] / config.volume**2)
     # Where there is no error, there is nothing to compare with.
     return np.where(errors > 0, weights / np.where(errors > 0, errors, 1.0), 0.0)
+
+
+def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Effective samples of counts whose squared errors are ``squares``."""
+    return np.where(squares > 0, counts / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0) ** 2
 
 
 def responses(

@@ -3,6 +3,7 @@
 The blocks of a population are drawn one on each device at a time, as ``population_sums`` does.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ from kdescent_dist.population_sums import CountedSet
 from kdescent_dist.random import draw_key
 
 PAIRS = 1 << 31  # samples x kernels and modes of all bins, of which derivatives are taken
+ROUNDS = 8  # populations of independent random numbers, of a small one
 
 
 class PopulationInfluences:
@@ -50,7 +52,7 @@ class PopulationInfluences:
         self.layout, self.mesh = objective.layout, objective.mesh
         self.catalog, self.model = objective.data["catalog"], objective.model
         self.names, self.sets, self.params, self.progress = names, sets, params, progress
-        self._seeds = np.random.SeedSequence(seed).generate_state(2)
+        self._seeds = np.random.SeedSequence(seed).generate_state(ROUNDS)
         turns, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         points = sum(len(s.centers) + len(s.modes) for s in sets)
         most = max(PAIRS // (max(points, 1) * devices * self.layout.block_size), 1)
@@ -58,6 +60,7 @@ class PopulationInfluences:
         self.turns = np.unique(np.rint(spread).astype(int)).tolist()
         used = sum(int(np.sum(self._real(turn))) for turn in self.turns)
         self.scale = self.layout.size / used
+        self.rounds = int(np.clip(PAIRS // (max(points, 1) * used), 1, ROUNDS))
         whole, split = PartitionSpec(), PartitionSpec("samples")
 
         def compiled(local: Callable, in_specs: tuple, out_specs: Any) -> Callable:
@@ -85,7 +88,10 @@ class PopulationInfluences:
         self._derivatives, self._added = derivatives, added
 
     def sums(self) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-        """Sums over the population and their derivatives, with its first random numbers.
+        """Sums over the population and their derivatives, means over several populations.
+
+        Where few samples count, a derivative is noisy: it is about as large as that of one kernel.
+        Noise of derivatives does not average out of their squares, as which they are used.
 
         Returns:
             The sum of all weights and its P derivatives, (1 + P,); of each bin, what
@@ -93,9 +99,9 @@ class PopulationInfluences:
         """
         weight = np.zeros(1 + len(self.params))
         totals: list[dict[str, Any]] = [{} for _ in self.sets]
-        for turn in self.turns:
+        for seed, turn in itertools.product(self._seeds[: self.rounds], self.turns):
             population, tangents, weights = self._linearize(
-                self.params, self._seeds[0], np.int32(turn), self.catalog
+                self.params, seed, np.int32(turn), self.catalog
             )
             weight += np.sum(jax.device_get(weights), axis=0, dtype=float)
             for total, counted in zip(totals, self.sets, strict=True):
@@ -105,8 +111,9 @@ class PopulationInfluences:
                 for name, values in sums.items():
                     total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=float)
                 self.progress()
-        scaled = [{name: self.scale * v for name, v in total.items()} for total in totals]
-        return self.scale * weight, scaled
+        scale = self.scale / self.rounds
+        scaled = [{name: scale * v for name, v in total.items()} for total in totals]
+        return scale * weight, scaled
 
     def products(
         self,
@@ -248,7 +255,7 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
 
         inside = weigh(conditions, weights)
         slopes = jax.vmap(slope)(dconditions, dweights)
-        sums = sum_derivatives(jnp.stack(x, axis=1), inside, jnp.stack(dx, axis=2), slopes, points)
+        sums = sum_derivatives(jnp.stack(x, axis=1), inside, dx, slopes, points)
         return lax.all_gather(sums, "samples")
 
     return local

@@ -8,6 +8,7 @@ from scipy.special import expit
 from thread_processes import in_threads
 
 from kdescent_dist import bins as bins_module
+from kdescent_dist.influences import sum_derivatives
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.parameter_errors import parameter_errors
@@ -247,3 +248,36 @@ def test_a_parameter_that_the_loss_does_not_determine_has_an_infinite_error():
     plain = parameter_errors(*problem(), TRUTH, seed=5)
     kept = [0, 3, 4]
     np.testing.assert_allclose(held[np.ix_(kept, kept)], plain, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [300, 5000])
+def test_derivatives_of_sums_are_those_of_float64_sums(rows):
+    """Of two correlated columns and as many parameters as a model of galaxies has."""
+    rng = np.random.default_rng(3)
+    x, dx = 0.3 + 0.1 * rng.normal(size=(rows, 2)), rng.normal(size=(2, 14, rows))
+    weights, dweights = rng.uniform(size=rows), rng.normal(size=(14, rows))
+    cov = np.array([[1.4e-3, 2e-4], [2e-4, 4e-4]])
+    centers, modes = 0.3 + 0.1 * rng.normal(size=(60, 2)), 9 * rng.normal(size=(30, 2))
+    offset = centers - x[:, None]
+    pulled = offset @ np.linalg.inv(cov)
+    kernels = np.exp(-0.5 * np.sum(offset * pulled, axis=2))
+    kernels /= np.sqrt(np.linalg.det(2 * np.pi * cov))
+    phase = x @ modes.T
+    table = np.concatenate([kernels, np.cos(phase), np.sin(phase), np.ones((rows, 1))], axis=1)
+    by_x = []
+    for j in range(2):
+        waves = [-modes[:, j] * np.sin(phase), modes[:, j] * np.cos(phase)]
+        by_x.append(
+            np.concatenate([kernels * pulled[:, :, j], *waves, np.zeros((rows, 1))], axis=1)
+        )
+    slopes = dweights @ table + sum(
+        (weights * d) @ of_column for d, of_column in zip(dx, by_x, strict=True)
+    )
+    given = [np.asarray(a, np.float32) for a in (x, weights, dx, dweights)]
+    points = tuple(np.asarray(a, np.float32) for a in (centers, cov, modes))
+    x, weights, dx, dweights = given
+    sums = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points)
+    expected = {"counts": weights @ table, "squares": weights**2 @ table**2, "slopes": slopes}
+    for name, values in expected.items():
+        error = np.abs(sums[name] - values)
+        assert np.max(error / np.max(np.abs(values), axis=-1, keepdims=True)) < 1e-3, name

@@ -75,6 +75,10 @@ def test_a_run_leaves_its_whole_record(finished):
         "mean_1", "mean_2", "variance_1", "variance_2", "correlation"
     }  # fmt: skip
     assert record["params"]["mean_1"] == pytest.approx(1.6, abs=0.15)
+    assert record["errors"].keys() == record["params"].keys()
+    offset = abs(record["params"]["mean_1"] - 1.6)
+    assert offset < 4 * record["errors"]["mean_1"] < 0.5
+    assert record["errors_note"] == "noise of the training catalog"
     assert {"loss", "seed", "versions", "devices", "wall_s"} <= set(record)
     steps = steps_told(directory)
     assert steps == list(range(400))

@@ -168,6 +168,10 @@ def test_processes_share_the_rows_of_the_training_catalog(folder, halos):
         for name in set(a.files) - {"bins"}:  # sums of the model are added up in turns of devices
             rtol = 0 if "data" in name or "truth" in name else 1e-6
             np.testing.assert_allclose(a[name], b[name], rtol=rtol, err_msg=name)
+    assert result(three)["errors"] == pytest.approx(result(one)["errors"], rel=1e-6)
+    assert all(0 < error < 1 for error in result(one)["errors"].values())
+    note = "noise of the training catalog and of the input catalog, which is the same"
+    assert result(three)["errors_note"] == note
     assert (three / "report.html").exists()
 
 

@@ -26,11 +26,12 @@ from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
-from kdescent_dist.report import make_bin_page, make_report, require_plots
+from kdescent_dist.report import require_plots
 from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
+from kdescent_dist.run_report import draw_report, report_only
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
 from kdescent_dist.settled_bins import count_bins, settle_bins
@@ -55,7 +56,7 @@ def run(config: Config) -> dict[str, Any]:
     directory = RunDirectory.of(config)
     launch = find_launch(config.runtime, os.environ)
     if config.mode == "report":
-        return _report_only(config, directory) if launch.process == 0 else {}
+        return report_only(config, directory) if launch.process == 0 else {}
     own = directory.path / "logs" / f"process-{launch.process}.txt"
     logs = logging_to(
         directory.path / "log.txt",
@@ -80,16 +81,6 @@ def run(config: Config) -> dict[str, Any]:
             if watchdog is not None:
                 watchdog.leave(error, expected=expected)
             raise
-
-
-def _report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
-    if not directory.result():
-        raise InputError(f"run_dir={directory.path}: no result.json: there is nothing to report")
-    if config.report.bin is not None:
-        print(f"report: {make_bin_page(directory.path, config.report.bin)}")
-    else:
-        print(f"report: {make_report(directory.path, config.report)}")
-    return directory.result()
 
 
 class _Run:
@@ -142,7 +133,8 @@ class _Run:
         if self.config.report.enabled:
             self._diagnose(result, objective, pretrained, training)
             self._progress("drawing the report")
-            self.processes.on_primary(self._report)
+            path, settings = self.directory.path, self.config.report
+            self.processes.on_primary(lambda: draw_report(path, settings))
         log.info("status: done, step %d, loss %.5g", self.done["step"], self.done["loss"])
         if self.watchdog is not None:
             self.watchdog.close()
@@ -346,16 +338,10 @@ class _Run:
 
         progress()
         assert self.done is not None
+        final, rows = result.params[-1], self.input_rows
         if self.config.report.errors:
             self.done |= state_errors(
-                self.config,
-                objective,
-                pretrained,
-                training,
-                result.params[-1],
-                self.bounds,
-                self.input_rows,
-                progress,
+                self.config, objective, pretrained, training, final, self.bounds, rows, progress
             )
             self.directory.write_result(self.done)
         arrays = diagnose(
@@ -364,21 +350,13 @@ class _Run:
             training.columns,
             training.weights,
             self.guess,
-            result.params[-1],
+            final,
             seed=self.config.seed,
             samples=self.config.report.samples,
             rows=training.rows,
             progress=progress,
         )
         self.directory.write_arrays("diagnostics", arrays)
-
-    def _report(self) -> None:
-        """Draw the report; where that fails it can be drawn again."""
-        try:
-            log.info("report: %s", make_report(self.directory.path, self.config.report))
-        except Exception as error:
-            again = f"kdescent-dist mode=report run_dir={self.directory.path}"
-            log.warning("the report failed (%s); to draw it again: %s", error, again, exc_info=True)
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
         """The last trial of a fit that was stopped whose loss is finite."""

@@ -67,6 +67,7 @@ LAYERS = (
         "stated_errors",
         "run_directory",
         "report",
+        "run_report",
         "inspect_run",
         "run_log",
         "run",

@@ -1,0 +1,36 @@
+"""The report of a run, drawn at its end or again later."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from kdescent_dist.errors import InputError
+from kdescent_dist.report import make_bin_page, make_report
+from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.settings import Config, ReportConfig
+
+log = logging.getLogger(__name__)
+
+
+def report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """Draw the report of a run again, or the page of one bin.
+
+    Raises:
+        InputError: there is no run in the run directory, or no such bin.
+    """
+    if not directory.result():
+        raise InputError(f"run_dir={directory.path}: no result.json: there is nothing to report")
+    if config.report.bin is not None:
+        print(f"report: {make_bin_page(directory.path, config.report.bin)}")
+    else:
+        print(f"report: {make_report(directory.path, config.report)}")
+    return directory.result()
+
+
+def draw_report(path: Path, settings: ReportConfig) -> None:
+    """Draw the report of a finished run in ``path``; where that fails it can be drawn again."""
+    try:
+        log.info("report: %s", make_report(path, settings))
+    except Exception as error:
+        again = f"kdescent-dist mode=report run_dir={path}"
+        log.warning("the report failed (%s); to draw it again: %s", error, again, exc_info=True)

@@ -26,7 +26,7 @@ from kdescent_dist.bins import PretrainedBin, required_columns
 from kdescent_dist.exact_sums import exact_total
 from kdescent_dist.influences import in_window, influences
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population_influences import PopulationInfluences, each_bin
+from kdescent_dist.population_influences import PopulationInfluences, each_bin, pairs_of
 from kdescent_dist.population_sums import CountedSet, subsample
 from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import LossConfig
@@ -38,6 +38,7 @@ POINTS = 6000  # of all bins
 # the fit is not linear, and next to nothing.
 FEWEST = 10
 PAIRS = 1 << 33  # training rows x kernels and modes
+AT_ONCE = 1 << 24  # training rows x parameters
 # Singular values of J, relative to the largest, and squared parts of a parameter along them, that
 # are taken for rounding.
 SINGULAR = 1e-4
@@ -301,8 +302,9 @@ def _training_products(
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of all training rows."""
     points = sum(len(s.centers) + len(s.modes) for s in sets)
-    most = max(PAIRS // (max(points, 1) * rows.count), 1)
     size = factors[0][1].size
+    most = max(pairs_of(PAIRS, size) // (max(points, 1) * rows.count), 1)
+    at_once = max(AT_ONCE // size, 1)
     parts = []
     for turn in range(-(-rows.count // rows.processes.count)):
         progress()
@@ -312,13 +314,18 @@ def _training_products(
         rng = np.random.default_rng((seed, rows.own[0] + turn))
         # Of a large catalog, some rows of each block stand for all.
         keep, scale = subsample(rng, len(weights[block]), most)
-        x = {name: jnp.asarray(values[block][keep]) for name, values in columns.items()}
-        w = jnp.asarray(np.asarray(weights)[block][keep])
-        total = np.zeros((len(keep), size))
-        for bin_, window, arrays, hard, of_bin in each_bin(sets, factors):
-            chosen = tuple(tuple(x[n] for n in names) for names in (bin_.columns, bin_.window))
-            total += np.asarray(_row_influences(*chosen, w, window, arrays, of_bin, hard), float)
-        parts.append(scale * (total.T @ total))
+        of_block = np.zeros((size, size))
+        for first in range(0, len(keep), at_once):
+            some = keep[first : first + at_once]
+            x = {name: jnp.asarray(values[block][some]) for name, values in columns.items()}
+            w = jnp.asarray(np.asarray(weights)[block][some])
+            total = np.zeros((len(some), size))
+            for bin_, window, arrays, hard, of_bin in each_bin(sets, factors):
+                chosen = tuple(tuple(x[n] for n in names) for names in (bin_.columns, bin_.window))
+                of_rows = _row_influences(*chosen, w, window, arrays, of_bin, hard)
+                total += np.asarray(of_rows, float)
+            of_block += total.T @ total
+        parts.append(scale * of_block)
     return exact_total(parts, (size, size), rows.count, rows.processes)
 
 

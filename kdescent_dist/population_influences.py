@@ -22,6 +22,7 @@ from kdescent_dist.population_sums import CountedSet
 from kdescent_dist.random import draw_key
 
 PAIRS = 1 << 31  # samples x kernels and modes of all bins, of which derivatives are taken
+AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters
 ROUNDS = 8  # populations of independent random numbers, of a small one
 
 
@@ -55,12 +56,13 @@ class PopulationInfluences:
         self._seeds = np.random.SeedSequence(seed).generate_state(ROUNDS)
         turns, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         points = sum(len(s.centers) + len(s.modes) for s in sets)
-        most = max(PAIRS // (max(points, 1) * devices * self.layout.block_size), 1)
+        pairs = pairs_of(PAIRS, len(params))
+        most = max(pairs // (max(points, 1) * devices * self.layout.block_size), 1)
         spread = np.linspace(0, turns - 1, min(turns, most))
         self.turns = np.unique(np.rint(spread).astype(int)).tolist()
         used = sum(int(np.sum(self._real(turn))) for turn in self.turns)
         self.scale = self.layout.size / used
-        self.rounds = int(np.clip(PAIRS // (max(points, 1) * used), 1, ROUNDS))
+        self.rounds = int(np.clip(pairs // (max(points, 1) * used), 1, ROUNDS))
         whole, split = PartitionSpec(), PartitionSpec("samples")
 
         def compiled(local: Callable, in_specs: tuple, out_specs: Any) -> Callable:
@@ -72,7 +74,7 @@ class PopulationInfluences:
 
         drawn = (whole, whole, whole, split)
         self._draw = compiled(self._draw_local, drawn, split)
-        self._linearize = compiled(self._linearize_local, drawn, (split, split, whole))
+        self._linearize = compiled(self._linearize_local, (*drawn, whole), (split, split, whole))
         self._products = compiled(_products, (split, split, split), whole)
 
         @cache
@@ -97,11 +99,29 @@ class PopulationInfluences:
             The sum of all weights and its P derivatives, (1 + P,); of each bin, what
             ``sum_derivatives`` returns.
         """
-        weight = np.zeros(1 + len(self.params))
+        values = self.layout.block_size * (len(self.names) + 1)
+        size = int(np.clip(AT_ONCE // values, 1, len(self.params)))
+        parts = [self._slopes(d) for d in self._directions(size)]
+        used = slice(len(self.params))
+        slopes = np.concatenate([weight[1:] for weight, _ in parts])[used]
+        weight, sums = parts[0]
+        for i, of_bin in enumerate(sums):
+            of_bin["slopes"] = np.concatenate([part[i]["slopes"] for _, part in parts])[used]
+        return np.append(weight[:1], slopes), sums
+
+    def _directions(self, size: int) -> Iterator[np.ndarray]:
+        """Unit vectors (size, P) of parameters, in groups, the last one filled up with zeros."""
+        number = len(self.params)
+        units = np.eye(-(-number // size) * size, number, dtype=self.params.dtype)
+        yield from units.reshape(-1, size, number)
+
+    def _slopes(self, directions: np.ndarray) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+        """As ``sums``, with derivatives along directions (directions, P)."""
+        weight = np.zeros(1 + len(directions))
         totals: list[dict[str, Any]] = [{} for _ in self.sets]
         for seed, turn in itertools.product(self._seeds[: self.rounds], self.turns):
             population, tangents, weights = self._linearize(
-                self.params, seed, np.int32(turn), self.catalog
+                self.params, seed, np.int32(turn), self.catalog, directions
             )
             weight += np.sum(jax.device_get(weights), axis=0, dtype=float)
             for total, counted in zip(totals, self.sets, strict=True):
@@ -203,8 +223,8 @@ class PopulationInfluences:
     def _draw_local(self, params, seed, turn, catalog):
         return jax.tree.map(lambda a: a[None], self._population(params, seed, turn, catalog))
 
-    def _linearize_local(self, params, seed, turn, catalog):
-        """The population of a block, its derivatives by each parameter, and sums of weights."""
+    def _linearize_local(self, params, seed, turn, catalog, directions):
+        """The population of a block, its derivatives along directions, and sums of weights."""
 
         def of(params: jax.Array) -> Any:
             return self._population(params, seed, turn, catalog)
@@ -212,10 +232,15 @@ class PopulationInfluences:
         def along(direction: jax.Array) -> Any:
             return jax.jvp(of, (params,), (direction,))[1]
 
-        drawn, tangents = of(params), lax.map(along, jnp.eye(len(params), dtype=params.dtype))
+        drawn, tangents = of(params), lax.map(along, directions)
         weights = jnp.concatenate([drawn[1][None], tangents[1]])
         sums = lax.all_gather(jax.vmap(tree_sum)(weights), "samples")
         return *jax.tree.map(lambda a: a[None], (drawn, tangents)), sums
+
+
+def pairs_of(most: int, parameters: int) -> int:
+    """Pairs of samples and kernels to take, fewer where each counts for many parameters."""
+    return most * 64 // max(parameters, 64)
 
 
 def each_bin(sets: Sequence[CountedSet], factors: Sequence[Any]) -> Iterator[tuple]:

@@ -8,6 +8,8 @@ from scipy.special import expit
 from thread_processes import in_threads
 
 from kdescent_dist import bins as bins_module
+from kdescent_dist import parameter_errors as errors_module
+from kdescent_dist import population_influences
 from kdescent_dist.influences import sum_derivatives
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
@@ -281,3 +283,17 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
     for name, values in expected.items():
         error = np.abs(sums[name] - values)
         assert np.max(error / np.max(np.abs(values), axis=-1, keepdims=True)) < 1e-3, name
+
+
+def test_many_parameters_and_rows_are_taken_in_parts(monkeypatch):
+    """One direction, or 100 rows, at a time; then one turn of blocks, and half of the rows."""
+    given = (*problem(block_size=SIZE // 8), TRUTH)
+    expected = parameter_errors(*given, seed=5)
+    monkeypatch.setattr(population_influences, "AT_ONCE", 1)
+    monkeypatch.setattr(errors_module, "AT_ONCE", 300)
+    np.testing.assert_allclose(parameter_errors(*given, seed=5), expected, rtol=1e-5, atol=1e-12)
+    points = 3 * (8 + 6)
+    monkeypatch.setattr(population_influences, "PAIRS", points * SIZE // 4)
+    monkeypatch.setattr(errors_module, "PAIRS", points * ROWS // 2)
+    some = np.sqrt(np.diagonal(parameter_errors(*given, seed=5)))
+    np.testing.assert_allclose(some, np.sqrt(np.diagonal(expected)), rtol=0.15)

@@ -60,8 +60,8 @@ LAYERS = (
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics", "preview"),
-    ("run_clock", "run_catalogs", "run_directory", "report", "inspect_run", "run_log", "run"),
-    ("sweep_job", "cli"),
+    ("run_clock", "run_catalogs", "run_directory", "run_bins", "report", "inspect_run"),
+    ("run_log", "run", "sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

@@ -1,7 +1,7 @@
 """Sums over the samples in each bin: kernel and Fourier counts at the kernels drawn in a step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.population import Population
 from kdescent_dist.sorted_blocks import order_by_cells, permuted
 from kdescent_dist.sparse_sums import BinArrays, sparse_sums
+from kdescent_dist.squared_sums import as_squares
 from kdescent_dist.stacks import Stack, StackData
 from kdescent_dist.windows import window_weights
 
@@ -117,7 +118,8 @@ def stack_sums(
     population: Population,
     orders: Mapping[str, jax.Array],
     form: str,
-) -> list[dict[str, jax.Array]]:
+    squares: bool = False,
+) -> list[dict[str, Any]]:
     """The sums of a population in the bins of each stack, at one block of kernels and modes.
 
     Args:
@@ -128,9 +130,12 @@ def stack_sums(
         orders: permutations (n,) that sort the samples by conditional columns, where they are
             known, by the names in ``sparse_groups``.
         form: form of the counts over all samples.
+        squares: whether to sum squares as well.
 
     Returns:
-        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``.
+        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``; and as
+        ``squares``, by the same names, the sums of the squares of what each sample adds, which
+        are constants to any derivative.
     """
     sums = []
     in_order = {
@@ -151,8 +156,17 @@ def stack_sums(
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
-        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard))
+        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard, squares))
     return sums
+
+
+def sums_of_stack(stack: Stack, sums: Mapping[str, jax.Array]) -> BinSums:
+    """The sums of one stack from those of each kernel block, (kernel blocks, m, ...)."""
+    return BinSums(
+        weight=sums["weight"][0],  # the same in every kernel block
+        kde=joined(sums["kde"], stack.kernels),
+        fourier=lax.complex(joined(sums["cos"], stack.fourier), joined(sums["sin"], stack.fourier)),
+    )
 
 
 def sparse_groups(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
@@ -194,22 +208,28 @@ def _dense_sums(
     weights: jax.Array,
     bins: BinArrays,
     hard: bool,
-) -> dict[str, jax.Array]:
+    squares: bool,
+) -> dict[str, Any]:
     """As ``sparse_sums``, from all samples for each bin."""
     samples = jnp.stack(x, axis=1)
 
+    def counts(x: jax.Array, in_bin: jax.Array, bin_: BinArrays) -> dict[str, jax.Array]:
+        fourier = fourier_counts(x, in_bin, bin_.modes, form)
+        kde = kde_counts(x, in_bin, bin_.centers, bin_.cov, form)
+        return {"kde": kde, "cos": fourier.real, "sin": fourier.imag}
+
     # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
     @jax.checkpoint
-    def of_bin(bin_: BinArrays) -> dict[str, jax.Array]:
+    def of_bin(bin_: BinArrays) -> dict[str, Any]:
         softness = 0 if hard else bin_.softness[0]
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
-        kde = kde_counts(samples, within * weights, bin_.centers, bin_.cov, form)
-        fourier = fourier_counts(samples, within * weights, bin_.modes, form)
-        return {
-            "weight": matmul(within, weights),
-            "kde": kde,
-            "cos": fourier.real,
-            "sin": fourier.imag,
-        }
+        in_bin = within * weights
+        sums: dict[str, Any] = {"weight": matmul(within, weights), **counts(samples, in_bin, bin_)}
+        if squares:
+            x, once = lax.stop_gradient((samples, in_bin))
+            narrow = replace(bin_, cov=0.5 * bin_.cov, modes=2.0 * bin_.modes)
+            doubled = {"weight": matmul(once, once), **counts(x, once * once, narrow)}
+            sums["squares"] = as_squares(doubled, bin_.cov)
+        return sums
 
     return lax.map(of_bin, bins)

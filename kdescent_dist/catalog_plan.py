@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.expressions import entries_in, quote
+from kdescent_dist.readers import Table
 from kdescent_dist.settings import CatalogConfig
 
 
@@ -27,20 +28,28 @@ class Plan:
 
 
 def make_plan(
-    config: CatalogConfig, required: Sequence[str], names: list[str], source: str, key: str
+    config: CatalogConfig, required: Sequence[str], table: Table, source: str, key: str
 ) -> Plan:
     """Find out what the required columns, the selection and the weights need of a file.
 
     Args:
         config: what to do with the file.
         required: names of the columns to make.
-        names: of all columns of the file.
+        table: the file.
         source: name of the file, for messages.
         key: the config key of ``config``, for messages.
 
     Raises:
-        InputError: there is no such column, or an expression is not understood.
+        InputError: there is no such column, there are several of that name, or an expression is
+            not understood.
     """
+    names = table.names
+
+    def no_column(name: str, known: Sequence[str]) -> str:
+        text = f"no column {name!r} in {source}: "
+        if (group := table.elsewhere(name)) is not None:
+            return f"{text}{group} has it: set {key}.group={group}"
+        return text + _hint(name, known, key)
 
     def expression(text: str) -> str:
         # The whole text may be the name of a file column, even where that is no identifier.
@@ -48,13 +57,14 @@ def make_plan(
 
     for name in config.sentinel:
         if name not in names:
-            raise InputError(f"{key}.sentinel.{name}: {_no_column(name, names, source, key)}")
+            raise InputError(f"{key}.sentinel.{name}: {no_column(name, names)}")
     derived: dict[str, str] = {}
     for name in required:
         if name not in config.columns and name not in names:
             known = [*config.columns, *names]
-            problem = _no_column(name, known, source, key)
-            raise InputError(f"{key}: {problem} (or derive it in {key}.columns.{name})")
+            raise InputError(
+                f"{key}: {no_column(name, known)} (or derive it in {key}.columns.{name})"
+            )
         derived[name] = expression(config.columns.get(name, name))
     weights = config.weights
     if weights is None and config.make is not None and "weights" in names:
@@ -74,17 +84,22 @@ def make_plan(
     for option, found in uses.items():
         for name, _ in sorted(found, key=str):
             if name not in names:
-                raise InputError(f"{key}.{option}: {_no_column(name, names, source, key)}")
+                raise InputError(f"{key}.{option}: {no_column(name, names)}")
+            if names.count(name) > 1:
+                raise InputError(
+                    f"{key}: {names.count(name)} columns of {source} are named {name!r}"
+                )
     entries = frozenset().union(*uses.values())
     return Plan(derived, selectors.get("where"), selectors.get("weights"), entries)
 
 
-def _no_column(name: str, known: Sequence[str], source: str, key: str) -> str:
-    text = f"no column {name!r} in {source}: "
+def _hint(name: str, known: Sequence[str], key: str) -> str:
     for other in known:
         group, _, last = other.rpartition("/")
         if group and last == name:
-            return text + f"it has {other!r}: set {key}.group={group}"
+            return f"it has {other!r}: set {key}.group={group}"
+        if other.lower() == name.lower():
+            return f"did you mean {other}?"
         if not other.isidentifier() and name in re.split(r"\W+", other):
-            return text + f"write {quote(other)} in backquotes?"
-    return text + closest(name, known)
+            return f"write {quote(other)} in backquotes?"
+    return closest(name, known)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_NAMES = 40  # in a message
 DONE, FAILED, BAD_INPUT, LOST, PREEMPTED = 0, 1, 2, 69, 75  # exit codes
 
 
@@ -40,4 +41,7 @@ def closest(name: str, known: Any) -> str:
     """A hint that names the valid spelling nearest to ``name``, or all of them."""
     known = [str(k) for k in known]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(known)}"
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    more = f", and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return f"there are: {', '.join(known[:MOST_NAMES])}{more}" if known else "there are none"

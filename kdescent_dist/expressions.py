@@ -3,14 +3,17 @@
 An expression may use numbers, ``pi``, columns, arithmetic, comparisons (also chained), ``and``,
 ``or`` and ``not`` (element by element), ``&``, ``|`` and ``~`` (of booleans, or of the bits of
 integer flags), an entry of a vector column (``FLUX[3]``) and the functions of ``FUNCTIONS``;
-nothing else. A column whose name is not a Python identifier is written in backquotes:
-`` `phot/mag g` - 0.1``.
+nothing else, but that a column of text may be compared with a text: ``TYPE == 'GALAXY'``. A column
+whose name is not a Python identifier is written in backquotes: `` `phot/mag g` - 0.1``.
 """
 
 import ast
 import operator
 import re
+import threading
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
 CONSTANTS = {"pi": np.pi}
+TEXT = "SUO"  # kinds of types
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -107,15 +111,26 @@ def evaluate(
     """
     tree, quoted = _parse(expression, key)
     table: dict[str, Any] = dict(CONSTANTS)
-    symbols = {n.id for n in _walk(tree.body) if isinstance(n, ast.Name)}
+    nodes = list(_walk(tree.body))
+    symbols = {n.id for n in nodes if isinstance(n, ast.Name)}
+    compared = [_compared_with_text(n) for n in nodes]
+    texts = {column.id for found in compared if found is not None for column in found[:1]}
     for symbol in sorted(symbols - table.keys()):
         name = quoted.get(symbol, symbol)
         if name not in columns:
             raise InputError(
                 f"{key}: no column {name!r} for {expression!r}: {closest(name, columns)}"
             )
-        table[symbol] = numeric(columns[name], f"{key}: column {name!r}")
-    interpreter = _Elementwise(symtable=table, minimal=True)
+        what, values = f"{key}: column {name!r}", np.asarray(columns[name])
+        if symbol in texts and values.dtype.kind in TEXT and values.ndim == 1:
+            table[symbol] = values
+            continue
+        check_numeric(values, what)
+        if symbol in texts:
+            raise InputError(f"{what} holds numbers: compare it with a number in {expression!r}")
+        # Of a vector column, only the entries that are asked for are widened.
+        table[symbol] = numeric(values, what) if values.ndim == 1 else values
+    interpreter = _interpreter(table)
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(interpreter.run(tree.body, expr=expression))
@@ -123,11 +138,13 @@ def evaluate(
         # The interpreter wraps what its operators raise; the first error is the reason.
         held = interpreter.error[0].exc_info[1] if interpreter.error else None
         reason = str(held or error).splitlines()[0]
+        for symbol, name in quoted.items():
+            reason = reason.replace(symbol, repr(name))
         raise InputError(f"{key}: cannot evaluate {expression!r}: {reason}") from error
     if value.ndim > 1:
         raise InputError(
             f"{key}: {expression!r} has {value.shape[1]} entries in each row: "
-            f"name one of them, such as column[0]"
+            f"name one of them, such as {expression if value.shape[1] else 'column'}[0]"
         )
     return value
 
@@ -162,7 +179,11 @@ def check_numeric(values: np.ndarray, what: str) -> None:
         InputError: the values are not real numbers, or have another shape.
     """
     if values.dtype.kind not in "biuf":
-        raise InputError(f"{what} is not numeric (its type is {values.dtype})")
+        kind = str(values.dtype)
+        if values.dtype.kind in TEXT and len(values):
+            some = values[0].decode(errors="replace") if values.dtype.kind == "S" else values[0]
+            kind = f"text, such as {str(some)!r}" if isinstance(some, str | bytes) else kind
+        raise InputError(f"{what} is not numeric (it is {kind})")
     if values.ndim not in (1, 2):
         raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
 
@@ -200,6 +221,9 @@ class _Elementwise(Interpreter):
         return super().on_unaryop(node)
 
     def on_compare(self, node: ast.Compare) -> Any:
+        if (found := _compared_with_text(node)) is not None:
+            equal = _equal(self.value(found[0]), found[1])
+            return equal if isinstance(node.ops[0], ast.Eq) else ~equal
         left, value = self.value(node.left), np.True_
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             right = self.value(comparator)
@@ -214,7 +238,47 @@ class _Elementwise(Interpreter):
             raise ValueError(f"{node.value.id} is not a vector column")
         if not -vector.shape[1] <= entry < vector.shape[1]:
             raise ValueError(f"{node.value.id} has {vector.shape[1]} entries, counted from 0")
-        return vector[:, entry]
+        return numeric(vector[:, entry], node.value.id)
+
+
+_of_thread = threading.local()
+
+
+def _interpreter(table: dict[str, Any]) -> _Elementwise:
+    """The interpreter of this thread, which takes long to make, with these symbols."""
+    if not hasattr(_of_thread, "interpreter"):
+        _of_thread.interpreter = _Elementwise(symtable={}, minimal=True)
+    interpreter = _of_thread.interpreter
+    interpreter.symtable, interpreter.error = table, []
+    return interpreter
+
+
+def _compared_with_text(node: ast.AST) -> tuple[ast.Name, str] | None:
+    """The column and the text of a comparison such as ``TYPE == 'GALAXY'``, or None."""
+    if not isinstance(node, ast.Compare) or len(node.ops) > 1:
+        return None
+    column, text = node.left, node.comparators[0]
+    if isinstance(column, ast.Constant):
+        column, text = text, column
+    if (
+        isinstance(node.ops[0], ast.Eq | ast.NotEq)
+        and isinstance(column, ast.Name)
+        and isinstance(text, ast.Constant)
+        and isinstance(text.value, str)
+    ):
+        return column, text.value
+    return None
+
+
+def _equal(values: np.ndarray, text: str) -> np.ndarray:
+    """Where a column of text is a text, but for blanks at its end, with which FITS pads it."""
+    if values.dtype.kind == "O":
+        return np.asarray((values == text) | (values == text.encode()), bool)
+    width = values.dtype.itemsize // (1 if values.dtype.kind == "S" else 4)
+    forms = {text, text.ljust(width)}
+    if values.dtype.kind == "S":
+        forms = {form.encode() for form in forms}
+    return np.logical_or.reduce([values == form for form in forms])
 
 
 def _logical(value: Any) -> np.ndarray:
@@ -224,6 +288,7 @@ def _logical(value: Any) -> np.ndarray:
     return value
 
 
+@lru_cache  # it is asked for each range of rows
 def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
     """The checked syntax tree, and the columns by the symbols that stand for backquoted names."""
     if not isinstance(expression, str) or not expression.strip():
@@ -231,17 +296,24 @@ def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
     quoted: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
+        """A symbol for what is in backquotes, or is a name that Python would normalize."""
         symbol = f"_{len(quoted)}_quoted_"
         while symbol in expression:
             symbol += "_"
-        quoted[symbol] = match[1]
+        name = match[1] or match[0]
+        if match[1] is None and unicodedata.normalize("NFKC", name) == name:
+            return name
+        quoted[symbol] = name
         return f" {symbol} "
 
-    text = re.sub("`([^`]+)`", replace, expression)
+    text = re.sub(r"`([^`]+)`|[^\W\d]\w*", replace, expression)
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{key}: {expression!r} is not a valid expression") from error
+        raise InputError(
+            f"{key}: {expression!r} is not a valid expression (a column whose name is not one "
+            "word is written in backquotes: `2MASS J`)"
+        ) from error
     for node in _walk(tree.body):
         if (problem := _problem(node)) is not None:
             raise InputError(f"{key}: {expression!r} uses {problem}")
@@ -257,6 +329,8 @@ def _walk(root: ast.AST) -> Iterator[ast.AST]:
             stack += [*node.args, *node.keywords]
         elif isinstance(node, ast.Subscript):
             stack.append(node.value)
+        elif (found := _compared_with_text(node)) is not None:
+            stack.append(found[0])
         else:
             stack += ast.iter_child_nodes(node)
 
@@ -264,6 +338,8 @@ def _walk(root: ast.AST) -> Iterator[ast.AST]:
 def _problem(node: ast.AST) -> str | None:
     """What an expression may not use, or None."""
     if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            return f"the text {node.value!r}: it can only be compared, as in column == 'text'"
         good = isinstance(node.value, int | float)
         return None if good else f"{node.value!r}, which is not a number"
     if isinstance(node, ast.Call):

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from kdescent_dist.bin_sums import BinSums, Draw
 from kdescent_dist.settings import LossConfig
@@ -35,6 +36,7 @@ def mean_square(
     arrays: Sequence[StackData],
     draws: Sequence[Draw],
     model: Sequence[BinSums],
+    squares: Sequence[BinSums | None],
     weight: jax.Array,
     training_weight: jax.Array,
 ) -> jax.Array:
@@ -47,16 +49,19 @@ def mean_square(
         stacks, arrays: the stacked bins.
         draws: the kernels of the step, with the training sums there.
         model: the sums of the model at the same kernels.
+        squares: the sums of squares of what each sample of the model adds to them, None where the
+            noise of the model is left out of the errors. They are constants to the gradient: no
+            parameter gains by making the model noisy.
         weight, training_weight: sums of all weights of the model and of the training catalog.
     """
     total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
-    for stack, data, draw, sums in zip(stacks, arrays, draws, model, strict=True):
+    for stack, data, draw, sums, noise in zip(stacks, arrays, draws, model, squares, strict=True):
         norms = _norms(stack, sums, draw.truth, weight, training_weight)
-        for term_weight, squares, counted in _squares(config, data, draw, sums, *norms):
+        for term_weight, square, counted in _squares(config, data, draw, sums, noise, *norms):
             if term_weight > 0:
                 weight_of_bin = data.weight[:, None]
                 counted &= weight_of_bin > 0
-                weighted = term_weight * weight_of_bin * squares
+                weighted = term_weight * weight_of_bin * square
                 total += jnp.sum(jnp.where(counted, weighted, 0))
                 count += jnp.sum(counted)
     return total / jnp.maximum(count, 1)
@@ -67,6 +72,7 @@ def _squares(
     data: StackData,
     draw: Draw,
     model: BinSums,
+    noise: BinSums | None,
     norm_model: jax.Array,
     norm_truth: jax.Array,
 ) -> Iterator[tuple[float, jax.Array, jax.Array]]:
@@ -81,13 +87,27 @@ def _squares(
         yield config.fourier, modulus, jnp.ones_like(modulus, bool)
         yield config.number_density, number**2, constrained
         return
-    fourier_err = draw.fourier_err * norm_truth
-    # Where the training catalog has no error, it has nothing to compare with.
-    yield config.kde, *_squared_over(kde, draw.kde_err * norm_truth)
-    yield config.fourier, *_squared_over(fourier.real, fourier_err.real)
-    yield config.fourier, *_squared_over(fourier.imag, fourier_err.imag)
-    squares, known = _squared_over(number, data.number_err[:, None] / config.volume)
+    errors = _errors(draw.kde_err, draw.fourier_err, data.number_err, norm_truth, config)
+    if noise is not None:
+        noise, norm = lax.stop_gradient((noise, norm_model))
+        fourier_err = lax.complex(jnp.sqrt(noise.fourier.real), jnp.sqrt(noise.fourier.imag))
+        of_model = _errors(jnp.sqrt(noise.kde), fourier_err, jnp.sqrt(noise.weight), norm, config)
+        errors = map(jnp.hypot, errors, of_model)
+    kde_err, cos_err, sin_err, number_err = errors
+    # Where there is no error, there is nothing to compare with.
+    yield config.kde, *_squared_over(kde, kde_err)
+    yield config.fourier, *_squared_over(fourier.real, cos_err)
+    yield config.fourier, *_squared_over(fourier.imag, sin_err)
+    squares, known = _squared_over(number, number_err)
     yield config.number_density, squares, known & constrained
+
+
+def _errors(
+    kde: jax.Array, fourier: jax.Array, number: jax.Array, norm: jax.Array, config: LossConfig
+) -> tuple[jax.Array, ...]:
+    """Errors (m, n) of what is compared, from those of the sums."""
+    fourier = fourier * norm
+    return kde * norm, fourier.real, fourier.imag, number[:, None] / config.volume
 
 
 def by_group(stacks: Sequence[Stack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:

@@ -2,7 +2,7 @@
 
 The loss of the sums is the mean of all squared residuals, each times its weight: differences of
 kernel counts, of Fourier counts and of number densities between model and training catalog,
-plain (``mse``) or in units of the training errors (``chisq``), plus a term of the user's own.
+plain (``mse``) or in units of their errors (``chisq``), plus a term of the user's own.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bin_sums import BinSums, draw_kernels, joined, stack_sums
+from kdescent_dist.bin_sums import draw_kernels, stack_sums, sums_of_stack
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
@@ -251,6 +251,7 @@ class PopulationObjective:
                     population,
                     catalog["orders"],
                     self._count_form,
+                    squares=self.config.statistic == "chisq" and self.config.model_errors,
                 ),
             }
             if self.statistics is not None:
@@ -262,15 +263,11 @@ class PopulationObjective:
             def first(tree: Any) -> Any:
                 return jax.tree.map(lambda a: a[0], tree)
 
-            model = [
-                BinSums(
-                    weight=first(s["weight"]),
-                    kde=joined(s["kde"], stack.kernels),
-                    fourier=jax.lax.complex(
-                        joined(s["cos"], stack.fourier), joined(s["sin"], stack.fourier)
-                    ),
-                )
-                for stack, s in zip(self.stacks, sums["stacks"], strict=True)
+            by_stack = list(zip(self.stacks, sums["stacks"], strict=True))
+            model = [sums_of_stack(stack, s) for stack, s in by_stack]
+            squares = [
+                sums_of_stack(stack, s["squares"]) if "squares" in s else None
+                for stack, s in by_stack
             ]
             weight = first(sums["weight"])
             truth = [draw.truth for draw in draws]
@@ -280,6 +277,7 @@ class PopulationObjective:
                 shared["stacks"],
                 draws,
                 model,
+                squares,
                 weight,
                 shared["training_weight"],
             )

@@ -1,6 +1,6 @@
 """The selected rows of a table, of which each of several processes reads and holds a part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -9,16 +9,32 @@ from kdescent_dist.catalog_plan import make_plan
 from kdescent_dist.errors import InputError
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.held_rows import HeldRows
-from kdescent_dist.readers import Table
+from kdescent_dist.readers import Columns, Table
 from kdescent_dist.selection import Selected, Selection
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Share
+from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source
 
-LARGEST_CHUNK = 1 << 18  # rows: a column of them fits into a processor's cache
+LARGEST_CHUNK = 1 << 16  # rows: a column of them fits into a processor's cache
 SMALLEST_CHUNK = 1 << 12
 CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
 HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
+
+
+def _random(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sort(rng.choice(rows, size, replace=False))
+
+
+def _stride(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    start = int(rng.integers(rows))
+    return (np.arange(size) * rows + start) // size
+
+
+SUBSAMPLES: dict[str, Callable[[int, int, np.random.Generator], np.ndarray]] = {
+    "random": _random,
+    "stride": _stride,
+}
 
 
 class SelectedRows:
@@ -106,10 +122,17 @@ class SelectedRows:
         config, key = self._config, self._key
         if not required:
             raise InputError(f"{key}: none of its columns is used")
+        if config.subsample_mode not in SUBSAMPLES:
+            raise InputError(
+                f"{key}.subsample_mode={config.subsample_mode}: must be one of "
+                f"{', '.join(SUBSAMPLES)}"
+            )
         self._source = find_source(config, key)
         self.source = self._source.name
         table = opened.enter_context(self._source.open())
-        plan = make_plan(config, required, table.names, self.source, key)
+        if table.part and config.group is None:
+            self.source += f"[{table.part}]"
+        plan = make_plan(config, required, table, self.source, key)
         self._selection = Selection(config, plan, required, self.source, key)
         used = {name for name, _ in plan.entries}
         self._names = [name for name in table.names if name in used]
@@ -148,15 +171,25 @@ class SelectedRows:
         tally = np.zeros(self._selection.counts, np.int64)
         extremes = Extremes.none(columns)
 
-        def select() -> None:
+        scratch = Scratch()
+
+        def place(c: int, selected: Selected) -> slice | None:
             nonlocal tally, extremes
-            for c, selected in self._selected(table, first, last):
-                kept[c] = len(selected)
-                tally += selected.tally
-                extremes |= selected.extremes
-                if self._held_chunks[1] == c and self._held.has_space(len(selected)):
-                    self._held.add(selected.arrays)
-                    self._held_chunks = first, c + 1
+            kept[c] = len(selected)
+            tally += selected.tally
+            extremes |= selected.extremes
+            if self._held_chunks[1] != c or not self._held.has_space(len(selected)):
+                return None
+            self._held_chunks = first, c + 1
+            return self._held.reserve(len(selected))
+
+        def select() -> None:
+            work_through(
+                zip(range(first, last), self._read(table, first, last), strict=True),
+                lambda item: (item[0], self._selection.apply(item[1], scratch)),
+                lambda result: place(*result),
+                lambda rows, result: rows and self._held.write(rows, result[1].arrays),
+            )
 
         self._share.attempt(select)
         self._held.trim()
@@ -176,7 +209,7 @@ class SelectedRows:
             )
         if size < left:
             self.dropped["not in the subsample"] = left - size
-        drawn = np.sort(np.random.default_rng(seed).choice(left, size, replace=False))
+        drawn = SUBSAMPLES[self._config.subsample_mode](left, size, np.random.default_rng(seed))
         self._subsample, self._selected_offsets = drawn, self._offsets
         self._offsets = np.searchsorted(drawn, self._selected_offsets)
         first, last = self._own
@@ -195,13 +228,13 @@ class SelectedRows:
         self._held_chunks = self._own
         return Extremes.of(self._held.arrays, columns)
 
-    def _selected(self, table: Table, first: int, last: int) -> Iterator[tuple[int, Selected]]:
+    def _read(self, table: Table, first: int, last: int) -> Iterator[Columns]:
         for c in range(first, last):
             raw = table.read(self._names, int(self._starts[c]), int(self._starts[c + 1]))
             widths = np.array([v.shape[1] if v.ndim == 2 else 0 for v in raw.values()])
             self._check_widths(np.stack([self._widths, widths]))
             self._widths = widths
-            yield c, self._selection.apply(raw)
+            yield raw
 
     def _check_widths(self, widths: np.ndarray) -> None:
         """Check that vector columns have as many entries in all of their parts."""
@@ -211,7 +244,7 @@ class SelectedRows:
 
     def _chunk(self, table: Table, c: int) -> list[np.ndarray]:
         """Read a chunk again: its selected rows, or those of them in the subsample."""
-        arrays = next(self._selected(table, c, c + 1))[1].arrays
+        arrays = self._selection.apply(next(self._read(table, c, c + 1)), Scratch()).arrays
         if self._subsample is None:
             return arrays
         drawn = self._subsample[self._offsets[c] : self._offsets[c + 1]]

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kdescent_dist.catalog_plan import Plan
 from kdescent_dist.errors import InputError
-from kdescent_dist.expressions import check_numeric, evaluate, plain_column
+from kdescent_dist.expressions import check_numeric, entries_in, evaluate, plain_column
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
+from kdescent_dist.side_by_side import Scratch
 
 
 @dataclass(frozen=True)
@@ -45,51 +47,57 @@ class Selection:
         self._config, self._plan, self._source, self._key = config, plan, source, key
         self.required, self.weighted = list(required), plan.weights is not None
         used = {name for name, _ in plan.entries}
-        self._sentinels = [(n, value) for n, value in config.sentinel.items() if n in used]
+        values = {
+            n: _sentinels(given, f"{key}.sentinel.{n}") for n, given in config.sentinel.items()
+        }
+        self._sentinels = [(n, value) for n in values if n in used for value in values[n]]
         # What drops rows, in this order: (reason, config option).
-        self._steps = [
-            (f"{name} is {value:g} (missing)", f"sentinel.{name}={value:g}")
-            for name, value in self._sentinels
-        ]
+        texts = [(n, str(v) if isinstance(v, int) else f"{v:g}") for n, v in self._sentinels]
+        self._steps = [(f"{n} is {text} (missing)", f"sentinel.{n}={text}") for n, text in texts]
         if plan.where is not None:
             self._steps.append((f"where is false: {config.where}", f"where={config.where}"))
         self._checked = [*self.required, "weights"]
+        # Columns that the selection needs are made of all rows, the others of those that are left.
+        where = set() if plan.where is None else {name for name, _ in entries_in(plan.where)}
+        self._early = {name: text for name, text in plan.derived.items() if name in where}
+        self._late = {name: text for name, text in plan.derived.items() if name not in where}
+        late = [*self._late.values(), *([plan.weights] if plan.weights is not None else [])]
+        self._left_over = {name for text in late for name, _ in entries_in(text)}
 
-    def apply(self, raw: Mapping[str, np.ndarray]) -> Selected:
+    def apply(self, raw: Mapping[str, np.ndarray], scratch: Scratch) -> Selected:
         """Select rows.
 
         Args:
             raw: the file columns of the plan by name, as they are in the file.
+            scratch: memory for what is selected, which may be in it until this thread's next call.
 
         Raises:
             InputError: a column is not numeric, or an expression cannot be evaluated.
         """
-        for name, values in raw.items():
-            check_numeric(values, f"{self._key}: column {name!r} of {self._source}")
-        table = dict(raw)
+        raw = {name: _in_memory_order(values) for name, values in raw.items()}
         rows = len(next(iter(raw.values())))
         keep, dropped = np.ones(rows, dtype=bool), []
         for name, value in self._sentinels:
+            self._check_numeric(name, raw)
             entries = [e for n, e in self._plan.entries if n == name]
             dropped.append(_drop(keep, _missing(raw[name], value, entries)))
-        derived = {
-            name: self._evaluate(expression, table, f"columns.{name}", rows)
-            for name, expression in self._plan.derived.items()
-        }
-        table |= derived
+        derived = self._derive(self._early, raw, rows)
         if self._plan.where is not None:
-            passed = self._evaluate(self._plan.where, table, "where", rows)
+            passed = self._evaluate(self._plan.where, raw | derived, "where", rows)
             if passed.dtype != np.bool_:
                 raise InputError(
                     f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
                 )
             dropped.append(_drop(keep, ~passed))
-        arrays = [derived[name] for name in self.required]
-        if self._plan.weights is not None:
-            arrays.append(self._evaluate(self._plan.weights, table, "weights", rows))
         if not keep.all():
             left = np.flatnonzero(keep)  # once: faster than a mask for each column
-            arrays = [values.take(left) for values in arrays]
+            rows = len(left)
+            raw = {n: scratch.take(n, v, left) for n, v in raw.items() if n in self._left_over}
+            derived = {n: scratch.take(f"{n} (derived)", v, left) for n, v in derived.items()}
+        derived |= self._derive(self._late, raw, rows)
+        arrays = [derived[name] for name in self.required]
+        if self._plan.weights is not None:
+            arrays.append(self._evaluate(self._plan.weights, raw | derived, "weights", rows))
         extremes = Extremes.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
         if len(arrays[0]) and not extremes.finite:
@@ -135,14 +143,27 @@ class Selection:
             )
         return dropped
 
+    def _derive(
+        self, expressions: Mapping[str, str], raw: Mapping[str, np.ndarray], rows: int
+    ) -> dict[str, np.ndarray]:
+        return {
+            name: self._evaluate(text, raw, f"columns.{name}", rows)
+            for name, text in expressions.items()
+        }
+
     def _evaluate(
         self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int
     ) -> np.ndarray:
         name = plain_column(expression)
+        if name is not None:
+            self._check_numeric(name, table)
         if name is not None and table[name].ndim == 1:
             return table[name]  # widened where it is used: it may be long
         values = evaluate(expression, table, f"{self._key}.{option}")
         return np.broadcast_to(values, (rows,))
+
+    def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:
+        check_numeric(table[name], f"{self._key}: column {name!r} of {self._source}")
 
     def _without_non_finite(self, columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
         """Drop rows if that is allowed; how many in each column, and in any of them."""
@@ -159,6 +180,19 @@ class Selection:
         return columns, counts
 
 
+def _sentinels(given: Any, option: str) -> list[float]:
+    """The values that stand for "missing", of one or a list of them."""
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    values = []
+    for value in several:
+        try:
+            # Integers as they are: identifiers may have more digits than double precision.
+            values.append(value if type(value) is int else float(value))
+        except (TypeError, ValueError):
+            raise InputError(f"{option}={given}: must be a number, or a list of numbers") from None
+    return values
+
+
 def _drop(keep: np.ndarray, bad: np.ndarray) -> int:
     """Take rows from those that are kept; returns how many."""
     before = np.count_nonzero(keep)
@@ -166,10 +200,18 @@ def _drop(keep: np.ndarray, bad: np.ndarray) -> int:
     return int(before - np.count_nonzero(keep))
 
 
+def _in_memory_order(values: np.ndarray) -> np.ndarray:
+    """A column as one piece in native byte order; vectors stay as they are, for few are used."""
+    if values.ndim > 1:
+        return values
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
 def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None]) -> np.ndarray:
     """(n,) True where one of the entries that are used equals the sentinel value."""
     if values.ndim == 2:
-        values = values[:, [e for e in entries if e is not None]]
+        size = values.shape[1]  # an entry beyond it is refused where it is evaluated
+        values = values[:, [e for e in entries if e is not None and -size <= e < size]]
     if np.isnan(sentinel):
         equal = np.isnan(values)
     elif values.dtype.kind == "f":
@@ -177,5 +219,5 @@ def _missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None])
         with np.errstate(over="ignore"):
             equal = values == np.asarray(sentinel).astype(values.dtype)
     else:
-        equal = values == sentinel
+        equal = values == (int(sentinel) if float(sentinel).is_integer() else sentinel)
     return np.any(equal, axis=1) if values.ndim == 2 else np.asarray(equal)

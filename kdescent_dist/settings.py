@@ -30,17 +30,20 @@ class ParameterConfig:
 class CatalogConfig:
     """A catalog: a file (``path``), or a function that makes it (``make``)."""
 
-    path: str | None = None  # HDF5, Parquet, FITS, NPZ or CSV; "sample:dc2" is the shipped sample
-    format: str | None = None  # hdf5, parquet, fits, npz, csv; by default from the suffix
+    path: str | None = None  # a file, or a folder of Parquet; "sample:dc2" is the shipped sample
+    format: str | None = None  # hdf5, parquet, fits, npz, npy, csv; by default from the suffix
     group: str | None = None  # group of an HDF5 file, or extension of a FITS file
     # {_target_: dotted path, ...}: returns named columns. Typed as a dict, OmegaConf could not fill
     # it on the command line once it is null; so too for the functions below.
     make: Any = None
     columns: dict[str, str] = field(default_factory=dict)  # name: expression of file columns
-    sentinel: dict[str, float] = field(default_factory=dict)  # file column: value for "missing"
+    # File column: value for "missing", or a list of such values
+    sentinel: dict[str, Any] = field(default_factory=dict)
     where: str | None = None  # boolean expression of names and file columns; false rows go
     weights: str | None = None  # expression of the weights, by default 1
-    subsample: int | None = None  # keep so many rows, drawn at random with the seed of the run
+    subsample: int | None = None  # keep so many rows
+    # random: drawn with the seed of the run; stride: at equal distances, from a start so drawn
+    subsample_mode: str = "random"
     drop_non_finite: bool = False  # drop (and count) rows with NaN or infinities, else refuse
 
 
@@ -98,7 +101,9 @@ class CountsConfig:
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
-    statistic: str = "mse"  # mse: plain differences; chisq: in units of the training errors
+    statistic: str = "mse"  # mse: plain differences; chisq: in units of their errors
+    # Errors of chisq: of the training catalog and of the model, or of the training catalog alone.
+    model_errors: bool = True
     kde: float = 1.0
     fourier: float = 1.0
     number_density: float = 1.0

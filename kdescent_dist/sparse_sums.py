@@ -18,6 +18,7 @@ from kdescent_dist.elementary import phase_turns
 from kdescent_dist.fourier_sums import gradient_rows, make_waves, near_origin, rotate
 from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
 from kdescent_dist.sorted_blocks import cut, pairs_within_reach
+from kdescent_dist.squared_sums import as_squares
 from kdescent_dist.windows import window_weights
 
 Columns = Sequence[jax.Array]
@@ -44,8 +45,13 @@ class BinArrays:
 
 
 def sparse_sums(
-    x: Columns, conditions: Columns, weights: jax.Array, bins: BinArrays, hard: bool
-) -> dict[str, jax.Array]:
+    x: Columns,
+    conditions: Columns,
+    weights: jax.Array,
+    bins: BinArrays,
+    hard: bool,
+    squares: bool = False,
+) -> dict[str, Any]:
     """Sum weights, kernels and waves over the samples in each bin.
 
     Differentiable in reverse mode with respect to the samples, not with respect to ``bins``.
@@ -58,15 +64,28 @@ def sparse_sums(
         weights: (n,) weights.
         bins: the bins.
         hard: whether the windows have hard edges.
+        squares: whether to sum squares as well.
 
     Returns:
-        Sums (m, ...) of ``weight``, of ``kde`` counts, and of ``cos`` and ``sin`` waves.
+        Sums (m, ...) of ``weight``, of ``kde`` counts, and of ``cos`` and ``sin`` waves; and as
+        ``squares``, by the same names, those of the squares of what each sample adds, which are
+        constants to any derivative.
     """
     columns = cut([*x, *conditions], len(bins.low))
     shape = columns[0].shape
     padded = jnp.pad(weights, (0, shape[0] * shape[1] - len(weights))).reshape(shape)
     blocks = (columns[: len(x)], columns[len(x) :], padded)
-    weight, kde, cos, sin = _split(_sums(hard, blocks, lax.stop_gradient(bins)), bins)
+    bins = lax.stop_gradient(bins)
+    tables: Any = _sums(hard, squares, blocks, bins)
+    sums = _named(tables[0], bins)
+    if squares:
+        doubled = _named(lax.stop_gradient(tables[1]), bins)
+        sums["squares"] = as_squares(doubled, bins.cov)
+    return sums
+
+
+def _named(table: jax.Array, bins: BinArrays) -> dict[str, Any]:
+    weight, kde, cos, sin = _split(table, bins)
     return {"weight": weight[:, 0], "kde": kde, "cos": cos, "sin": sin}
 
 
@@ -76,39 +95,63 @@ def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
     return jnp.split(table, [1, 1 + kernels, 1 + kernels + modes], axis=1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sums(hard: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays) -> jax.Array:
-    """All sums of each bin side by side, (m, 1 + kernels + 2 modes)."""
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _sums(
+    hard: bool, squares: bool, blocks: tuple[Columns, Columns, jax.Array], bins: BinArrays
+) -> tuple[jax.Array, jax.Array]:
+    """All sums of each bin side by side, (m, 1 + kernels + 2 modes), and what squares follow from.
+
+    The latter is a table of the same shape, of squared weights, kernels of half the covariance
+    and waves of twice the frequency; or of no rows without ``squares``.
+    """
     pairs = _Pairs(hard, blocks, bins)
 
     def add(i: jax.Array, tables: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         bin_, block, columns, (within, _), weights = pairs.at(i)
+        square = weights * weights
         sums = [matmul(within, blocks[2][block])[None]]
+        doubled = [matmul(weights, weights)[None]] if squares else []
         if pairs.kernels:
-            z, centers = pairs.whitened(bin_, columns)
-            sums.append(matmul(kernel_values(z, centers), weights))
+            kernels = kernel_values(*pairs.whitened(bin_, columns))
+            sums.append(matmul(kernels, weights))
+            if squares:
+                doubled.append(matmul(kernels * kernels, square))
         if pairs.modes:
-            sums += [matmul(wave, weights) for wave in pairs.waves(bin_, columns)]
+            cos, sin = pairs.waves(bin_, columns)
+            sums += [matmul(wave, weights) for wave in (cos, sin)]
+            if squares:
+                twice = (cos * cos - sin * sin, 2.0 * cos * sin)
+                doubled += [matmul(wave, square) for wave in twice]
         # What rounding took from the sum is added with the next block (Kahan 1965): a bin may
         # have any number of blocks.
         table, lost = tables
-        more = jnp.concatenate(sums) - lost[bin_]
+        more = jnp.concatenate(sums + doubled) - lost[bin_]
         total = table[bin_] + more
         return table.at[bin_].set(total), lost.at[bin_].set((total - table[bin_]) - more)
 
-    zeros = jnp.zeros((len(bins.low), 1 + pairs.kernels + 2 * pairs.modes), pairs.dtype)
+    width = 1 + pairs.kernels + 2 * pairs.modes
+    zeros = jnp.zeros((len(bins.low), (1 + squares) * width), pairs.dtype)
     table, _ = lax.fori_loop(0, pairs.count, add, (zeros, zeros))
-    weight, kde, cos, sin = _split(table, bins)
-    cos, sin = rotate(cos, sin, pairs.turns)
-    return jnp.concatenate([weight, pairs.norm[:, None] * kde, cos, sin], axis=1)
+
+    def finished(table: jax.Array, norm: jax.Array, turns: jax.Array) -> jax.Array:
+        weight, kde, cos, sin = _split(table, bins)
+        cos, sin = rotate(cos, sin, turns)
+        return jnp.concatenate([weight, norm[:, None] * kde, cos, sin], axis=1)
+
+    sums = finished(table[:, :width], pairs.norm, pairs.turns)
+    if not squares:
+        return sums, table[:0]
+    narrow = 2.0 ** (0.5 * len(blocks[0])) * pairs.norm
+    return sums, finished(table[:, width:], narrow, 2.0 * pairs.turns)
 
 
-def _forward(hard, blocks, bins):
-    return _sums(hard, blocks, bins), (blocks, bins)
+def _forward(hard, squares, blocks, bins):
+    return _sums(hard, squares, blocks, bins), (blocks, bins)
 
 
-def _backward(hard, saved, cotangent):
+def _backward(hard, squares, saved, cotangents):
     blocks, bins = saved
+    cotangent, _ = cotangents
     pairs = _Pairs(hard, blocks, bins)
     grad_weight, grad_kde, grad_cos, grad_sin = _split(cotangent, bins)
     grad_kde = pairs.norm[:, None] * grad_kde

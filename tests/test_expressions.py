@@ -128,7 +128,7 @@ def test_a_column_of_any_name_can_be_quoted(name):
         ("[g for g in r]", "ListComp"),
         ("(g, r)", "Tuple"),
         ("{1: g}", "Dict"),
-        ("'text'", "'text', which is not a number"),
+        ("'text'", "the text 'text': it can only be compared"),
         ("f'{g}'", "JoinedStr"),
         ("1j * g", "1j, which is not a number"),
         ("g if flag else r", "where(condition, a, b)"),

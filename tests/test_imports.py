@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "settings", "nufft", "checks", "config", "identity", "targets", "launch"),
     ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "sources", "sample_data", "shares"),
+    ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (
@@ -35,7 +35,7 @@ LAYERS = (
     ("training_data", "training_rows", "ordered_sums"),
     ("chunked_counts", "direct_counts", "training_counts"),
     ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
-    ("windows", "bins", "stacks", "sorted_blocks", "sparse_sums", "bin_sums"),
+    ("windows", "bins", "stacks", "sorted_blocks", "squared_sums", "sparse_sums", "bin_sums"),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
     ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
     ("callbacks", "steps", "fit", "descent"),

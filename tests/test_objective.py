@@ -9,9 +9,11 @@ import pytest
 from kdescent_dist.bin_sums import draw_kernels
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.errors import InputError
+from kdescent_dist.mesh import make_mesh
+from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import BlockModel
 from kdescent_dist.random import block_key, draw_key
-from kdescent_dist.settings import BinsConfig, LossConfig
+from kdescent_dist.settings import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.windows import soft_tophat
 
 KEY = jax.random.key(11)
@@ -60,53 +62,78 @@ def window_float64(bin_, columns):
     return weights
 
 
-def loss_float64(objective, bins, columns, weights, config):
-    """The document's formula, term by term, at the kernels that the step draws."""
+def counts_float64(bin_, cov, centers, modes, columns, weights):
+    """Weight, kernel and Fourier counts in one bin, and the sums of the squares of their terms."""
+    w = window_float64(bin_, columns) * weights
+    x = np.stack([columns[c] for c in bin_.columns], axis=1)
+    away = x[None] - centers[:, None]
+    square = np.einsum("kni,ij,knj->kn", away, np.linalg.inv(cov), away)
+    kernel = np.exp(-square / 2) / np.sqrt(np.linalg.det(2 * np.pi * cov))
+    phase = modes @ x.T
+    of_waves = np.cos(phase) ** 2 @ w**2, np.sin(phase) ** 2 @ w**2
+    counts = w.sum(), kernel @ w, np.exp(1j * phase) @ w
+    return counts, (np.sum(w**2), kernel**2 @ w**2, *of_waves)
+
+
+def loss_float64(objective, bins, columns, weights, config, noise=None):
+    """The document's formula, term by term, at the kernels that the step draws.
+
+    The errors of the model are those of the columns and weights ``noise``, if it is given.
+    """
     squares, training_weight = [], float(problems.training()[1].sum())
     by_bin = {b.bin.name: b for b in bins}
     shared = objective.data["shared"]
     draws = draw_kernels(objective.stacks, shared["stacks"], draw_key(KEY), 1)
+    noise_columns, noise_weights = noise or (columns, weights)
     for stack, draw in zip(objective.stacks, draws, strict=True):
         for j, bin_ in enumerate(stack.bins):
-            w = window_float64(bin_, columns) * weights
-            x = np.stack([columns[c] for c in bin_.columns], axis=1)
             cov = np.atleast_2d(np.asarray(by_bin[bin_.name].counts.kernelcov, float))
-            centers = np.asarray(draw.centers[0, j], float)
-            modes = np.asarray(draw.modes[0, j], float)
-            away = x[None] - centers[:, None]
-            square = np.einsum("kni,ij,knj->kn", away, np.linalg.inv(cov), away)
-            kde = np.exp(-square / 2) @ w / np.sqrt(np.linalg.det(2 * np.pi * cov))
-            fourier = np.exp(1j * modes @ x.T) @ w
+            points = cov, np.asarray(draw.centers[0, j], float), np.asarray(draw.modes[0, j], float)
+            (weight, kde, fourier), _ = counts_float64(bin_, *points, columns, weights)
             truth = jax.tree.map(lambda a, j=j: np.asarray(a[j], np.complex128), draw.truth)
             density = bin_.config.normalization == "density"
-            n_model = weights.sum() if density else w.sum()
+            n_model = weights.sum() if density else weight
             n_truth = training_weight if density else truth.weight.real
             kde_diff = kde / n_model - truth.kde.real / n_truth
             fourier_diff = fourier / n_model - truth.fourier / n_truth
-            number_diff = np.array([w.sum() - truth.weight.real]) / config.volume
+            number_diff = np.array([weight - truth.weight.real]) / config.volume
             by = bin_.config.weight
             if config.statistic == "mse":
                 squares += [by * kde_diff**2, by * abs(fourier_diff) ** 2]
                 if bin_.config.number_density:
                     squares.append(by * number_diff**2)
                 continue
-            kde_err = np.asarray(draw.kde_err[j], float) / n_truth
-            fourier_err = np.asarray(draw.fourier_err[j]) / n_truth
-            squares += [
-                by * (kde_diff / kde_err) ** 2,
-                by * (fourier_diff.real / fourier_err.real) ** 2,
-                by * (fourier_diff.imag / fourier_err.imag) ** 2,
+            fourier_err = np.asarray(draw.fourier_err[j])
+            errors = [
+                by_bin[bin_.name].number_err / config.volume,
+                np.asarray(draw.kde_err[j], float) / n_truth,
+                *(fourier_err.real / n_truth, fourier_err.imag / n_truth),
             ]
-            if bin_.config.number_density:
-                number_err = by_bin[bin_.name].number_err / config.volume
-                squares.append(by * (number_diff / number_err) ** 2)
+            if config.model_errors:
+                (weight, _, _), of_model = counts_float64(
+                    bin_, *points, noise_columns, noise_weights
+                )
+                norm = noise_weights.sum() if density else weight
+                norms = [config.volume, norm, norm, norm]
+                errors = [
+                    np.hypot(error, np.sqrt(more) / norm)
+                    for error, more, norm in zip(errors, of_model, norms, strict=True)
+                ]
+            differences = [number_diff, kde_diff, fourier_diff.real, fourier_diff.imag]
+            ratios = [d / e for d, e in zip(differences, errors, strict=True)]
+            counted = ratios if bin_.config.number_density else ratios[1:]
+            squares += [by * ratio**2 for ratio in counted]
     return np.mean(np.concatenate(squares))
 
 
-@pytest.mark.parametrize("statistic", ["mse", "chisq"])
-def test_loss_equals_the_formula_in_float64(bins, statistic):
-    config = LossConfig(statistic=statistic, volume=800.0)
-    objective = problems.objective(bins, loss=config)
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "terms",
+    [{"statistic": "mse"}, {"statistic": "chisq", "model_errors": False}, {"statistic": "chisq"}],
+)
+def test_loss_equals_the_formula_in_float64(bins, terms, form):
+    config = LossConfig(**terms, volume=800.0)
+    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=form))
     expected = loss_float64(objective, bins, *population_float64(objective), config)
     loss, _ = evaluate(objective)
     np.testing.assert_allclose(loss, expected, rtol=2e-5)
@@ -121,18 +148,22 @@ def test_loss_with_an_input_catalog_equals_the_formula_in_float64(bins, catalog)
     np.testing.assert_allclose(evaluate(objective)[0], expected, rtol=2e-5)
 
 
-def test_gradient_equals_finite_differences_of_the_float64_formula(bins):
-    config = LossConfig(volume=800.0)
-    objective = problems.objective(bins, loss=config)
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("statistic", ["mse", "chisq"])
+def test_gradient_equals_finite_differences_of_the_float64_formula(bins, statistic, form):
+    """With the errors of the model held constant: it must not gain by being noisy."""
+    config = LossConfig(statistic=statistic, volume=800.0)
+    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=form))
     _, grad = evaluate(objective)
     differences, step = [], 1e-2
+    noise = population_float64(objective)
     for shift in step * np.eye(len(grad), dtype=np.float32):
         below, above = (
-            loss_float64(objective, bins, *population_float64(objective, at=at), config)
+            loss_float64(objective, bins, *population_float64(objective, at=at), config, noise)
             for at in (problems.GUESS - shift, problems.GUESS + shift)
         )
         differences.append((above - below) / (2 * step))
-    np.testing.assert_allclose(grad, differences, rtol=5e-3, atol=1e-4 * np.abs(grad).max())
+    np.testing.assert_allclose(grad, differences, rtol=5e-3, atol=1e-3 * np.abs(grad).max())
 
 
 def test_bits_are_the_same_on_every_mesh(bins, catalog):
@@ -140,12 +171,78 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
     with_catalog = {"catalog": catalog, "size": None, "block_size": 400}
     for options, meshes in (
         ({}, [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]),
+        ({"loss": LossConfig(statistic="chisq")}, [(1, 1), (8, 2)]),
         (with_catalog, [(1, 1), (2, 1), (4, 1), (4, 2)]),
     ):
         results = [evaluate(problems.objective(bins, d, k, **options)) for d, k in meshes]
         for loss, grad in results[1:]:
             assert loss.tobytes() == results[0][0].tobytes()
             assert grad.tobytes() == results[0][1].tobytes()
+
+
+def at_truth(bins, size, loss, weights=None):
+    """Losses at the true parameters, of several steps, for so many masses in the input."""
+    mass = np.random.default_rng(size).uniform(size=size)
+    options = {"catalog": {"mass": mass}, "catalog_weights": weights, "size": None}
+    objective = problems.objective(bins, loss=loss, **options)
+    run = jax.jit(objective.value_and_grad)
+    keys = jax.random.split(jax.random.key(1), 12)
+    return np.array([run(problems.TRUTH, key, objective.data)[0] for key in keys])
+
+
+@pytest.mark.parametrize("size", [600, 3000, 12_000])
+def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_noise(bins, size):
+    """The training catalog has 3000 masses, for each of which a mass of the input stands.
+
+    Below 1, because a normalized count varies less than the count.
+    """
+    weights = np.full(size, 3000 / size)
+    both = at_truth(bins, size, LossConfig(statistic="chisq"), weights).mean()
+    assert 0.25 < both < 1.2
+    if size < 3000:  # where the model has most of the noise
+        alone = LossConfig(statistic="chisq", model_errors=False)
+        assert at_truth(bins, size, alone, weights).mean() > 3 * both
+
+
+@pytest.mark.parametrize("statistic", ["mse", "chisq"])
+def test_fewer_samples_with_larger_weights_have_the_same_counts_and_loss(bins, statistic):
+    """One sample with four times the weight instead of four equal samples."""
+
+    def model(params, key, catalog):
+        scatter = params["scatter"] * (catalog["mass"] - 0.5)
+        center = params["mean"] + params["slope"] * catalog["mass"]
+        x = {"red": center + scatter, "blue": center - scatter, "mass": catalog["mass"]}
+        return x, params["fraction"] * jnp.ones_like(center)
+
+    mass = np.random.default_rng(3).uniform(size=800)
+    loss = LossConfig(statistic=statistic, model_errors=False, volume=50.0)
+    losses = [
+        evaluate(
+            PopulationObjective(
+                model,
+                problems.NAMES,
+                bins,
+                training_weight=3000.0,
+                catalog={"mass": masses},
+                catalog_weights=weights,
+                loss=loss,
+                mesh=make_mesh(1),
+            )
+        )
+        for masses, weights in ((np.repeat(mass, 4), None), (mass, np.full(800, 4.0)))
+    ]
+    np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-4)
+    scale = np.abs(losses[0][1]).max()
+    np.testing.assert_allclose(losses[0][1], losses[1][1], rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_the_volume_turns_numbers_into_densities_and_cancels_in_units_of_their_errors(bins):
+    def loss(statistic, volume):
+        terms = LossConfig(statistic=statistic, kde=0.0, fourier=0.0, volume=volume)
+        return evaluate(problems.objective(bins, loss=terms))[0]
+
+    np.testing.assert_allclose(loss("mse", 50.0), loss("mse", 1.0) / 50.0**2, rtol=1e-5)
+    np.testing.assert_allclose(loss("chisq", 50.0), loss("chisq", 1.0), rtol=1e-5)
 
 
 def test_psum_reduction_agrees_to_rounding(bins):

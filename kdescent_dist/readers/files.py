@@ -10,6 +10,7 @@ from zlib import error as ZlibError
 from kdescent_dist.errors import InputError
 from kdescent_dist.readers.fits import FitsTable
 from kdescent_dist.readers.hdf5 import Hdf5Table
+from kdescent_dist.readers.npy import NpyTable
 from kdescent_dist.readers.npz import NpzTable
 from kdescent_dist.readers.parquet import ParquetTable
 from kdescent_dist.readers.table import Columns, Table
@@ -19,19 +20,29 @@ SUFFIXES = {
     ".hdf5": "hdf5",
     ".h5": "hdf5",
     ".hdf": "hdf5",
+    ".he5": "hdf5",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".parq": "parquet",
     ".fits": "fits",
     ".fit": "fits",
     ".fits.gz": "fits",
+    ".fit.gz": "fits",
+    ".fits.fz": "fits",
     ".npz": "npz",
+    ".npy": "npy",
     ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".ecsv": "csv",
+    ".txt": "csv",
 }
 FORMATS: Mapping[str, Callable[[Path, str | None, str], Table]] = {
     "hdf5": Hdf5Table,
     "parquet": ParquetTable,
     "fits": FitsTable,
     "npz": NpzTable,
+    "npy": NpyTable,
     "csv": CsvTable,
 }
 READ_ERRORS = (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError, CsvError)
@@ -45,7 +56,8 @@ class FileTable(Table):
 
         Args:
             path: an existing file, or a folder of Parquet files.
-            format: hdf5, parquet, fits, npz or csv; None for that of the suffix.
+            format: hdf5, parquet, fits, npz, npy or csv; None for that of the suffix, or for
+                Parquet in a folder.
             group: group of an HDF5 file, or extension of a FITS file.
             key: prefix of the config keys in messages.
 
@@ -54,7 +66,9 @@ class FileTable(Table):
                 the library that reads it is not installed. Reading raises it too, where rows are
                 damaged.
         """
-        if format is None:
+        if format is None and path.is_dir():
+            format = "parquet"
+        elif format is None:
             format = next((f for s, f in SUFFIXES.items() if path.name.lower().endswith(s)), None)
             if format is None:
                 raise InputError(
@@ -65,10 +79,15 @@ class FileTable(Table):
             raise InputError(f"{key}.format={format}: must be one of {', '.join(FORMATS)}")
         if group is not None and format not in ("hdf5", "fits"):
             raise InputError(f"{key}.group={group}: a {format} file has no groups, leave it out")
+        if path.is_dir() and format != "parquet":
+            raise InputError(f"{key}.path={path}: is a folder, not a file of format {format}")
         self._where = f"{key}.path={path}: cannot be read as {format}"
         with self._explained():
             self._table = FORMATS[format](path, group, key)
-        self.names = self._table.names
+        self.names, self.part = self._table.names, self._table.part
+
+    def elsewhere(self, name: str) -> str | None:
+        return self._table.elsewhere(name)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         with self._explained():

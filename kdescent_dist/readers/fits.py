@@ -1,7 +1,8 @@
 """FITS files: a binary or ASCII table in one of the extensions."""
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,73 +11,125 @@ import numpy as np
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.readers.table import Columns, Table, optional
 
+log = logging.getLogger(__name__)
+
 SIGNATURE = b"SIMPLE"  # what a file that is not compressed begins with
+
+Values = Callable[[int, int], np.ndarray]
 
 
 class FitsTable(Table):
     """The first table of a file, or the one of a name or number.
 
-    Columns of plain numbers are mapped into memory, of which only the rows that are asked for are
-    touched; astropy, which converts the others, copies whole columns.
+    Columns of numbers and of text are mapped into memory, of which only the rows that are asked
+    for are touched; astropy, which converts the others, copies whole columns.
     """
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         fits = optional("astropy.io.fits", "FITS", path, key)
         self._hdus = fits.open(path, memmap=True)
         try:
-            self._table = self._find(fits, path, group, key)
+            self._tables = [
+                (i, h)
+                for i, h in enumerate(self._hdus)
+                if isinstance(h, fits.BinTableHDU | fits.TableHDU)
+                and not isinstance(h, fits.CompImageHDU)
+            ]
+            number, self._table = self._find(path, group, key)
             self.names = list(self._table.columns.names)
             self._rows: int = self._table.header["NAXIS2"]
-            self._plain = {c.name for c in self._table.columns if _is_plain(c)}
-            self._mapped = self._map(path)
+            mapped = self._map(path)
+            self._columns = {
+                c.name: self._values(c, None if mapped is None else mapped[c.name])
+                for c in self._table.columns
+            }
         except BaseException:
             self._hdus.close()
             raise
+        if len(self._tables) > 1:
+            self.part = self._table.name or str(number)
+
+    def elsewhere(self, name: str) -> str | None:
+        for number, table in self._tables:
+            if table is not self._table and name in table.columns.names:
+                return table.name or str(number)
+        return None
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(names, self._rows)
 
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
-        columns = {}
-        for name in names:
-            if self._mapped is not None and name in self._plain:
-                values = np.array(self._mapped[name][first:last])
-            else:
-                values = np.array(self._table.data[name][first:last])
-            null = self._table.columns[name].null
-            if null is not None and values.dtype.kind in "iu":
-                values = np.where(values == null, np.nan, values)
-            columns[name] = values
-        return columns
+        return {name: self._columns[name](first, last) for name in names}
 
     def close(self) -> None:
-        self._mapped = None
+        self._columns.clear()
         self._hdus.close()
 
-    def _find(self, fits: Any, path: Path, group: str | None, key: str) -> Any:
-        tables = [h for h in self._hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)]
-        if group is not None:
-            wanted = group.upper()
-            tables = [h for h in tables if wanted in (h.name, str(self._hdus.index_of(h)))]
-        if not tables:
-            names = [h.name for h in self._hdus if h.name]
-            at_fault = "" if group is None else f"{key}.group={group}: "
-            raise InputError(f"{at_fault}no such table in {path}: {closest(group or '', names)}")
-        return tables[0]
+    def _find(self, path: Path, group: str | None, key: str) -> tuple[int, Any]:
+        known = [f"{i} ({h.name})" if h.name else str(i) for i, h in self._tables]
+        if not known:
+            raise InputError(f"{key}.path={path}: no table in any of its {len(self._hdus)} HDUs")
+        if group is None:
+            if len(known) > 1:
+                log.info("%s has tables %s: the first is taken", path, ", ".join(known))
+            return self._tables[0]
+        for number, table in self._tables:
+            if group.strip().upper() in (table.name.upper(), str(number)):
+                return number, table
+        names = [h.name for _, h in self._tables if h.name]
+        hint = closest(group.upper(), names)
+        raise InputError(
+            f"{key}.group={group}: no such table in {path}: "
+            + (hint if hint.startswith("did") else f"there are: {', '.join(known)}")
+        )
 
     def _map(self, path: Path) -> np.ndarray | None:
         """The records in the file, or None where they cannot be mapped into memory."""
         with path.open("rb") as file:
             compressed = file.read(len(SIGNATURE)) != SIGNATURE
-        if compressed or not self._rows or not self._plain:
+        binary = self._table.header["XTENSION"].strip() == "BINTABLE"
+        if compressed or not binary or not self._rows:
             return None
         record = self._table.columns.dtype.newbyteorder(">")
-        return np.memmap(path, record, "r", self._table.fileinfo()["datLoc"], (self._rows,))
+        place = self._table.fileinfo()["datLoc"]
+        return np.asarray(np.memmap(path, record, "r", place, (self._rows,)))
+
+    def _values(self, column: Any, stored: np.ndarray | None) -> Values:
+        """What reads a range of the rows of a column."""
+        if stored is None or not _is_plain(column):
+            return lambda first, last: self._converted(column, first, last)
+        scale, zero = column.bscale or 1, column.bzero or 0
+        whole = scale == 1 and float(zero).is_integer()
+        if column.null is None and whole and zero == 0:
+            return lambda first, last: stored[first:last]
+        return lambda first, last: _scaled(
+            stored[first:last], scale, int(zero) if whole else zero, column.null
+        )
+
+    def _converted(self, column: Any, first: int, last: int) -> np.ndarray:
+        """A range of rows by astropy, which converts all of them the first time."""
+        values = np.array(self._table.data[column.name][first:last])
+        null = column.null
+        if null is not None and values.dtype.kind in "iu":
+            values = np.where(values == null, np.nan, values)
+        return values
 
 
 def _is_plain(column: Any) -> bool:
-    """Whether the values are numbers as they stand in the file: unscaled, in at most a vector."""
-    unscaled = column.bscale in (None, "", 1) and column.bzero in (None, "", 0)
-    plain = re.fullmatch(r"[1-9]?\d*[BIJKED]", str(column.format)) is not None
+    """Whether the values are numbers, in at most a vector, or text, as they stand in the file."""
+    numbers = re.fullmatch(r"[1-9]?\d*[BIJKED]", str(column.format)) is not None
+    text = re.fullmatch(r"\d*A", str(column.format)) is not None
     vector = column.dim is None or re.fullmatch(r"\(\d+\)", str(column.dim)) is not None
-    return plain and unscaled and vector
+    return vector and (numbers or text)
+
+
+def _scaled(stored: np.ndarray, scale: float, zero: float, null: Any) -> np.ndarray:
+    """``stored * scale + zero``, in integers where that is one; NaN for a null."""
+    unsigned = zero == 1 << 63 and stored.dtype.itemsize == 8
+    if unsigned:
+        values = stored.astype(np.uint64) ^ np.uint64(1 << 63)
+    elif scale == 1 and isinstance(zero, int) and abs(zero) < 1 << 62:
+        values = stored.astype(np.int64) + zero
+    else:
+        values = stored.astype(np.float64) * scale + zero
+    return values if null is None else np.where(stored == null, np.nan, values)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from kdescent_dist.errors import InputError, closest
-from kdescent_dist.readers.table import Columns, Table
+from kdescent_dist.readers.table import Columns, Table, also_within_common_group
 
 CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
 
@@ -23,21 +24,27 @@ class _Column:
 
 
 class Hdf5Table(Table):
-    """All datasets of one or two dimensions in a group, by their paths within it."""
+    """All datasets with rows in a group, by their paths within it; links are followed."""
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         # Reading needs no lock, and many parallel file systems do not offer one.
         self._file = h5py.File(path, "r", locking=False)
         try:
             if group is not None and group not in self._file:
+                raise InputError(
+                    f"{key}.group={group}: not in {path}: {_groups(self._file, group)}"
+                )
+            found = _columns(self._file, group)
+            if not found:
+                at_fault = f"path={path}" if group is None else f"group={group}"
                 hint = _groups(self._file, group)
-                raise InputError(f"{key}.group={group}: not in {path}: {hint}")
-            found = _columns(self._file if group is None else self._file[group])
+                raise InputError(f"{key}.{at_fault}: has no datasets with rows of its own: {hint}")
         except BaseException:
             self._file.close()
             raise
-        self._columns = _also_within_common_group(found) if group is None else found
+        self._columns = also_within_common_group(found) if group is None else found
         self._datasets: dict[str, h5py.Dataset] = {}
+        self._mapped: dict[str, np.ndarray | None] = {}
         self.names = list(self._columns)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
@@ -47,14 +54,32 @@ class Hdf5Table(Table):
         columns = {}
         for name in names:
             column = self._columns[name]
-            values: Any = self._dataset(column.dataset)
-            values = values if column.part is None else values.fields(column.part)
+            values: Any = self._map(column.dataset)
+            if values is None:
+                values = self._dataset(column.dataset)
+                values = values if column.part is None else values.fields(column.part)
+            elif column.part is not None:
+                values = values[column.part]
             columns[name] = values[first:last]
         return columns
 
     def close(self) -> None:
         self._datasets.clear()
+        self._mapped.clear()
         self._file.close()
+
+    def _map(self, path: str) -> np.ndarray | None:
+        """A dataset mapped into memory, where its bytes stand in the file as NumPy has them.
+
+        What is read of it is read by the threads that use it; HDF5 itself admits one at a time.
+        """
+        if path not in self._mapped:
+            dataset = self._dataset(path)
+            place, values = _place(dataset), None
+            if place is not None:
+                values = np.memmap(dataset.file.filename, dataset.dtype, "r", place, dataset.shape)
+            self._mapped[path] = None if values is None else np.asarray(values)
+        return self._mapped[path]
 
     def _dataset(self, path: str) -> h5py.Dataset:
         """Open a dataset, so that a large HDF5 chunk is decoded once, not for each range in it."""
@@ -70,33 +95,62 @@ class Hdf5Table(Table):
         return self._datasets[path]
 
 
-def _columns(node: Any) -> dict[str, _Column]:
+def _place(dataset: Any) -> int | None:
+    """Where in the file the values of a dataset are, or None where they are not as in memory."""
+    dtype, where = dataset.dtype, dataset.id
+    in_pieces = dataset.chunks is not None or dataset.is_virtual or dataset.external is not None
+    if in_pieces or dtype.hasobject or not dataset.size or dataset.file.userblock_size:
+        return None
+    if not where.get_type().equal(h5py.h5t.py_create(dtype, logical=True)):
+        return None
+    place = where.get_offset()
+    if place is None or place + dataset.nbytes > os.path.getsize(dataset.file.filename):
+        return None
+    return place
+
+
+def _columns(file: Any, group: str | None) -> dict[str, _Column]:
+    """All columns below a group, or of a table of records, by their paths within it."""
+    prefix = f"/{group or ''}".rstrip("/")
+    if isinstance(file[prefix or "/"], h5py.Dataset):
+        return _of_dataset("", prefix, file[prefix])
     found: dict[str, _Column] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or item.ndim not in (1, 2):
-            return
-        path, rows = str(item.name), item.shape[0]
-        if item.dtype.names is None:
-            found[name] = _Column(path, None, rows)
-        for part in item.dtype.names or ():
-            found[f"{name}/{part}".lstrip("/")] = _Column(path, part, rows)
-
-    visit("", node)
-    if isinstance(node, h5py.Group):
-        node.visititems(visit)
+    pending, seen = [("", file[prefix or "/"])], set()
+    while pending:
+        name, item = pending.pop()
+        if isinstance(item, h5py.Dataset):
+            found |= _of_dataset(name, f"{prefix}/{name}", item)
+        elif isinstance(item, h5py.Group) and item.id not in seen:
+            seen.add(item.id)  # links may lead back to where they are
+            children = [(f"{name}/{child}".lstrip("/"), _child(item, str(child))) for child in item]
+            pending += reversed(children)
     return found
 
 
-def _also_within_common_group(found: dict[str, _Column]) -> dict[str, _Column]:
-    """Also by their names in the group that all datasets share: a lone table needs no ``group``."""
-    common = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
-    if not common:
-        return found
-    return found | {name.removeprefix(common + "/"): item for name, item in found.items()}
+def _child(group: Any, name: str) -> Any:
+    try:
+        return group[name]
+    except (KeyError, OSError):  # a link that leads nowhere
+        return None
 
 
-def _groups(file: Any, group: str) -> str:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if hasattr(item, "keys") else None)
-    return closest(group, names) if names else "the file has no groups, leave it out"
+def _of_dataset(name: str, path: str, dataset: Any) -> dict[str, _Column]:
+    if not dataset.shape:
+        return {}
+    parts, rows = dataset.dtype.names, dataset.shape[0]
+    if parts is None:
+        return {name: _Column(path, None, rows)} if name else {}
+    return {f"{name}/{part}".lstrip("/"): _Column(path, part, rows) for part in parts}
+
+
+def _groups(file: Any, group: str | None) -> str:
+    """Which groups have columns, those with a name like that first."""
+    found = {os.path.dirname(name): None for name in _columns(file, None)}
+    names = [name for name in found if name and name != group]
+    if not names:
+        return (
+            "nor has any group of the file"
+            if not found
+            else "only the file itself has some: leave it out"
+        )
+    return closest(group or "", names)

@@ -30,30 +30,57 @@ class NpzTable(Table):
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         with path.open("rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-                raise ValueError("it holds a single array without a name (.npy)")
+                raise ValueError(
+                    "it holds a single array, as in a .npy file: set the format to npy"
+                )
         self._path = path
         self._zip = ZipFile(path)
         members = [m for m in self._zip.infolist() if m.filename.endswith(".npy")]
         self._members = {m.filename.removesuffix(".npy"): m for m in members}
         self._mapped: dict[str, np.ndarray] = {}
         self._streams: dict[str, tuple[_Array, IO[bytes]]] = {}
-        self.names = list(self._members)
+        self._columns = self._find_columns()
+        self.names = list(self._columns)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         lengths = {}
         for name in names:
-            with self._zip.open(self._members[name]) as stream:
-                lengths[name] = _header(name, stream).shape[0]
+            member, _ = self._columns[name]
+            with self._zip.open(self._members[member]) as stream:
+                lengths[name] = _checked(member, _header(stream)).shape[0]
         return lengths
 
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
-        return {name: self._read(name, first, last) for name in names}
+        arrays: Columns = {}
+        for member in {self._columns[name][0]: None for name in names}:
+            arrays[member] = self._read(member, first, last)
+        columns = {}
+        for name in names:
+            member, field = self._columns[name]
+            columns[name] = arrays[member] if field is None else arrays[member][field]
+        return columns
 
     def close(self) -> None:
         self._mapped.clear()
         for _, stream in self._streams.values():
             stream.close()
         self._zip.close()
+
+    def _find_columns(self) -> dict[str, tuple[str, str | None]]:
+        """Arrays by their names, and the fields of tables of records.
+
+        These are named ``array/field``, and ``field`` where that is no other column.
+        """
+        found: dict[str, tuple[str, str | None]] = {}
+        for name, member in self._members.items():
+            with self._zip.open(member) as stream:
+                fields = _header(stream).dtype.names
+            found |= {f"{name}/{field}": (name, field) for field in fields or ()}
+            if fields is None:
+                found[name] = name, None
+        fields = [field for _, field in found.values() if field is not None]
+        short = {f: (name, f) for name, f in found.values() if f and fields.count(f) == 1}
+        return short | found
 
     def _read(self, name: str, first: int, last: int) -> np.ndarray:
         if name not in self._mapped and name not in self._streams:
@@ -69,12 +96,12 @@ class NpzTable(Table):
 
     def _open(self, name: str, member: ZipInfo) -> None:
         stream = self._zip.open(member)
-        array = _header(name, stream)
+        array = _checked(name, _header(stream))
         if member.compress_type == ZIP_STORED and math.prod(array.shape):
             order = "F" if array.fortran_order else "C"
             start = self._start(member) + array.start
-            self._mapped[name] = np.memmap(
-                self._path, array.dtype, "r", start, array.shape, order=order
+            self._mapped[name] = np.asarray(
+                np.memmap(self._path, array.dtype, "r", start, array.shape, order=order)
             )
         elif array.fortran_order and len(array.shape) > 1:  # a row is not in one piece
             flat = np.frombuffer(stream.read(), array.dtype)
@@ -93,14 +120,18 @@ class NpzTable(Table):
         return member.header_offset + LOCAL_HEADER_BYTES + sum(lengths)
 
 
-def _header(name: str, stream: IO[bytes]) -> _Array:
+def _header(stream: IO[bytes]) -> _Array:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0
     if version != (1, 0):
         read = np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = read(stream)
-    if dtype.hasobject:
-        raise ValueError(f"array {name!r} holds Python objects, which are not loaded")
-    if not shape:
-        raise ValueError(f"array {name!r} is a single value, not one of each row")
     return _Array(shape, fortran_order, dtype, stream.tell())
+
+
+def _checked(name: str, array: _Array) -> _Array:
+    if array.dtype.hasobject:
+        raise ValueError(f"array {name!r} holds Python objects, which are not loaded")
+    if not array.shape:
+        raise ValueError(f"array {name!r} is a single value, not one of each row")
+    return array

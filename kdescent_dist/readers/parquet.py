@@ -11,9 +11,14 @@ import numpy as np
 from kdescent_dist.errors import InputError
 from kdescent_dist.readers.table import Columns, Table, optional
 
+SUFFIXES = (".parquet", ".pq", ".parq")
+
 
 class ParquetTable(Table):
-    """A file, a folder of files or a partitioned data set.
+    """A file, a folder of files or a partitioned data set, whose keys are columns, too.
+
+    The files of a folder are read in the order of their paths, those in folders within it as
+    well. A column that only some of them have is null in the others.
 
     What was decoded of a row group beyond the last row of a range is kept until the next range
     is read, so that ranges in order decode each row group once.
@@ -23,16 +28,22 @@ class ParquetTable(Table):
         self._arrow = optional("pyarrow", "Parquet", path, key)
         self._parquet = optional("pyarrow.parquet", "Parquet", path, key)
         self._compute = optional("pyarrow.compute", "Parquet", path, key)
-        dataset = self._parquet.ParquetDataset(path)
-        self._schema = dataset.schema
+        dataset = optional("pyarrow.dataset", "Parquet", path, key)
+        found = dataset.dataset(
+            _files(path, key),
+            format="parquet",
+            partitioning="hive",
+            partition_base_dir=str(path) if path.is_dir() else None,
+        )
+        fragments = list(found.get_fragments())
+        self._schema = self._schema_of(found.schema, fragments)
         self._key = key
-        fragments = dataset.fragments
         self._groups = [(f, i) for f in fragments for i in range(f.metadata.num_row_groups)]
         rows = [f.metadata.row_group(i).num_rows for f, i in self._groups]
         self._starts: list[int] = [0, *accumulate(rows)]
         self._with_nulls: dict[str, bool] = {}
         self._rest: tuple[tuple[str, ...], int, Any] | None = None  # columns, first row, table
-        self.names = list(dataset.schema.names)
+        self.names = list(self._schema.names)
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(names, self._starts[-1])
@@ -66,6 +77,26 @@ class ParquetTable(Table):
         self._rest = None
         self._groups.clear()
 
+    def _schema_of(self, schema: Any, fragments: list[Any]) -> Any:
+        """All columns of all files, each of a type that holds the values of all of them."""
+        fields = {field.name: field for field in schema}
+        if len(fields) < len(schema):
+            return schema  # a name that is there twice is refused where it is used
+        for fragment in fragments[1:]:
+            for field in fragment.physical_schema:
+                known = fields.get(field.name, field)
+                if known.type != field.type:
+                    known = self._common(known, field)
+                fields[field.name] = known
+        return self._arrow.schema(list(fields.values()))
+
+    def _common(self, one: Any, other: Any) -> Any:
+        schemas = [self._arrow.schema([one]), self._arrow.schema([other])]
+        try:
+            return self._arrow.unify_schemas(schemas, promote_options="permissive").field(0)
+        except (self._arrow.ArrowInvalid, self._arrow.ArrowTypeError):
+            return one  # reading raises, if the column is used at all
+
     def _decode(self, low: int, high: int, names: Sequence[str]) -> list[Any]:
         """The tables of row groups ``low`` to ``high``, those of one file together."""
         wanted: list[tuple[Any, list[int]]] = []
@@ -79,19 +110,34 @@ class ParquetTable(Table):
         ]
 
     def _to_numpy(self, column: Any, name: str) -> np.ndarray:
-        types = self._arrow.types
-        kind = column.type
+        types, kind = self._arrow.types, column.type
+        if types.is_dictionary(kind):
+            column, kind = column.cast(kind.value_type), kind.value_type
         if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-            sizes = self._compute.unique(self._compute.list_value_length(column)).to_pylist()
-            if len(sizes) > 1 or None in sizes:
-                raise InputError(f"{self._key}: the lists of column {name!r} differ in length")
-            values = self._compute.list_flatten(column).to_numpy()
-            return values.reshape(len(column), sizes[0] if sizes else 0)
+            return self._vectors(column, name)
+        if types.is_decimal(kind) or (types.is_boolean(kind) and self._has_nulls(name)):
+            column = column.cast(self._arrow.float64())
         # Null becomes NaN in an array of floats, and None in one of Python objects.
         values = column.to_numpy()
         if types.is_integer(kind) and self._has_nulls(name):
             return values.astype(np.float64, copy=False)
         return values
+
+    def _vectors(self, column: Any, name: str) -> np.ndarray:
+        """Lists of one length, as rows of a matrix; a list that is null becomes NaN."""
+        compute = self._compute
+        present = compute.is_valid(column).to_numpy()
+        sizes = compute.unique(compute.list_value_length(column.drop_null())).to_pylist()
+        if len(sizes) > 1:
+            raise InputError(f"{self._key}: the lists of column {name!r} differ in length")
+        size = sizes[0] if sizes else 0
+        values = compute.list_flatten(column.drop_null()).to_numpy()
+        values = values.reshape(int(present.sum()), size)
+        if present.all():
+            return values
+        padded = np.full((len(present), size), np.nan)
+        padded[present] = values
+        return padded
 
     def _has_nulls(self, name: str) -> bool:
         """Whether a column has nulls anywhere, which decides its type in every range."""
@@ -109,3 +155,21 @@ class ParquetTable(Table):
                     return statistics.null_count > 0
         part = fragment.subset(row_group_ids=[i])
         return part.to_table(schema=self._schema, columns=[name])[name].null_count > 0
+
+
+def _files(path: Path, key: str) -> list[str]:
+    """The file, or those below a folder that are named as Parquet files are."""
+    if not path.is_dir():
+        return [str(path)]
+    below = (p for p in path.rglob("*") if p.name.lower().endswith(SUFFIXES))
+    hidden = (".", "_")
+    files = [
+        p
+        for p in below
+        if p.is_file() and not any(q.startswith(hidden) for q in p.relative_to(path).parts)
+    ]
+    if not files:
+        raise InputError(
+            f"{key}.path={path}: the folder holds no files named *{', *'.join(SUFFIXES)}"
+        )
+    return [str(p) for p in sorted(files)]

@@ -1,17 +1,19 @@
 """What a table offers, whatever its format."""
 
 import importlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from kdescent_dist.errors import InputError
 
 Columns = dict[str, np.ndarray]
+Column = TypeVar("Column")
 
 
 class Table(ABC):
@@ -19,9 +21,15 @@ class Table(ABC):
 
     Attributes:
         names: of all columns.
+        part: which of several tables in the file this is, or nothing.
     """
 
     names: list[str]
+    part: str = ""
+
+    def elsewhere(self, name: str) -> str | None:
+        """The group of another table in the file that has a column of this name, or None."""
+        return None
 
     @abstractmethod
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
@@ -31,8 +39,9 @@ class Table(ABC):
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
         """Rows ``first`` to ``last`` (excluded) of these columns.
 
-        Columns have shape (rows,) or (rows, entries) and are as they are in the file. A column
-        has the same type in every range of rows. Ranges that follow each other are read best.
+        Columns have shape (rows,) or (rows, entries) and are as they are in the file; they may be
+        part of it, mapped into memory, and cannot be written to. A column has the same type in
+        every range of rows. Ranges that follow each other are read best.
         """
 
     @abstractmethod
@@ -49,6 +58,14 @@ class Table(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def also_within_common_group(found: Mapping[str, Column]) -> dict[str, Column]:
+    """Columns also by their names in the group that all share: a lone table needs no ``group``."""
+    common = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
+    if not common:
+        return dict(found)
+    return {**found, **{name.removeprefix(common + "/"): item for name, item in found.items()}}
 
 
 def optional(module: str, format: str, path: Path, key: str) -> Any:

@@ -1,39 +1,42 @@
-"""CSV files: a header with the names of the columns, and numbers."""
+"""CSV files: comments, a header with the names of the columns, and values."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from io import TextIOWrapper
-from itertools import chain
+import gzip
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from kdescent_dist.readers.table import Columns, Table
+from kdescent_dist.readers.text_values import is_missing, is_number, parse
 
-CSV_MISSING = ("", "na", "n/a", "null", "none")
 STRIDE = 4096  # rows from one known place in the file to the next
-BYTE_ORDER_MARK = "\ufeff"
+BLOCK_BYTES = 1 << 22
+GZIP = b"\x1f\x8b"
+NEWLINE, RETURN, QUOTE, COMMENT = (ord(c) for c in '\n\r"#')
+DELIMITERS = (",", ";", "\t", "|")  # else blanks
 
 
 class CsvTable(Table):
-    """The table in a CSV file; to know where its rows are, all lines are passed over once."""
+    """The table in a CSV file; to know where its rows are, all of it is passed over once.
+
+    Lines that are empty or begin with # are no rows. The header is the first line that is not a
+    comment or, where that line holds numbers, the last comment before it. Columns are separated
+    by the first of ``DELIMITERS`` that the header has.
+    """
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
-        self._path = path
-        self._rows = 0
-        self._places: list[int] = []  # of the first of every STRIDE rows
-        position, names = 0, None
-        for text, size in _records(path):
-            if names is None:
-                names = next(csv.reader([text]), [])
-            elif text.rstrip("\r\n"):
-                if self._rows % STRIDE == 0:
-                    self._places.append(position)
-                self._rows += 1
-            position += size
-        self.names = [name.strip() for name in names or []]
-        if self.names:
-            self.names[0] = self.names[0].removeprefix("#").strip()
+        with path.open("rb") as file:
+            compressed = file.read(len(GZIP)) == GZIP
+        self._file: Any = gzip.GzipFile(path) if compressed else path.open("rb")
+        try:
+            self._find_rows(self._read_header())
+            self._check_first_row()
+        except BaseException:
+            self._file.close()
+            raise
+        self._texts: dict[str, bool] = {}
 
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(names, self._rows)
@@ -42,59 +45,134 @@ class CsvTable(Table):
         first, last = min(first, self._rows), min(last, self._rows)
         if first == last or not names:
             return {name: np.zeros(0) for name in names}
-        skipped = first % STRIDE
-        indices = [self.names.index(name) for name in names]
-        converters: dict[int | str, Callable[[str], float]] = {
-            i: _number(name) for i, name in zip(indices, names, strict=True)
-        }
-        with self._path.open("rb") as file:
-            file.seek(self._places[first // STRIDE])
-            text = TextIOWrapper(file, encoding="utf-8", newline="")
-            try:
-                table = np.loadtxt(
-                    (line for line in text if line.rstrip("\r\n")),
-                    delimiter=",",
-                    comments=None,
-                    quotechar='"',
-                    converters=converters,
-                    usecols=indices,
-                    max_rows=skipped + last - first,
-                    ndmin=2,
-                )[skipped:]
-            except ValueError as error:
-                # The cause is what a converter raised; it names the column.
-                raise ValueError(str(error.__cause__ or error)) from error
-        return {name: table[:, i] for i, name in enumerate(names)}
+        texts = [name for name in names if self._is_text(name)]
+        block = self._block(first, last)
+        return parse(block, last - first, self.names, names, texts, self._delimiter)
 
     def close(self) -> None:
         self._places.clear()
+        self._file.close()
+
+    def _read_header(self) -> int:
+        """Find the names and the delimiter; returns where the rows begin."""
+        comment, begin = "", 0
+        for raw in self._file:
+            line = _decoded(raw)
+            if line.startswith("#"):
+                comment = line.lstrip("#").strip() or comment
+            elif line:
+                break
+            begin += len(raw)
+        else:
+            # Rows are not a must, but where there are none, a comment may be the header.
+            line, raw = comment, b""
+        header, length = line, len(raw)
+        if comment and raw and any(is_number(field) for field in _fields(line, _delimiter(line))):
+            header, length = comment, 0
+        if "\0" in header:
+            raise ValueError("it is no text in UTF-8")
+        self._delimiter = _delimiter(header)
+        self.names = [name.strip() for name in _fields(header, self._delimiter)]
+        return begin + length
+
+    def _check_first_row(self) -> None:
+        if not self._rows:
+            return
+        values = _fields(_decoded(self._block(0, 1)), self._delimiter)
+        extra = [value for value in values[len(self.names) :] if value.strip()]
+        if len(values) < len(self.names) or extra:
+            raise ValueError(
+                f"the header has {len(self.names)} names ({', '.join(self.names)[:80]}), and the "
+                f"first row {len(values)} values"
+            )
+
+    def _find_rows(self, begin: int) -> None:
+        """Note the place of the first of every ``STRIDE`` rows."""
+        self._rows, self._places = 0, []
+        self._file.seek(begin)
+        for place, block in _blocks(self._file, begin):
+            starts, _ = _records(block)
+            known = np.arange(-self._rows % STRIDE, len(starts), STRIDE)
+            self._places += (place + starts[known]).tolist()
+            self._rows += len(starts)
+            begin = place + len(block)
+        self._end = begin
+
+    def _block(self, first: int, last: int) -> bytes:
+        """The bytes of some rows, and of nothing else."""
+        low, high = first // STRIDE, -(-last // STRIDE)
+        place = self._places[low]
+        end = self._places[high] if high < len(self._places) else self._end
+        self._file.seek(place)
+        block = self._file.read(end - place)
+        starts, ends = _records(block)
+        rows = slice(first - low * STRIDE, last - low * STRIDE)
+        starts, ends = starts[rows], ends[rows]
+        if np.array_equal(starts[1:], ends[:-1]):
+            return block[starts[0] : ends[-1]]
+        return b"".join(block[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True))
+
+    def _is_text(self, name: str) -> bool:
+        """Whether the first value of a column that is not missing is no number."""
+        if name not in self._texts:
+            index, count = self.names.index(name), min(STRIDE, self._rows)
+            lines = _decoded(self._block(0, count)).splitlines()
+            rows = (_fields(line, self._delimiter) for line in lines)
+            values = (row[index] for row in rows if len(row) > index)
+            found = next((value for value in values if not is_missing(value)), "0")
+            self._texts[name] = not is_number(found)
+        return self._texts[name]
 
 
-def _records(path: Path) -> Iterator[tuple[str, int]]:
-    """Each record (a line, or several with quoted line ends) with its size in bytes."""
-    with path.open(newline="", encoding="utf-8") as file:
-        for text in file:
-            if '"' in text:
-                lines = [text]
-
-                def more(lines: list[str] = lines) -> Iterator[str]:
-                    for line in file:
-                        lines.append(line)
-                        yield line
-
-                next(csv.reader(chain(lines[:1], more())))
-                text = "".join(lines)
-            yield text.removeprefix(BYTE_ORDER_MARK), len(text.encode())
+def _blocks(file: IO[bytes], place: int) -> Iterator[tuple[int, bytes]]:
+    """Blocks of whole records, each with its place in the file."""
+    rest = b""
+    while more := file.read(BLOCK_BYTES):
+        block = rest + more
+        _, ends = _records(block, closed=False)
+        whole = int(ends[-1]) if len(ends) else 0
+        if whole:
+            yield place, block[:whole]
+        place, rest = place + whole, block[whole:]
+    if rest:
+        yield place, rest
 
 
-def _number(name: str) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        text = text.strip()
-        if text.lower() in CSV_MISSING:
-            return np.nan
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(f"column {name!r} is not numeric, it holds {text!r}") from None
+def _records(block: bytes, closed: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Where the records in a block begin and end.
 
-    return convert
+    Args:
+        block: bytes that begin with a record.
+        closed: whether they also end with one, and what is no row is left out.
+    """
+    values = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(values == NEWLINE) + 1
+    if b'"' in block:
+        # A line end within quotes belongs to a value.
+        inside = np.cumsum(values == QUOTE)[ends - 1] % 2
+        ends = ends[inside == 0]
+    if not closed:
+        return np.empty(0, np.int64), ends
+    if not len(ends) or ends[-1] < len(block):
+        ends = np.append(ends, len(block))
+    starts = np.append(0, ends[:-1])[: len(ends)]
+    begins = values[np.minimum(starts, len(block) - 1)] if len(block) else values
+    rows = (begins != NEWLINE) & (begins != RETURN) & (begins != COMMENT)
+    return starts[: len(rows)][rows], ends[: len(rows)][rows]
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig").strip("\r\n")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").strip("\r\n")
+
+
+def _delimiter(header: str) -> str | None:
+    return next((d for d in DELIMITERS if d in header), None)
+
+
+def _fields(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return next(csv.reader([" ".join(line.split())], delimiter=" "), [])
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])

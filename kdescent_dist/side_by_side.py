@@ -1,0 +1,85 @@
+"""Work on one range of rows after another, by threads: NumPy computes without Python's lock."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Place = TypeVar("Place")
+
+MOST_THREADS = 4  # more only wait for the memory
+
+
+def work_through(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    place: Callable[[Result], Place],
+    store: Callable[[Place, Result], None],
+) -> None:
+    """Work on items by threads, and store the results in places that follow their order.
+
+    Args:
+        items: taken one by one in the calling thread, a few ahead of the work.
+        work: done on several items at a time.
+        place: finds the place of a result; called for one at a time, in the order of the items.
+        store: puts a result there, in the thread that worked on it; of several at a time.
+
+    Raises:
+        Exception: what any of them raised, for the first item with which it did.
+    """
+    count = min(_processors(), MOST_THREADS)
+    pending: deque[Future[None]] = deque()
+    before = threading.Event()
+    before.set()
+
+    def carry_out(item: Item, before: threading.Event, placed: threading.Event) -> None:
+        try:
+            result = work(item)
+            before.wait()  # it began earlier, so that it never waits for this one
+            where = place(result)
+        finally:
+            placed.set()
+        store(where, result)
+
+    with ThreadPoolExecutor(count, thread_name_prefix="rows") as pool:
+        try:
+            for item in items:
+                placed = threading.Event()
+                pending.append(pool.submit(carry_out, item, before, placed))
+                before = placed
+                if len(pending) > 2 * count:
+                    pending.popleft().result()
+            while pending:
+                pending.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class Scratch:
+    """Arrays that are used again, those of each thread; memory that is new takes long to get."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
+        arrays: dict[str, np.ndarray] = self._of_thread.__dict__
+        key = f"{slot} {values.dtype.str} {values.shape[1:]}"
+        if key not in arrays or len(arrays[key]) < len(rows):
+            arrays[key] = np.empty(values.shape, values.dtype)
+        # All of the rows are there; "raise" would take them into a buffer first.
+        return values.take(rows, axis=0, out=arrays[key][: len(rows)], mode="clip")
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

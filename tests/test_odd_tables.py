@@ -1,0 +1,332 @@
+"""Tables as strangers write them: odd layouts, types, names and missing values, in each format."""
+
+import gzip
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+from test_readers import optional, read
+
+from kdescent_dist.catalog import load_catalog
+from kdescent_dist.errors import InputError, closest
+from kdescent_dist.readers import FileTable
+from kdescent_dist.selected_rows import LARGEST_CHUNK
+from kdescent_dist.settings import CatalogConfig
+from kdescent_dist.side_by_side import work_through
+
+X = np.array([0.5, -1.5, 2.25, 3.0])
+N = len(X)
+
+
+def loaded(path, expression="x", **options):
+    config = CatalogConfig(path=str(path), columns={"c": expression}, **options)
+    return load_catalog(config, required=["c"]).columns["c"].tolist()
+
+
+LAYOUTS = {
+    "contiguous": {},
+    "in chunks": {"chunks": (3,)},
+    "compressed": {"chunks": (3,), "compression": "gzip", "shuffle": True},
+    "big-endian": {"dtype": ">f4"},
+    "half precision": {"dtype": "f2"},
+    "not yet written": {"data": None, "shape": (N,), "fillvalue": 2.5, "dtype": "f4"},
+}
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_an_hdf5_dataset_is_read(tmp_path, layout, userblock):
+    options = {"data": X} | LAYOUTS[layout]
+    with h5py.File(tmp_path / "t.h5", "w", userblock_size=userblock) as file:
+        file.create_dataset("x", **options)
+        file["flags"] = X > 0
+        file.create_dataset("compact", dtype="f8", shape=(N,), dcpl=_compact())[:] = X
+        file.create_dataset("outside", shape=(N,), dtype="f8", external=[("x.bin", 0, 8 * N)])[
+            :
+        ] = X
+    with h5py.File(tmp_path / "t.h5") as file:
+        expected = file["x"][:]  # type: ignore[index]
+    got = read(tmp_path / "t.h5")
+    np.testing.assert_array_equal(got["x"], expected)
+    assert got["flags"].dtype == bool
+    for name in ("compact", "outside"):
+        np.testing.assert_array_equal(got[name], X)
+    with FileTable(tmp_path / "t.h5", format=None, group=None, key="catalog") as table:
+        np.testing.assert_array_equal(table.read(["x"], 1, 3)["x"], expected[1:3])
+
+
+def _compact():
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.COMPACT)
+    return plist
+
+
+def test_links_of_an_hdf5_file_are_followed_wherever_they_lead(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["deep/x"] = X
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["a/x"] = X + 1
+        file["soft"] = h5py.SoftLink("/a/x")
+        file["nowhere"] = h5py.SoftLink("/missing")
+        file["a/loop"] = h5py.SoftLink("/")
+        file["there"] = h5py.ExternalLink("other.h5", "/deep")
+    got = read(tmp_path / "t.h5")
+    assert set(got) == {"a/x", "soft", "there/x"}
+    assert got["soft"].tolist() == (X + 1).tolist()
+    assert got["there/x"].tolist() == X.tolist()
+    assert read(tmp_path / "t.h5", "x", group="there")["x"].tolist() == X.tolist()
+
+
+def test_a_group_without_columns_names_those_that_have_some(tmp_path):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["phot/x"] = X
+        file.create_group("meta").attrs["version"] = 1
+    with pytest.raises(InputError, match=r"catalog\.group=meta: has no datasets .* are: phot"):
+        read(tmp_path / "t.h5", group="meta")
+
+
+@pytest.mark.parametrize("name", ["mag g", "ra/µ", "größe", "2MASS", "a.b", "log10", "x-y"])
+def test_columns_may_have_any_name(tmp_path, name):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file[name] = X
+    assert loaded(tmp_path / "t.h5", name) == X.tolist()
+    assert loaded(tmp_path / "t.h5", f"2 * `{name}`") == (2 * X).tolist()
+    if name == "ra/µ":  # in Python, this letter stands for another
+        assert loaded(tmp_path / "t.h5", "2 * µ", group="ra") == (2 * X).tolist()
+
+
+def test_npy_files_have_the_columns_of_their_records_or_of_their_matrix(tmp_path):
+    records = np.zeros(N, [("x", ">f8"), ("v", "f4", (3,))])
+    records["x"], records["v"][:, 1] = X, 2 * X
+    np.save(tmp_path / "records.npy", records)
+    assert loaded(tmp_path / "records.npy") == X.tolist()
+    assert loaded(tmp_path / "records.npy", "v[1]") == (2 * X).tolist()
+    np.save(tmp_path / "matrix.npy", np.stack([X, -X], axis=1))
+    assert loaded(tmp_path / "matrix.npy", "col0 - col1") == (2 * X).tolist()
+    with pytest.raises(InputError, match="there are: col0, col1"):
+        loaded(tmp_path / "matrix.npy")
+    for name, array in {"none": records[:0], "cube": np.zeros((2, 2, 2))}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        with pytest.raises(InputError, match=r"has no rows|of shape \(2, 2, 2\) is no table"):
+            loaded(tmp_path / f"{name}.npy")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_table_of_records_in_an_npz_file_is_a_group(tmp_path, save):
+    records = np.zeros(N, [("x", "f8"), ("n", "i4")])
+    records["x"] = X
+    save(tmp_path / "t.npz", table=records, n=X, version=1.0)
+    assert loaded(tmp_path / "t.npz") == loaded(tmp_path / "t.npz", "table/x") == X.tolist()
+    assert loaded(tmp_path / "t.npz", "n") == X.tolist()
+
+
+def test_numbers_of_fits_columns_are_what_the_header_makes_of_them(tmp_path):
+    fits = optional("astropy.io.fits")
+    columns = [
+        fits.Column("u16", "I", bzero=2**15, array=np.array([0, 1, 65535, 7], np.uint16)),
+        fits.Column("u32", "J", bzero=2**31, array=np.array([0, 1, 2**32 - 1, 7], np.uint32)),
+        fits.Column("u64", "K", bzero=2**63, array=np.array([0, 1, 2**63, 7], np.uint64)),
+        fits.Column("i8", "B", bzero=-128, array=np.array([-128, 1, 127, 7], np.int8)),
+        fits.Column("null", "J", null=-9, array=np.array([1, -9, 3, 4])),
+        fits.Column("scaled", "I", null=-9, array=np.array([1, -9, 3, 4])),
+        fits.Column("text", "6A", array=["STAR", "GALAXY", "", "QSO"]),
+    ]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    fits.setval(tmp_path / "t.fits", "TSCAL6", value=0.5, ext=1)
+    fits.setval(tmp_path / "t.fits", "TZERO6", value=10.0, ext=1)
+    got = read(tmp_path / "t.fits")
+    assert got["u16"].tolist() == [0, 1, 65535, 7]
+    assert got["u32"].tolist() == [0, 1, 2**32 - 1, 7]
+    assert got["u64"].tolist() == [0, 1, 2**63, 7]
+    assert got["i8"].tolist() == [-128, 1, 127, 7]
+    np.testing.assert_array_equal(got["null"], [1, np.nan, 3, 4])
+    np.testing.assert_array_equal(got["scaled"], [10.5, np.nan, 11.5, 12.0])
+    assert loaded(tmp_path / "t.fits", "u16", where="text != 'QSO'") == [0, 1, 65535]
+
+
+def parquet_table(pa):
+    return pa.table(
+        {
+            "x": X,
+            "integer": pa.array([1, None, 3, 4], pa.int64()),
+            "logical": pa.array([True, None, False, True]),
+            "decimal": pa.array([1, None, 3, 4]).cast(pa.decimal128(22, 2)),
+            "list": pa.array([[1.0, 2.0], None, [3.0, None], [4.0, 5.0]]),
+            "category": pa.array(["a", "b", None, "a"]).dictionary_encode(),
+            "code": pa.array([1, 2, None, 1]).dictionary_encode(),
+            "when": pa.array([0, 1, 2, 3], pa.timestamp("us")),
+        }
+    )
+
+
+def test_nulls_of_any_parquet_type_are_missing_numbers(tmp_path):
+    pa, parquet = optional("pyarrow"), optional("pyarrow.parquet")
+    parquet.write_table(parquet_table(pa), tmp_path / "t.parquet", row_group_size=2)
+    path = tmp_path / "t.parquet"
+    for name, values in {
+        "integer": [1, 3, 4],
+        "logical": [1, 0, 1],
+        "decimal": [1, 3, 4],
+        "list[0]": [1, 3, 4],
+        "list[1]": [2, 5],
+        "code": [1, 2, 1],
+    }.items():
+        assert loaded(path, name, drop_non_finite=True) == values, name
+    assert loaded(path, where="category == 'a'") == [0.5, 3.0]
+    for name in ("category", "when"):
+        with pytest.raises(InputError, match=f"column '{name}' of .* is not numeric"):
+            loaded(path, name)
+
+
+def test_a_folder_may_hold_files_of_different_columns_and_other_things(tmp_path):
+    pa, parquet = optional("pyarrow"), optional("pyarrow.parquet")
+    (tmp_path / "set" / "field=7").mkdir(parents=True)
+    parquet.write_table(pa.table({"x": X.astype(np.float32)}), tmp_path / "set/a.parquet")
+    more = pa.table({"new": X, "x": 2 * X})
+    parquet.write_table(more, tmp_path / "set/field=7/b.parquet")
+    (tmp_path / "set" / "_SUCCESS").touch()
+    (tmp_path / "set" / "notes.txt").write_text("not a table")
+    (tmp_path / "empty").mkdir()
+    assert loaded(tmp_path / "set") == [*X, *(2 * X)]
+    assert loaded(tmp_path / "set", where="field == 7") == (2 * X).tolist()
+    assert loaded(tmp_path / "set", "new", drop_non_finite=True) == X.tolist()
+    with pytest.raises(InputError, match=r"empty: the folder holds no files named \*\.parquet"):
+        loaded(tmp_path / "empty")
+    with pytest.raises(InputError, match="is a folder, not a file of format fits"):
+        loaded(tmp_path / "set", format="fits")
+
+
+TEXTS = {
+    "comments": "# made on a Monday\n#\nx,name\n0.5,a\n# in between\n-1.5,b\n\n2.25,a\n3.0,c\n",
+    "commented header": "# made on a Monday, early\n# x,name\n0.5,a\n-1.5,b\n2.25,a\n3.0,c\n",
+    "semicolons": "x;name\r\n0.5;a\r\n-1.5;b\r\n2.25;a\r\n3.0;c\r\n",
+    "blanks": "  x   name\n 0.5  a\n-1.5 b\n 2.25   a\n 3.0 c",
+    "quotes": '"x","name"\n"0.5","a"\n"-1.5","b ""\nc"""\n"2.25","a"\n"3.0","c"\n',
+    "other letters": "x,größe,name\n0.5,ä,a\n-1.5,ö,b\n2.25,ü,a\n3.0,é,c\n",
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "txt"])
+@pytest.mark.parametrize("case", TEXTS)
+def test_text_tables_are_read_as_they_are_meant(tmp_path, case, suffix, monkeypatch):
+    monkeypatch.setattr("kdescent_dist.readers.text.BLOCK_BYTES", 16)
+    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", 2)
+    raw = TEXTS[case].encode("latin-1" if case == "other letters" else "utf-8")
+    path = tmp_path / f"t.{suffix}"
+    path.write_bytes(gzip.compress(raw) if suffix == "csv.gz" else raw)
+    assert loaded(path) == X.tolist()
+    assert loaded(path, where="name == 'a'") == [0.5, 2.25]
+
+
+@pytest.mark.parametrize("with_arrow", [True, False])
+def test_missing_values_and_words_for_true_are_known_in_text(tmp_path, monkeypatch, with_arrow):
+    if with_arrow:
+        optional("pyarrow")
+    else:
+        monkeypatch.setattr("kdescent_dist.readers.text_values._by_arrow", lambda *_: None)
+    rows = "1,true\n,False\nNaN,True\nNULL,true\n-,true\n--,true\nn/a,true\n1e400,true\n8,TRUE\n"
+    (tmp_path / "t.csv").write_text("x,flag\n" + rows)
+    assert loaded(tmp_path / "t.csv", drop_non_finite=True) == [1.0, 8.0]
+    assert loaded(tmp_path / "t.csv", "flag").count(1.0) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x,y\n1,2,3\n", r"the header has 2 names \(x, y\), and the first row 3 values"),
+        ("x,x\n1,2\n3,4\n", "2 columns of .* are named 'x'"),
+        ("y\n1\n2\n", "no column 'x' .* there are: y"),
+        ("", "no column 'x' in .*: there are none"),
+    ],
+)
+def test_text_that_is_no_table_is_refused(tmp_path, text, reason):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=reason):
+        loaded(tmp_path / "t.csv")
+
+
+def test_a_sentinel_may_be_several_values_and_an_exact_identifier(tmp_path):
+    ids = 2**60 + np.arange(6)
+    np.savez(tmp_path / "t.npz", x=[1.0, 99.0, -99.0, 2.0, 99.0, 3.0], id=ids)
+    config = CatalogConfig(
+        path=str(tmp_path / "t.npz"),
+        columns={"last": "id - 1152921504606846976"},
+        sentinel={"x": [99, -99.0], "id": int(ids[3])},
+    )
+    catalog = load_catalog(config, required=["x", "last"])
+    assert catalog.columns["x"].tolist() == [1.0, 3.0]
+    assert catalog.columns["last"].tolist() == [0.0, 5.0]
+    assert catalog.dropped == {
+        "x is 99 (missing)": 2,
+        "x is -99 (missing)": 1,
+        f"id is {ids[3]} (missing)": 1,
+    }
+
+
+@pytest.mark.parametrize("size", [2, 7, 10, 100])
+def test_a_strided_subsample_takes_rows_at_equal_distances(tmp_path, size):
+    np.savez(tmp_path / "t.npz", n=np.arange(105))
+    config = CatalogConfig(
+        path=str(tmp_path / "t.npz"), where="n >= 5", subsample=size, subsample_mode="stride"
+    )
+    starts = set()
+    for seed in range(5):
+        rows = load_catalog(config, required=["n"], seed=seed).columns["n"]
+        assert len(rows) == size
+        assert set(np.diff(rows)) <= {100 // size, -(-100 // size)}
+        starts.add(rows[0])
+    assert len(starts) > 1 or size == 100
+
+
+def test_long_catalogs_are_selected_in_the_order_of_the_file(tmp_path):
+    rows = 5 * LARGEST_CHUNK + 17
+    n, x = np.arange(rows), np.random.default_rng(0).normal(size=rows).astype(np.float32)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["n"], file["x"] = n, x
+    config = CatalogConfig(path=str(tmp_path / "t.h5"), where="x > 0.5")
+    catalog = load_catalog(config, required=["n", "x"])
+    np.testing.assert_array_equal(catalog.columns["n"], n[x > 0.5])
+    np.testing.assert_array_equal(catalog.columns["x"], x[x > 0.5])
+
+
+def test_results_of_threads_are_placed_in_order_and_stored_once():
+    placed, stored = [], []
+
+    def work(item):
+        time.sleep(0.002 * (item % 3))
+        return item
+
+    def place(result):
+        placed.append(result)
+        return len(placed) - 1
+
+    work_through(range(40), work, place, lambda where, result: stored.append((where, result)))
+    assert placed == list(range(40))
+    assert sorted(stored) == [(i, i) for i in range(40)]
+
+
+@pytest.mark.parametrize("stage", ["work", "place", "store", "items"])
+def test_the_first_failure_of_threads_is_raised_and_no_thread_is_left(stage):
+    def at(name):
+        def step(*args):
+            if name == stage and args[-1] >= 5:
+                raise ValueError(f"{name} {args[-1]}")
+            return args[-1]
+
+        return step
+
+    items = (at("items")(i) for i in range(30))
+    before = threading.active_count()
+    with pytest.raises(ValueError, match=f"{stage} 5"):
+        work_through(items, at("work"), at("place"), at("store"))
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_a_message_names_a_few_of_many_columns():
+    hint = closest("zzz", [f"column_{i}" for i in range(500)])
+    assert "column_39, and 460 more" in hint

@@ -94,11 +94,9 @@ class Jobs:
         self.cluster.wait(saved, f"a checkpoint of {name}\n{self.log(name)}", 90)
 
     def wait_for_restart(self, job, number):
-        """Wait until SLURM has put a job back in the queue so many times; it starts at once."""
+        """Wait until SLURM has put a job back in the queue so many times."""
         restarted = lambda: self.cluster.show(job)["Restarts"] == str(number)  # noqa: E731
         self.cluster.wait(restarted, f"restart {number} of {job}\n{self.log(job)}", 90)
-        # It would wait for as long as the credentials of its last start are good.
-        self.cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def wait_for_end(self, job, timeout=120):
         """Wait until a job has ended, and return what SLURM knows of it."""

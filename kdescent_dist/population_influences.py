@@ -21,7 +21,7 @@ from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population_sums import CountedSet
 from kdescent_dist.random import draw_key
 
-PAIRS = 1 << 31  # samples x kernels and modes of all bins, of which derivatives are taken
+PAIRS = 1 << 30  # samples x kernels and modes of all bins, of which derivatives are taken
 AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters
 ROUNDS = 8  # populations of independent random numbers, of a small one
 
@@ -240,7 +240,7 @@ class PopulationInfluences:
 
 def pairs_of(most: int, parameters: int) -> int:
     """Pairs of samples and kernels to take, fewer where each counts for many parameters."""
-    return most * 64 // max(parameters, 64)
+    return most * 32 // max(parameters, 32)
 
 
 def each_bin(sets: Sequence[CountedSet], factors: Sequence[Any]) -> Iterator[tuple]:

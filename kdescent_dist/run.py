@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ import jax
 import numpy as np
 
 from kdescent_dist import runtime
-from kdescent_dist.bins import Bin, PretrainedBin, expand_bins, pretrain_bin, required_columns
+from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
 from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.grids import resolve_grids
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
 from kdescent_dist.mesh import make_mesh
@@ -27,6 +25,7 @@ from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import require_plots
+from kdescent_dist.run_bins import find_bins, pretrain_bins
 from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
@@ -34,7 +33,6 @@ from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
-from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.stated_errors import state_errors
 from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
@@ -195,7 +193,7 @@ class _Run:
         self.processes.together(
             lambda: block.check(self.guess, inputs, required_columns(config.bins))
         )
-        pretrained = self._pretrain(self._bins(training), training, mesh)
+        pretrained = self._pretrain(training, mesh)
         weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
         objective = PopulationObjective(
             model,
@@ -224,45 +222,19 @@ class _Run:
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
-    def _bins(self, training: TrainingCatalog) -> list[Bin]:
-        """The bins of the config, those with too few training samples as it wishes."""
-        grids = self.config.bins
-        if any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values()):
-            grids = resolve_grids(grids, *training.sample(), training.extremes())
-        bins = expand_bins(grids)
-        counts = self.processes.added(count_bins(bins, training.columns))
-        bins, settled = settle_bins(bins, counts)
+    def _pretrain(self, training: TrainingCatalog, mesh: jax.sharding.Mesh) -> list[PretrainedBin]:
+        bins, settled = find_bins(self.config.bins, training)
         for line in settled.lines():
             log.info("bins: %s", line)
         self.facts["bins"] = asdict(settled)
-        return bins
 
-    def _pretrain(
-        self, bins: Sequence[Bin], training: TrainingCatalog, mesh: jax.sharding.Mesh
-    ) -> list[PretrainedBin]:
-        columns, weights, rows = training.columns, training.weights, training.rows
-        made_from = [rows.digest({**columns, "": weights}), rows.block_size, self.config.seed]
-        source = " ".join(map(str, made_from))
-        own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-        own = make_mesh(devices=own_devices)
-        pretrained = []
-        for bin_ in bins:
+        def begin(bin_: Bin) -> None:
             self._progress(f"pretraining {bin_.name}")
             self._stop_if_asked()
-            known = self.directory.load_counts(bin_, source)
-            method = self.config.counts.pretrain
-            one = pretrain_bin(
-                bin_, columns, weights, self.config.seed, own, known, method, rows=rows
-            )
-            if known is None:
-                self.directory.save_counts(bin_, source, one.counts)
-            # The counts of all processes have the same bits, whatever CPUs they run on.
-            pretrained.append(self._of_primary(one))
+
+        pretrained = pretrain_bins(self.config, bins, training, mesh, self.directory, begin)
         log.info("pretrained %d bins", len(pretrained))
         return pretrained
-
-    def _of_primary(self, bin_: PretrainedBin) -> PretrainedBin:
-        return self.processes.on_primary(lambda: bin_)
 
     def _stop_if_asked(self, where: str = "before the first step", step: int = 0) -> None:
         if self.processes.any(self.signals.requested()):

@@ -27,13 +27,16 @@ FINITE = (*FIT, f"fit.steps={STEPS}")
 ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")
 
 SCRIPTS = Path(__file__).parents[1] / "slurm"
-# The command under test, and compiled programs that all of its processes share.
-ENVIRONMENT = {
-    "KDESCENT_VENV": sys.prefix,
-    "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
-    "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-}
+
+
+def environment() -> dict[str, str]:
+    """The command under test, and compiled programs that all of its processes share."""
+    return {
+        "KDESCENT_VENV": sys.prefix,
+        "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
 
 
 class Jobs:
@@ -43,14 +46,14 @@ class Jobs:
         self.cluster = cluster
         self.folder = folder
 
-    def submit(self, script, *overrides, options=(), **environment):
+    def submit(self, script, *overrides, options=(), **more):
         options = ("--cpus-per-task=1", *options)
         return self.cluster.sbatch(
             *options,
             SCRIPTS / script,
             *overrides,
             cwd=self.folder,
-            env=ENVIRONMENT | environment,
+            env=environment() | more,
         )
 
     def log(self, name):
@@ -91,11 +94,9 @@ class Jobs:
         self.cluster.wait(saved, f"a checkpoint of {name}\n{self.log(name)}", 90)
 
     def wait_for_restart(self, job, number):
-        """Wait until SLURM has put a job back in the queue so many times; it starts at once."""
+        """Wait until SLURM has put a job back in the queue so many times."""
         restarted = lambda: self.cluster.show(job)["Restarts"] == str(number)  # noqa: E731
         self.cluster.wait(restarted, f"restart {number} of {job}\n{self.log(job)}", 90)
-        # It would wait for as long as the credentials of its last start are good.
-        self.cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def wait_for_end(self, job, timeout=120):
         """Wait until a job has ended, and return what SLURM knows of it."""
@@ -113,7 +114,7 @@ class Jobs:
         return subprocess.Popen(
             [sys.executable, "-m", "kdescent_dist.cli", "-m", *launcher, *overrides],
             cwd=self.folder,
-            env=self.cluster.environment | ENVIRONMENT,
+            env=self.cluster.environment | environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -128,7 +129,7 @@ def fit_alone(path: Path, *overrides: str) -> Path:
             [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
             check=True,
             capture_output=True,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | environment(),
         )
     return path
 

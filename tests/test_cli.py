@@ -381,7 +381,10 @@ def test_fewer_steps_than_done_are_refused_and_the_record_stays(finished):
 
 def test_help_and_config_are_readable(finished):
     shown = run(finished[0], "--help").stdout
-    assert "experiment: color_mass, galaxy_colors, halo_catalog, quickstart" in shown
+    assert (
+        "experiment: color_mass, galaxy_colors, galaxy_colors_grid, halo_catalog, quickstart"
+        in shown
+    )
     assert "Exit codes" in shown
     config = run(finished[0], "--cfg", "job").stdout
     assert "learning_rate: 0.1" in config

@@ -51,7 +51,8 @@ def sums(arrays, label, bin_, cov):
     x = np.stack([arrays[f"{label}/{name}"] for name in bin_["columns"]], axis=1).astype(float)
     weights = arrays[f"{label}/weights"].astype(float)
     for name, (low, high) in bin_["window"].items():
-        values, width = arrays[f"{label}/{name}"].astype(float), bin_["softness"] * (high - low)
+        values = arrays[f"{label}/{name}"].astype(float)
+        width = bin_["softness"][name] * (high - low)
         weights = weights * expit((values - low) / width) * expit((high - values) / width)
     i = bin_["index"]
     centers, modes = arrays[f"bin{i}/kernel_centers"], arrays[f"bin{i}/fourier_positions"]

@@ -5,7 +5,7 @@ import signal
 import time
 
 from process_groups import SMALL, result
-from slurm_jobs import ENVIRONMENT, assert_same_fit, programs_of
+from slurm_jobs import assert_same_fit, environment, programs_of
 
 HEARTBEAT_S = 6
 # Quickly compiled, as each start does so in the second rank, but long enough to be interrupted.
@@ -118,7 +118,7 @@ def test_two_steps_of_a_job_run_on_one_node_at_the_same_time(jobs, uninterrupted
         "--output=two.log",
         "two.sh",
         cwd=jobs.folder,
-        env=ENVIRONMENT,
+        env=environment(),
     )
     log = jobs.folder / "two.log"
     assert jobs.wait_for_end(job)["JobState"] == "COMPLETED", log.read_text()

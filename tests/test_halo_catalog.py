@@ -164,7 +164,7 @@ def test_a_smaller_version_recovers_its_parameters_from_the_weighted_halos(truth
         "bins.colors.edges.logsm=[9.4,10.2,10.8,11.8]",
         "fit.steps=300",
         "optimizer.learning_rate=0.05",
-        "report.enabled=false",
+        "report.samples=1000",
         f"run_dir={tmp_path / 'run'}",
     ]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -179,3 +179,7 @@ def test_a_smaller_version_recovers_its_parameters_from_the_weighted_halos(truth
     }
     for name, value in result["params"].items():
         assert value == pytest.approx(truth[name], abs=tolerances.get(name, 0.015)), name
+        # Within the errors that the report states.
+        assert abs(value - truth[name]) < 3.5 * result["errors"][name], name
+        assert result["errors"][name] < tolerances.get(name, 0.015), name
+    assert result["errors_note"] == "noise of the training catalog and of the input catalog"

@@ -64,8 +64,9 @@ def sum_derivatives(
         # wrong on CPUs.
         dims = range(x.shape[1])
         wdx = [w * column.T for column in dx]
-        wdu = [sum(inverse[j, i] * wdx[i] for i in range(j + 1)) for j in dims]
-        by_kernels = matmul(dw - sum(u[:, j] * wdu[j] for j in dims), kernels)
+        zeros = jnp.zeros_like(dw)
+        wdu = [sum((inverse[j, i] * wdx[i] for i in range(j + 1)), zeros) for j in dims]
+        by_kernels = matmul(dw - sum((u[:, j] * wdu[j] for j in dims), zeros), kernels)
         by_cos, by_sin = matmul(dw, cos), matmul(dw, sin)
         for j in dims:
             by_kernels += v[:, j] * matmul(wdu[j], kernels)

@@ -37,7 +37,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("userblock", [0, 512])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_of_an_hdf5_dataset_is_read(tmp_path, layout, userblock):
+def test_every_layout_of_an_hdf5_dataset_is_read(tmp_path, layout, userblock, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # HDF5 looks for the file of the dataset outside from here
     options = {"data": X} | LAYOUTS[layout]
     with h5py.File(tmp_path / "t.h5", "w", userblock_size=userblock) as file:
         file.create_dataset("x", **options)

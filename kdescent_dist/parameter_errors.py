@@ -6,9 +6,8 @@ residuals in the loss. So a change of the sums by a row of the training catalog 
 by its influence, (J^T C J)^-1 J^T C times that change, and the covariance of the parameters is the
 sum over all rows of the outer products of their influences (Huber 1967; White 1982; Hampel 1974).
 That needs no covariance of the sums, however much kernels overlap. Rows are taken as independent,
-and their number as Poisson distributed, but for the samples of a
-generative model, whose number is given. A change of the model's sums by a row of its input catalog
-acts with the opposite sign.
+and their number as Poisson distributed, but for the samples of a generative model, whose number is
+given. A change of the model's sums by a row of its input catalog acts with the opposite sign.
 
 Derivatives are those that the fit descends: a hard edge has none.
 """

@@ -1,13 +1,12 @@
 """The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy.optimize import OptimizeResult, minimize
 from tqdm import tqdm
 
 from kdescent_dist.bounds import Bounds
@@ -20,6 +19,9 @@ from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_defa
 from kdescent_dist.settings import FitConfig
 from kdescent_dist.steps import evaluate
 from kdescent_dist.threefry import split
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 _STEPS_PER_CALL = 1000
 
@@ -128,7 +130,7 @@ def bfgs(
     thin: int = 1,
     progress: bool = True,
     **other_kwargs: Any,
-) -> tuple[jax.Array, jax.Array, OptimizeResult]:
+) -> "tuple[jax.Array, jax.Array, OptimizeResult]":
     """Minimize a loss with L-BFGS-B (Byrd et al. 1995), holding its random key fixed.
 
     Args:
@@ -148,6 +150,9 @@ def bfgs(
     Raises:
         InputError: the guess is outside its bounds, or a bound is reversed.
     """
+    # Not with the module: it takes long, and most programs have no use for it.
+    from scipy.optimize import minimize
+
     start = np.asarray(guess, float)
     bounds = Bounds.from_pairs(param_bounds, len(start))
     start = _inside(start, bounds, np.asarray(guess).dtype)
@@ -168,7 +173,7 @@ def bfgs(
     disable = None if progress else True
     with tqdm(total=maxsteps, desc="bfgs", unit="step", disable=disable) as bar:
 
-        def record(intermediate_result: OptimizeResult) -> None:
+        def record(intermediate_result: "OptimizeResult") -> None:
             params.append(np.array(intermediate_result.x))
             losses.append(float(intermediate_result.fun))
             bar.set_postfix(loss=f"{losses[-1]:.4g}", refresh=False)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jax.dtypes import canonicalize_dtype
-from scipy.linalg import LinAlgError, cholesky
 
 from kdescent_dist.errors import InputError
 
@@ -69,8 +68,8 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
         InputError: the columns of the training sample are linearly dependent.
     """
     try:
-        return cholesky(cov, lower=True)
-    except LinAlgError as error:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError as error:
         raise InputError(
             "training_x: its columns are linearly dependent, so that their covariance cannot be "
             "inverted: leave out a column"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from kdescent_dist.settings import Config
 
@@ -177,6 +176,8 @@ class Run:
 
 def tophat(x: np.ndarray, low: float, high: float, softness: float) -> np.ndarray:
     """Soft window: about 1 within (low, high) and 0 outside, as in the counts of a bin."""
+    from scipy.special import expit
+
     width = softness * (high - low)
     if width <= 0 or not np.isfinite(width):
         return ((x >= low) & (x < high)).astype(float)

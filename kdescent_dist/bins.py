@@ -51,6 +51,11 @@ class Bin:
         """Softness of the window in each conditional column."""
         return softness_by_column(self.config.softness, self.window)
 
+    @property
+    def hard(self) -> tuple[bool, ...]:
+        """Whether the edges are hard in each conditional column, which is a matter of compiling."""
+        return tuple(softness == 0 for softness in self.softness)
+
     def weights(self, columns: Mapping[str, Any]) -> Any:
         """Window weights (n,) of samples given by their columns, each (n,)."""
         conditions = [columns[name] for name in self.window]

@@ -28,12 +28,9 @@ from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
 
 def main() -> None:
     """Run ``kdescent-dist`` with the arguments of the process, and exit with its code."""
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [_for_hydra(argument) for argument in sys.argv[1:]]
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # By the plugin's own name one gets its launcher with our defaults, as well.
-    plugin, ours = "hydra/launcher=submitit_slurm", "hydra/launcher=slurm"
-    sys.argv[1:] = [ours if argument == plugin else argument for argument in sys.argv[1:]]
     ConfigStore.instance().store(name="schema", node=configs.schema(sys.argv[1:]))
     folders = _own_folders()
     codes = [DONE]
@@ -101,8 +98,12 @@ def _own_folders() -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _quoted(argument: str) -> str:
-    """Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes."""
+def _for_hydra(argument: str) -> str:
+    """An argument as Hydra must get it to mean what the user does."""
+    # By the plugin's own name one gets its launcher with our defaults, as well.
+    if argument == "hydra/launcher=submitit_slurm":
+        return "hydra/launcher=slurm"
+    # Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes.
     key, sign, value = argument.partition("=")
     if key != "report.bin" or not sign or not value or value[0] in "'\"" or value == "null":
         return argument

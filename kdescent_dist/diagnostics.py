@@ -46,11 +46,7 @@ def diagnose(
     """
     names = required_columns({b.bin.group: b.bin.config for b in bins})
     rng = np.random.default_rng(seed)
-    rows = RowBlocks(len(data_weights)) if rows is None else rows
-    keep, scale = subsample(rng, rows.total, samples)
-    shown = {"weights": data_weights, **{name: np.asarray(data[name]) for name in names}}
-    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
-    arrays["data/weights"] = arrays["data/weights"] * scale
+    arrays = training_rows(names, data, data_weights, rows, rng, samples)
     sets = [CountedSet.of(pretrained, rng) for pretrained in bins]
     blocks = PopulationBlocks(objective, names, seed, samples)
     # The errors are those of the residuals of the fit.
@@ -61,6 +57,7 @@ def diagnose(
     for label, population in sums.items():
         arrays[f"{label}/weights"] = population.kept_weights
         arrays |= {f"{label}/{name}": values for name, values in population.kept.items()}
+    rows = RowBlocks(len(data_weights)) if rows is None else rows
     described, data_weight = [], rows.sum(data_weights)
     for i, counted in enumerate(sets):
         of_bin = {label: population.bins[i] for label, population in sums.items()}
@@ -70,6 +67,27 @@ def diagnose(
         arrays |= {f"bin{i}/{name}": values for name, values in counts.items()}
         described.append(description)
     arrays["bins"] = np.array(json.dumps(described))
+    return arrays
+
+
+def training_rows(
+    names: Sequence[str],
+    data: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    rows: RowBlocks | None,
+    rng: np.random.Generator,
+    most: int,
+) -> dict[str, np.ndarray]:
+    """At most ``most`` random rows of the training catalog, in every process.
+
+    Returns:
+        ``data/<column>`` of each of ``names``, and ``data/weights``, which stand for all rows.
+    """
+    rows = RowBlocks(len(weights)) if rows is None else rows
+    keep, scale = subsample(rng, rows.total, most)
+    shown = {"weights": weights, **{name: np.asarray(data[name]) for name in names}}
+    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
+    arrays["data/weights"] = arrays["data/weights"] * scale
     return arrays
 
 

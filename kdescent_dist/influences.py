@@ -15,25 +15,8 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 
 from kdescent_dist.blocks import matmul
-from kdescent_dist.windows import traced_softness, window_weights
 
 CHUNK = 4096  # samples
-
-
-def in_window(
-    conditions: tuple[jax.Array, ...], weights: jax.Array, window: Any, hard: tuple[bool, ...]
-) -> jax.Array:
-    """Weights (n,) of samples times a window.
-
-    Args:
-        conditions: c conditional columns, each (n,).
-        weights: (n,) weights.
-        window: low and high edges and softness, each (c,).
-        hard: of each conditional column, whether its edges are hard.
-    """
-    low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
-    softness = traced_softness(softness, hard)
-    return window_weights(conditions, low, high, softness, weights) * weights
 
 
 def sum_derivatives(

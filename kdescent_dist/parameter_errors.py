@@ -23,12 +23,13 @@ import numpy as np
 
 from kdescent_dist.bins import PretrainedBin, required_columns
 from kdescent_dist.exact_sums import exact_total
-from kdescent_dist.influences import in_window, influences
+from kdescent_dist.influences import influences
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population_influences import PopulationInfluences, each_bin, pairs_of
+from kdescent_dist.population_influences import PopulationInfluences, pairs_of
 from kdescent_dist.population_sums import CountedSet, subsample
 from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.settings import LossConfig
+from kdescent_dist.windows import in_window
 
 LARGEST_SET = 60  # kernels, and modes, of a bin; fewer of each of many bins
 SMALLEST_SET = 10
@@ -319,10 +320,9 @@ def _training_products(
             x = {name: jnp.asarray(values[block][some]) for name, values in columns.items()}
             w = jnp.asarray(np.asarray(weights)[block][some])
             total = np.zeros((len(some), size))
-            for bin_, window, arrays, hard, of_bin in each_bin(sets, factors):
-                chosen = tuple(tuple(x[n] for n in names) for names in (bin_.columns, bin_.window))
-                of_rows = _row_influences(*chosen, w, window, arrays, of_bin, hard)
-                total += np.asarray(of_rows, float)
+            for counted, of_bin in zip(sets, factors, strict=True):
+                arrays = (*counted.columns_of(x), w, counted.window, counted.points, of_bin)
+                total += np.asarray(_row_influences(*arrays, counted.pretrained.bin.hard), float)
             of_block += total.T @ total
         parts.append(scale * of_block)
     return exact_total(parts, (size, size), rows.count, rows.processes)

@@ -5,21 +5,21 @@ The blocks of a population are drawn one on each device at a time, as ``populati
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from kdescent_dist.blocks import matmul
-from kdescent_dist.influences import in_window, influences, sum_derivatives
-from kdescent_dist.mesh import tree_sum
+from kdescent_dist.influences import influences, sum_derivatives
+from kdescent_dist.mesh import dealt, tree_sum
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population_sums import CountedSet
-from kdescent_dist.random import draw_key
+from kdescent_dist.population_sums import CountedSet, draw_block, on_each_device
+from kdescent_dist.windows import in_window
 
 PAIRS = 1 << 30  # samples x kernels and modes of all bins, of which derivatives are taken
 AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters
@@ -50,8 +50,8 @@ class PopulationInfluences:
         seed: int,
         progress: Callable[[], None],
     ) -> None:
-        self.layout, self.mesh = objective.layout, objective.mesh
-        self.catalog, self.model = objective.data["catalog"], objective.model
+        self.objective, self.layout, self.mesh = objective, objective.layout, objective.mesh
+        self.catalog = objective.data["catalog"]
         self.names, self.sets, self.params, self.progress = names, sets, params, progress
         self._seeds = np.random.SeedSequence(seed).generate_state(ROUNDS)
         turns, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
@@ -65,27 +65,21 @@ class PopulationInfluences:
         self.rounds = int(np.clip(pairs // (max(points, 1) * used), 1, ROUNDS))
         whole, split = PartitionSpec(), PartitionSpec("samples")
 
-        def compiled(local: Callable, in_specs: tuple, out_specs: Any) -> Callable:
-            return jax.jit(
-                jax.shard_map(
-                    local, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-                )
-            )
-
+        compiled = partial(on_each_device, self.mesh)
+        block = (split, split, split)
         drawn = (whole, whole, whole, split)
         self._draw = compiled(self._draw_local, drawn, split)
         self._linearize = compiled(self._linearize_local, (*drawn, whole), (split, split, whole))
-        self._products = compiled(_products, (split, split, split), whole)
+        self._products = compiled(_products, block, whole)
 
         @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
-            local = _derivatives_of(hard)
-            return compiled(local, ((split, split, split), (split, split, split), whole), whole)
+            return compiled(_derivatives_of(hard), (block, block, whole, whole), whole)
 
         @cache
         def added(hard: tuple[bool, ...]) -> Callable:
             local = _influences_of(hard, self.layout.block_size)
-            return compiled(local, (split, (split, split, split), whole, whole), split)
+            return compiled(local, (split, block, whole, whole, whole), split)
 
         self._derivatives, self._added = derivatives, added
 
@@ -125,9 +119,9 @@ class PopulationInfluences:
             )
             weight += np.sum(jax.device_get(weights), axis=0, dtype=float)
             for total, counted in zip(totals, self.sets, strict=True):
-                program = self._derivatives(_hard(counted))
+                program = self._derivatives(counted.pretrained.bin.hard)
                 chosen = _of_bin(population, counted), _of_bin(tangents, counted)
-                sums = jax.device_get(program(*chosen, _bin_arrays(counted)))
+                sums = jax.device_get(program(*chosen, counted.window, counted.points))
                 for name, values in sums.items():
                     total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=float)
                 self.progress()
@@ -187,25 +181,22 @@ class PopulationInfluences:
         chosen, places = np.unique(rows, return_inverse=True)
         columns, weights = training(chosen)
         weights = np.where(np.arange(size) < real[:, None], weights[places.reshape(rows.shape)], 0)
-        dealt = {name: self._dealt(v[places.reshape(rows.shape)]) for name, v in columns.items()}
-        return self._add_up((dealt, self._dealt(weights.astype(self.params.dtype))), factors)
+        of_rows = {n: dealt(v[places.reshape(rows.shape)], self.mesh) for n, v in columns.items()}
+        of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
+        return self._add_up((of_rows, of_weights), factors)
 
     def _add_up(self, population: Any, factors: Sequence[Any]) -> jax.Array:
         total = self._zeros()
         for counted, of_bin in zip(self.sets, factors, strict=True):
-            program = self._added(_hard(counted))
+            program = self._added(counted.pretrained.bin.hard)
             chosen = _of_bin(population, counted)
-            total = program(total, chosen, _bin_arrays(counted), of_bin)
+            total = program(total, chosen, counted.window, counted.points, of_bin)
             self.progress()
         return total
 
     def _zeros(self) -> jax.Array:
         devices, size = self.mesh.shape["samples"], self.layout.block_size
-        return self._dealt(np.zeros((devices, size, len(self.params)), self.params.dtype))
-
-    def _dealt(self, values: np.ndarray) -> jax.Array:
-        sharding = NamedSharding(self.mesh, PartitionSpec("samples"))
-        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+        return dealt(np.zeros((devices, size, len(self.params)), self.params.dtype), self.mesh)
 
     def _real(self, turn: int) -> np.ndarray:
         """Samples (devices,) in the blocks of a turn that are no padding."""
@@ -213,21 +204,15 @@ class PopulationInfluences:
         first = (devices * self.layout.per_device(self.mesh) + turn) * self.layout.block_size
         return np.clip(self.layout.size - first, 0, self.layout.block_size)
 
-    def _population(self, params: Any, seed: Any, turn: Any, catalog: Any) -> Any:
-        key = draw_key(jax.random.key(seed))
-        block = lax.axis_index("samples") * self.layout.per_device(self.mesh) + turn
-        mine = {name: values[turn] for name, values in catalog.items()}
-        population = self.model.population(params, key, block, mine)
-        return {name: population.x[name] for name in self.names}, population.weights
-
     def _draw_local(self, params, seed, turn, catalog):
-        return jax.tree.map(lambda a: a[None], self._population(params, seed, turn, catalog))
+        drawn = draw_block(self.objective, self.names, params, seed, turn, catalog)
+        return jax.tree.map(lambda a: a[None], drawn)
 
     def _linearize_local(self, params, seed, turn, catalog, directions):
         """The population of a block, its derivatives along directions, and sums of weights."""
 
         def of(params: jax.Array) -> Any:
-            return self._population(params, seed, turn, catalog)
+            return draw_block(self.objective, self.names, params, seed, turn, catalog)
 
         def along(direction: jax.Array) -> Any:
             return jax.jvp(of, (params,), (direction,))[1]
@@ -243,34 +228,17 @@ def pairs_of(most: int, parameters: int) -> int:
     return most * 32 // max(parameters, 32)
 
 
-def each_bin(sets: Sequence[CountedSet], factors: Sequence[Any]) -> Iterator[tuple]:
-    """Of each bin: its columns, window, hard edges, points and factors."""
-    for counted, of_bin in zip(sets, factors, strict=True):
-        yield counted.pretrained.bin, *_bin_arrays(counted), _hard(counted), of_bin
-
-
-def _hard(counted: CountedSet) -> tuple[bool, ...]:
-    return tuple(softness == 0 for softness in counted.pretrained.bin.softness)
-
-
-def _bin_arrays(counted: CountedSet) -> tuple[Any, Any]:
-    return counted.window, (counted.centers, counted.cov, counted.modes)
-
-
 def _of_bin(population: Any, counted: CountedSet) -> tuple:
     """The columns of a bin, its conditional columns, and the weights."""
     columns, weights = population
-    bin_ = counted.pretrained.bin
-    x, conditions = (tuple(columns[n] for n in names) for names in (bin_.columns, bin_.window))
-    return x, conditions, weights
+    return *counted.columns_of(columns), weights
 
 
 def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
-    def local(population, tangents, bin_arrays):
+    def local(population, tangents, window, points):
         (x, conditions, weights), (dx, dconditions, dweights) = jax.tree.map(
             lambda a: a[0], (population, tangents)
         )
-        window, points = bin_arrays
 
         def weigh(conditions: Any, weights: Any) -> jax.Array:
             return in_window(conditions, weights, window, hard)
@@ -287,9 +255,8 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
 
 
 def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
-    def local(total, population, bin_arrays, factors):
+    def local(total, population, window, points, factors):
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
-        window, points = bin_arrays
         inside = in_window(conditions, weights, window, hard)
         more = influences(jnp.stack(x, axis=1), inside, weights, points, factors)
         copies = more.reshape(-1, size, more.shape[1])

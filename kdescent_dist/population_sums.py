@@ -4,7 +4,7 @@ A population is never held whole: its blocks are drawn one after the other, one 
 a time, their sums are added up on the host in double precision, and some samples are kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
@@ -21,7 +21,7 @@ from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde
 from kdescent_dist.mesh import tree_sum
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.random import draw_key
-from kdescent_dist.windows import traced_softness, window_weights
+from kdescent_dist.windows import in_window
 
 # Kernels and modes of a bin at which residuals are computed.
 LARGEST_SET = 600
@@ -73,6 +73,17 @@ class CountedSet:
             np.asarray(counts.fourier_positions)[modes],
         )
 
+    @property
+    def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where samples are counted: kernel centers, their covariance, and wave vectors."""
+        return self.centers, self.cov, self.modes
+
+    def columns_of(self, columns: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Of the columns of samples, those that are compared, and the conditional ones."""
+        bin_ = self.pretrained.bin
+        x, conditions = (tuple(columns[n] for n in names) for names in (bin_.columns, bin_.window))
+        return x, conditions
+
 
 @dataclass(frozen=True)
 class PopulationSums:
@@ -82,6 +93,39 @@ class PopulationSums:
     bins: list[dict[str, Any]]
     kept: dict[str, np.ndarray]
     kept_weights: np.ndarray
+
+
+def draw_block(
+    objective: PopulationObjective,
+    names: Sequence[str],
+    params: jax.Array,
+    seed: Any,
+    turn: Any,
+    catalog: Mapping[str, jax.Array],
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Columns and weights of a block of a population; within ``jax.shard_map``.
+
+    Args:
+        objective: the objective of the fit.
+        names: the columns that are needed.
+        params: (parameters,) parameters.
+        seed: seed of the population.
+        turn: which of the blocks of a device.
+        catalog: input catalog of the device, each column (blocks, block_size).
+    """
+    key = draw_key(jax.random.key(seed))
+    block = lax.axis_index("samples") * objective.layout.per_device(objective.mesh) + turn
+    mine = {name: values[turn] for name, values in catalog.items()}
+    population = objective.model.population(params, key, block, mine)
+    return {name: population.x[name] for name in names}, population.weights
+
+
+def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """The compiled program that calls ``local`` with the part of each device."""
+    mapped = jax.shard_map(
+        local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+    return jax.jit(mapped)
 
 
 class PopulationBlocks:
@@ -94,21 +138,19 @@ class PopulationBlocks:
     def __init__(
         self, objective: PopulationObjective, names: Sequence[str], seed: int, samples: int
     ) -> None:
-        self.layout, self.mesh = objective.layout, objective.mesh
+        self.objective, self.layout, self.mesh = objective, objective.layout, objective.mesh
         self.catalog = objective.data["catalog"]
         self.names, self.seed, self.samples = names, seed, samples
-        self.model = objective.model
         # A key takes no more than 64 bits; a seed may be larger.
         self._key_seed = np.random.SeedSequence(seed).generate_state(1)[0]
         whole, split = PartitionSpec(), PartitionSpec("samples")
-        self._draw = self._compiled(
-            self._draw_local, (whole, whole, whole, split, split), (split, whole, whole)
-        )
+        drawn = ((whole, whole, whole, split, split), (split, whole, whole))
+        self._draw = on_each_device(self.mesh, self._draw_local, *drawn)
         specs = ((split, split, split), whole, whole)
 
         @cache
         def program(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
-            return self._compiled(_local_sums(of_samples, hard), specs, whole)
+            return on_each_device(self.mesh, _local_sums(of_samples, hard), specs, whole)
 
         self._program = program
 
@@ -155,14 +197,10 @@ class PopulationBlocks:
         self, total: dict[str, Any], population: Any, counted: CountedSet, errors: bool
     ) -> None:
         columns, weights = population
-        bin_ = counted.pretrained.bin
-        x = tuple(columns[name] for name in bin_.columns)
-        conditions = tuple(columns[name] for name in bin_.window)
-        points = (counted.centers, counted.cov, counted.modes)
-        hard = tuple(softness == 0 for softness in bin_.softness)
+        chosen = (*counted.columns_of(columns), weights)
         for of_samples in (_counts, _squared_errors) if errors else (_counts,):
-            program = self._program(of_samples, hard)
-            sums = jax.device_get(program((x, conditions, weights), counted.window, points))
+            program = self._program(of_samples, counted.pretrained.bin.hard)
+            sums = jax.device_get(program(chosen, counted.window, counted.points))
             for name, values in sums.items():
                 wide = np.result_type(values.dtype, np.float64)
                 total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=wide)
@@ -171,25 +209,15 @@ class PopulationBlocks:
         """Concatenated copies of a block of which the population of a block is made."""
         block = {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.catalog.items()}
         key = jax.eval_shape(jax.random.key, 0)
-        population = jax.eval_shape(self.model.population, params, key, 0, block)
+        population = jax.eval_shape(self.objective.model.population, params, key, 0, block)
         return population.size // self.layout.block_size
 
     def _draw_local(self, params, key_seed, turn, rows, catalog):
         """Columns and weights of a block, some rows of them, and the sum of the weights."""
-        key = draw_key(jax.random.key(key_seed))
-        block = lax.axis_index("samples") * self.layout.per_device(self.mesh) + turn
-        mine = {name: values[turn] for name, values in catalog.items()}
-        population = self.model.population(params, key, block, mine)
-        drawn = ({name: population.x[name] for name in self.names}, population.weights)
+        drawn = draw_block(self.objective, self.names, params, key_seed, turn, catalog)
         some = jax.tree.map(lambda a: a[rows[0]], drawn)
         alone = jax.tree.map(lambda a: a[None], drawn)
-        return alone, *lax.all_gather((some, tree_sum(population.weights)), "samples")
-
-    def _compiled(self, local: Callable, in_specs: tuple, out_specs: Any) -> Callable:
-        mapped = jax.shard_map(
-            local, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-        )
-        return jax.jit(mapped)
+        return alone, *lax.all_gather((some, tree_sum(drawn[1])), "samples")
 
 
 class _KeptRows:
@@ -228,12 +256,11 @@ class _KeptRows:
 
 def count_rows(x: np.ndarray, weights: np.ndarray, counted: CountedSet) -> dict[str, Any]:
     """Sums over a bin's samples (n, d) and their weights (n,), in this process alone."""
-    return jax.device_get(_count_rows(x, weights, counted.centers, counted.cov, counted.modes))
+    return jax.device_get(_count_rows(x, weights, counted.points))
 
 
 @jax.jit
-def _count_rows(x, weights, centers, cov, modes):
-    points = (centers, cov, modes)
+def _count_rows(x, weights, points):
     return _counts(x, weights, *points) | _squared_errors(x, weights, *points)
 
 
@@ -242,11 +269,8 @@ def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
 
     def local(population, window, points):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
-        low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
-        softness = traced_softness(softness, hard)
-        within = window_weights(conditions, low, high, softness, weights)
-        weights = within * weights
-        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), weights, *points), "samples")
+        inside = in_window(conditions, weights, window, hard)
+        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), inside, *points), "samples")
 
     return local
 

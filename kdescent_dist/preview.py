@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
-from kdescent_dist.diagnostics import compare
+from kdescent_dist.diagnostics import compare, training_rows
 from kdescent_dist.mesh import replicated, whole
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import INPUT_WEIGHTS
@@ -63,11 +63,7 @@ def compare_guess(
     """
     names = required_columns({b.bin.group: b.bin.config for b in bins})
     rng = np.random.default_rng(seed)
-    rows = RowBlocks(len(data_weights)) if rows is None else rows
-    keep, scale = subsample(rng, rows.total, samples)
-    shown = {"weights": data_weights, **{name: np.asarray(data[name]) for name in names}}
-    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
-    arrays["data/weights"] = arrays["data/weights"] * scale
+    arrays = training_rows(names, data, data_weights, rows, rng, samples)
     arrays |= _input_rows(objective, rng, samples)
     blocks = PopulationBlocks(objective, names, seed, max(samples, COUNTED))
     population = blocks.sums(guess, [], errors=False)

@@ -96,9 +96,8 @@ def stack_bins(
         bin_, counts = pretrained.bin, pretrained.counts
         kernels = 0 if bin_.config.kernels == 0 else counts.num_eval_kernels
         fourier = 0 if bin_.config.fourier == 0 else counts.num_eval_fourier_positions
-        hard = tuple(softness == 0 for softness in bin_.softness)
         shapes = (np.shape(counts.kernel_centers), np.shape(counts.fourier_positions))
-        key = (bin_.columns, tuple(bin_.window), kernels, fourier, hard, shapes)
+        key = (bin_.columns, tuple(bin_.window), kernels, fourier, bin_.hard, shapes)
         groups.setdefault(key, []).append(pretrained)
     stacked = []
     for (columns, conditions, kernels, fourier, hard, _), members in groups.items():

@@ -51,6 +51,22 @@ def traced_softness(softness: Any, hard: Sequence[bool]) -> list[Any]:
     return [0 if known else softness[i] for i, known in enumerate(hard)]
 
 
+def in_window(
+    conditions: Sequence[jax.Array], weights: jax.Array, window: Any, hard: Sequence[bool]
+) -> jax.Array:
+    """Weights (n,) of samples times a window whose edges are traced.
+
+    Args:
+        conditions: c conditional columns, each (n,).
+        weights: (n,) weights.
+        window: low and high edges and softness, each (c,).
+        hard: of each conditional column, whether its edges are hard.
+    """
+    low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
+    softness = traced_softness(softness, hard)
+    return window_weights(conditions, low, high, softness, weights) * weights
+
+
 def reach(softness: Any, dtype: Any) -> Any:
     """How far beyond its edges a window counts, in units of the bin.
 

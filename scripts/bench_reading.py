@@ -13,14 +13,13 @@ Markdown table.
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
-from bench_measure import optional
+from bench_measure import optional, seconds_of
 
 from kdescent_dist.catalog import open_catalog
 from kdescent_dist.settings import CatalogConfig
@@ -124,12 +123,6 @@ FORMATS = {
     "NPZ": Format("table.npz", write_npz, read_npz),
     "CSV": Format("table.csv", write_csv, read_csv),
 }
-
-
-def seconds_of(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
 
 
 def select(path: Path, dtype: str) -> None:

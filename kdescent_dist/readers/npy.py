@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,13 +35,19 @@ class NpyTable(Table):
         self._columns.clear()
 
 
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape of the array in a file, whether it is in Fortran order, and its type."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    return read(stream)
+
+
 def _is_empty(path: Path) -> bool:
     with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
-        return 0 in read(file)[0]
+        shape, _, _ = array_header(file)
+        return 0 in shape
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
+from kdescent_dist.readers.npy import array_header
 from kdescent_dist.readers.table import Columns, Table
 
 LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
@@ -121,12 +122,7 @@ class NpzTable(Table):
 
 
 def _header(stream: IO[bytes]) -> _Array:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(stream)
-    return _Array(shape, fortran_order, dtype, stream.tell())
+    return _Array(*array_header(stream), stream.tell())
 
 
 def _checked(name: str, array: _Array) -> _Array:

@@ -13,11 +13,16 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # Tests build the same programs many times over; the cache compiles each of them once.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_report_header() -> str:
     return f"devices: {jax.device_count()} x {jax.devices()[0].platform}, {os.cpu_count()} cores"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly wait for a scheduler go first: beside them, another worker computes."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_slurm"))
 
 
 @pytest.fixture(scope="session", autouse=True)

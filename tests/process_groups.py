@@ -34,7 +34,12 @@ PATIENCE = 120  # seconds that anything may take on a busy machine
 def environment(**more: str) -> dict[str, str]:
     # All of them share the programs that were compiled by one.
     cache = str(jax.config.jax_compilation_cache_dir)
-    settings = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache, "OMP_NUM_THREADS": "1"}
+    settings = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "OMP_NUM_THREADS": "1",
+    }
     return {**os.environ, **settings, **more}
 
 

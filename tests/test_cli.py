@@ -106,7 +106,7 @@ def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path
     """Onto another number of devices, too: the bits are those of the uninterrupted run."""
     directory, _ = finished
     slow = "fit.seconds_per_call=0.001"  # short dispatches leave time for the signal to arrive
-    process = start(tmp_path, "run_dir=run", slow)
+    process = start(tmp_path, "run_dir=run", "report.enabled=false", slow)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 200
     while not metrics.exists() or metrics.stat().st_size < 500:
@@ -119,7 +119,7 @@ def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path
     stopped = result(tmp_path / "run")
     assert stopped["status"] == "preempted"
     assert 0 < stopped["step"] < 400
-    again = run(tmp_path, "run_dir=run", "runtime.cpu_devices=4")
+    again = run(tmp_path, "run_dir=run", "report.enabled=false", "runtime.cpu_devices=4")
     assert again.returncode == 0, again.stderr
     assert f"continuing from the checkpoint of step {stopped['step']}" in again.stderr
     for name in ("params", "loss", "grad_norm"):

@@ -169,9 +169,10 @@ def objective(request, bins):
 
 def test_losses_and_gradients_are_those_of_the_first_steps(objective):
     losses, slopes, cost = try_steps(objective, problems.GUESS, 7, fixed_key=False)
+    expected = jax.jit(objective.value_and_grad)
     for i in range(KEYS):
         key, _ = fold_schedule(jax.random.key(7), np.int32(i))
-        loss, slope = jax.jit(objective.value_and_grad)(problems.GUESS, key, objective.data)
+        loss, slope = expected(problems.GUESS, key, objective.data)
         assert losses[i] == pytest.approx(float(loss), rel=1e-5)
         np.testing.assert_allclose(slopes[i], slope, rtol=1e-4, atol=1e-6)
     assert cost["step_s"] > 0

@@ -170,9 +170,9 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
     """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
     with_catalog = {"catalog": catalog, "size": None, "block_size": 400}
     for options, meshes in (
-        ({}, [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]),
-        ({"loss": LossConfig(statistic="chisq")}, [(1, 1), (8, 2)]),
-        (with_catalog, [(1, 1), (2, 1), (4, 1), (4, 2)]),
+        ({}, [(1, 1), (2, 1), (8, 2)]),
+        ({"loss": LossConfig(statistic="chisq")}, [(1, 1), (8, 1)]),
+        (with_catalog, [(1, 1), (2, 1), (8, 2)]),
     ):
         results = [evaluate(problems.objective(bins, d, k, **options)) for d, k in meshes]
         for loss, grad in results[1:]:
@@ -190,7 +190,7 @@ def at_truth(bins, size, loss, weights=None):
     return np.array([run(problems.TRUTH, key, objective.data)[0] for key in keys])
 
 
-@pytest.mark.parametrize("size", [600, 3000, 12_000])
+@pytest.mark.parametrize("size", [600, 12_000])
 def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_noise(bins, size):
     """The training catalog has 3000 masses, for each of which a mass of the input stands.
 
@@ -239,7 +239,7 @@ def test_fewer_samples_with_larger_weights_have_the_same_counts_and_loss(bins, s
 def test_the_volume_turns_numbers_into_densities_and_cancels_in_units_of_their_errors(bins):
     def loss(statistic, volume):
         terms = LossConfig(statistic=statistic, kde=0.0, fourier=0.0, volume=volume)
-        return evaluate(problems.objective(bins, loss=terms))[0]
+        return evaluate(problems.objective(bins[:1], loss=terms))[0]
 
     np.testing.assert_allclose(loss("mse", 50.0), loss("mse", 1.0) / 50.0**2, rtol=1e-5)
     np.testing.assert_allclose(loss("chisq", 50.0), loss("chisq", 1.0), rtol=1e-5)
@@ -293,7 +293,7 @@ def test_memory_is_bounded_by_a_block(bins, with_catalog):
 
     def temporaries(size):
         mass = {"mass": np.linspace(0.0, 1.0, size, dtype=np.float32)} if with_catalog else None
-        objective = problems.objective(bins, size=size, block_size=2000, catalog=mass)
+        objective = problems.objective(bins[:1], size=size, block_size=2000, catalog=mass)
         lowered = jax.jit(objective.value_and_grad).lower(problems.GUESS, KEY, objective.data)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

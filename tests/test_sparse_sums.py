@@ -278,7 +278,7 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
     options = {"catalog": catalog, "counts": CountsConfig("sparse"), "block_size": 200}
     results = [
         loss_and_gradient(problems.objective(bins, devices, kernels, **options))
-        for devices, kernels in [(1, 1), (3, 1), (4, 2)]
+        for devices, kernels in [(1, 1), (6, 2)]
     ]
     for loss, grad in results[1:]:
         assert loss.tobytes() == results[0][0].tobytes()

@@ -27,6 +27,7 @@ RESUMABLE: tuple[str, ...] = (
     "fit.steps",
     "fit.steps_per_call",
     "fit.seconds_per_call",
+    "fit.guess_from",  # the guess itself is compared
     "checkpoint",
     "mesh.samples",
     "runtime.launcher",

@@ -16,6 +16,7 @@ from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.errors import InputError, Preempted, StoppedFitError
+from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.launch import find_launch
@@ -51,6 +52,7 @@ def run(config: Config) -> dict[str, Any]:
         Preempted: a signal asked the run to stop; its state is saved.
         NonFiniteLossError: the loss is not finite; the last good state is saved.
     """
+    config = with_guess_of_run(config)
     directory = RunDirectory.of(config)
     launch = find_launch(config.runtime, os.environ)
     if config.mode == "report":
@@ -163,6 +165,8 @@ class _Run:
     def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], TrainingCatalog]:
         """Check everything, cheap checks first, and count the training catalog."""
         config = self.config
+        if config.fit.guess_from is not None:
+            log.info("guess: the parameters of %s", config.fit.guess_from)
         self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
         step = latest_step(self.directory.checkpoints) or 0
         if step > config.fit.steps:

@@ -140,6 +140,8 @@ class FitConfig:
     steps_per_call: int = 100  # at most, in one dispatch
     seconds_per_call: float = 1.0  # steps per dispatch adapt to this, so that signals are heard
     fixed_key: bool = False  # the same random numbers at every step
+    # Run directory whose parameters are the guess, instead of those of parameters.*.guess.
+    guess_from: str | None = None
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pytest
 from process_groups import SMALL, environment, result
 
 from kdescent_dist import cli
+from kdescent_dist.models.gaussian import gaussian
 
 
 def command(*overrides: str) -> list[str]:
@@ -191,6 +192,46 @@ def prior(sums, truth, params, width):
     return 1e7 + (params["mean_1"] / width) ** 2
 
 
+def test_a_fit_begins_where_another_has_ended(main, finished):
+    """What it does not know keeps its own guess."""
+    other = "~parameters.mean_2", "+parameters.mean_3.guess=0.25", "model._target_=test_cli.renamed"
+    given = *other, "report.enabled=false", f"fit.guess_from={finished[0]}"
+    code, err = main(*given, "fit.steps=2")
+    assert code == 0, err
+    assert f"guess: the parameters of {finished[0]}" in err
+    with np.load("run/history.npz") as history:
+        begun = dict(zip(history["names"].tolist(), history["params"][0].tolist(), strict=True))
+    assert begun.pop("mean_3") == 0.25
+    ended = result(finished[0])["params"]
+    # To the rounding of the transform that keeps them within their bounds.
+    assert begun == pytest.approx({name: ended[name] for name in begun}, rel=1e-6)
+    # What has begun goes on from its checkpoint, not from there.
+    code, err = main(*given, "fit.steps=4")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 2" in err
+
+
+def renamed(params, key, size):
+    return gaussian(params | {"mean_2": params["mean_3"]}, key, size)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"params": None, "status": "running"}, "has no parameters yet (status: running)"),
+        ({"params": {"mean": 1.0}, "status": "done"}, "mean_1: did you mean mean"),
+        ({"status": "done"}, "its result.json cannot be read"),
+    ],
+)
+def test_a_run_that_is_no_guess_is_refused(main, found, message):
+    Path("other").mkdir()
+    Path("other/result.json").write_text(json.dumps(found))
+    code, err = main("fit.guess_from=other")
+    assert code == 2
+    assert "fit.guess_from=other: " in err
+    assert message in err
+
+
 def test_another_problem_is_refused_in_the_same_directory(finished):
     directory, _ = finished
     refused = run(directory.parents[1], f"run_dir={directory}", "seed=5", "bins.all.kernels=9")
@@ -272,6 +313,7 @@ BAD = [
     ("catalog.path=missing.hdf5 catalog.make=null", "missing.hdf5"),
     ("catalog.path=missing.hdf5", "add catalog.make=null"),
     ("samples.size=null", "samples.size"),
+    ("fit.guess_from=nowhere", "fit.guess_from=nowhere: no run directory with a result.json"),
 ]
 
 

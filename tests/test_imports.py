@@ -62,7 +62,7 @@ LAYERS = (
     ("population_sums", "diagnostics", "preview"),
     ("influences", "population_influences", "parameter_errors"),
     ("run_clock", "run_catalogs", "stated_errors", "run_directory", "run_bins"),
-    ("report", "run_report", "inspect_run", "run_log", "run", "sweep_job", "cli"),
+    ("report", "run_report", "inspect_run", "run_log", "first_guess", "run", "sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 

@@ -1,0 +1,39 @@
+"""Where a fit begins: at the guess of its config, or where another run has ended."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from kdescent_dist.errors import InputError, closest
+from kdescent_dist.settings import Config
+
+
+def with_guess_of_run(config: Config) -> Config:
+    """The config with the parameters of the run directory ``fit.guess_from`` as its guess.
+
+    Parameters that the other run does not have keep their own guess.
+
+    Raises:
+        InputError: there is no such run, it has no parameters yet, or none of this fit.
+    """
+    path = config.fit.guess_from
+    if path is None:
+        return config
+    key = f"fit.guess_from={path}"
+    try:
+        result = json.loads((Path(path) / "result.json").read_text())
+        found, status = result["params"], result["status"]
+    except OSError as error:
+        raise InputError(f"{key}: no run directory with a result.json: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{key}: its result.json cannot be read: {error}") from error
+    if found is None:
+        raise InputError(f"{key}: that run has no parameters yet (status: {status})")
+    if not found.keys() & config.parameters.keys():
+        names = "; ".join(f"{name}: {closest(name, found)}" for name in config.parameters)
+        raise InputError(f"{key}: none of its parameters are those of this fit: {names}")
+    parameters = {
+        name: replace(parameter, guess=float(found[name])) if name in found else parameter
+        for name, parameter in config.parameters.items()
+    }
+    return replace(config, parameters=parameters)

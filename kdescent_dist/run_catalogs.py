@@ -67,6 +67,7 @@ class RunCatalogs:
 
     def __init__(self, config: Config, processes: Processes) -> None:
         self._config = config
+        self._dtype = np.float64 if config.runtime.x64 else np.float32
         self._processes = processes
         self._training: CatalogReader | None = None
         self.facts: dict[str, Any] = {}
@@ -133,7 +134,9 @@ class RunCatalogs:
         if reader is not self._training:
             self._tell("input catalog", given, total)
         columns = {name: given.columns[name] for name in inputs.columns}
-        return layout, first, replace(given, columns=columns)
+        # Of a part of the rows, each stands for more: numbers have the same expectation.
+        weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
+        return layout, first, replace(given, columns=columns, weights=weights)
 
     def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:
         return open_catalog(
@@ -144,7 +147,7 @@ class RunCatalogs:
             exchange=self._processes.exchange,
             process=self._processes.index,
             processes=self._processes.count,
-            dtype=np.float64 if self._config.runtime.x64 else np.float32,
+            dtype=self._dtype,
         )
 
     def _tell(self, what: str, catalog: Catalog, total: int) -> None:

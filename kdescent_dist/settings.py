@@ -59,7 +59,9 @@ class InputCatalogConfig:
 class SamplesConfig:
     """Model samples, and the blocks in which they are made."""
 
-    size: int | None = None  # samples per step; by default the rows of the input catalog
+    # Samples per step; by default the rows of the input catalog. A part of them is drawn at random,
+    # and each of these stands for more.
+    size: int | None = None
     block_size: int | None = None  # samples per block; by default at least 8 blocks
 
 

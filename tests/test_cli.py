@@ -195,8 +195,8 @@ def prior(sums, truth, params, width):
 def test_a_fit_begins_where_another_has_ended(main, finished):
     """What it does not know keeps its own guess."""
     other = "~parameters.mean_2", "+parameters.mean_3.guess=0.25", "model._target_=test_cli.renamed"
-    given = *other, "report.enabled=false", f"fit.guess_from={finished[0]}"
-    code, err = main(*given, "fit.steps=2")
+    given = *other, "optimizer.schedule=constant", f"fit.guess_from={finished[0]}"
+    code, err = main(*given, "report.enabled=false", "fit.steps=2")
     assert code == 0, err
     assert f"guess: the parameters of {finished[0]}" in err
     with np.load("run/history.npz") as history:
@@ -206,7 +206,7 @@ def test_a_fit_begins_where_another_has_ended(main, finished):
     # To the rounding of the transform that keeps them within their bounds.
     assert begun == pytest.approx({name: ended[name] for name in begun}, rel=1e-6)
     # What has begun goes on from its checkpoint, not from there.
-    code, err = main(*given, "fit.steps=4")
+    code, err = main(*given, "report.enabled=false", "fit.steps=4")
     assert code == 0, err
     assert "continuing from the checkpoint of step 2" in err
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from kdescent_dist.bins import expand_bins
 from kdescent_dist.catalog import load_catalog
 from kdescent_dist.config import from_omegaconf
+from kdescent_dist.mesh import make_mesh
 from kdescent_dist.models.halo_catalog import (
     LOGM,
     NAMES,
@@ -26,7 +28,9 @@ from kdescent_dist.models.halo_catalog import (
     mean_logsm,
     mock_survey,
 )
-from kdescent_dist.settings import CatalogConfig, Config
+from kdescent_dist.processes import Processes
+from kdescent_dist.run_catalogs import RunCatalogs
+from kdescent_dist.settings import CatalogConfig, Config, SamplesConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -125,6 +129,26 @@ def test_the_survey_holds_all_galaxies_of_its_volume_once(truth):
     assert sorted(survey) == ["g_r", "logsm", "r_i"]
     expected = 1e6 * np.trapezoid(mass_function(LOGM), LOGM)
     assert abs(len(survey["logsm"]) - expected) < 4 * np.sqrt(expected)
+
+
+def test_of_a_part_of_the_halos_each_stands_for_more(config):
+    """Numbers of galaxies have the same expectation."""
+    few = replace(config, samples=SamplesConfig(size=4000))
+    found = []
+    for given in (config, few):
+        catalogs = RunCatalogs(given, Processes(()))
+        catalogs.training()
+        layout, _, halos = catalogs.input(make_mesh(1))
+        assert len(halos) == layout.size
+        found.append(halos)
+    all_halos, part = found
+    assert (len(all_halos), len(part)) == (40_000, 4000)
+    order = np.argsort(all_halos.columns["logm"])
+    rows = order[np.searchsorted(all_halos.columns["logm"], part.columns["logm"], sorter=order)]
+    np.testing.assert_array_equal(all_halos.columns["logm"][rows], part.columns["logm"])
+    np.testing.assert_allclose(part.weights, 10 * all_halos.weights[rows], rtol=1e-6)
+    error = np.sqrt(np.sum(part.weights.astype(float) ** 2))
+    assert abs(part.weights.sum(dtype=float) - all_halos.weights.sum(dtype=float)) < 4 * error
 
 
 def test_the_config_fills_every_bin(config):

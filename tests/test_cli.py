@@ -12,9 +12,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from command_line import call
 from process_groups import SMALL, environment, result
 
-from kdescent_dist import cli
 from kdescent_dist.models.gaussian import gaussian
 
 
@@ -247,21 +247,13 @@ def main(monkeypatch, capfd, tmp_path):
     before = {name: getattr(jax.config, name) for name in flags}
     monkeypatch.chdir(tmp_path)
 
-    def call(*overrides: str) -> tuple[int, str]:
+    def small(*overrides: str) -> tuple[int, str]:
         flags = [o for o in overrides if o.startswith("-")]
         values = [o for o in overrides if not o.startswith("-")]
-        argv = ["kdescent-dist", *flags, *SMALL, "run_dir=run", *values]
-        monkeypatch.setattr(sys, "argv", argv)
-        with monkeypatch.context() as context:
-            context.setattr(sys, "path", list(sys.path))
-            context.setenv("HYDRA_FULL_ERROR", "1")
-            try:
-                cli.main()
-            except SystemExit as leaving:
-                return int(leaving.code or 0), capfd.readouterr().err
-        return 0, capfd.readouterr().err
+        code = call(monkeypatch, *flags, *SMALL, "run_dir=run", *values)
+        return code, capfd.readouterr().err
 
-    yield call
+    yield small
     for name, value in before.items():
         jax.config.update(name, value)
 

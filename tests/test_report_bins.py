@@ -1,14 +1,13 @@
 """A report of many bins: a summary of all of them first, and any one of them on demand."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
+from command_line import call
 from run_directories import write_run
 from test_report import Page
 
-from kdescent_dist import cli
 from kdescent_dist.errors import InputError
 from kdescent_dist.report import make_bin_page, make_report
 from kdescent_dist.report.cells import Field, conditions, plot_cells
@@ -100,11 +99,7 @@ def test_a_run_without_diagnostics_has_no_bin_to_draw(tmp_path):
 
 def test_the_command_takes_the_name_of_a_bin_as_it_is(run, monkeypatch, capsys):
     name = "gr_ri[redshift 0.9-1.3, mag_i 20-22]"
-    argv = ["kdescent-dist", "mode=report", f"run_dir={run}", f"report.bin={name}"]
-    monkeypatch.setattr(sys, "argv", argv)
-    with pytest.raises(SystemExit) as leaving:
-        cli.main()
-    assert leaving.value.code == 0
+    assert call(monkeypatch, "mode=report", f"run_dir={run}", f"report.bin={name}") == 0
     assert "gr-ri-redshift-0.9-1.3-mag-i-20-22.html" in capsys.readouterr().out
 
 

@@ -3,11 +3,11 @@
 import importlib
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
+from thread_processes import in_threads
 
 from kdescent_dist.catalog import load_catalog, open_catalog
 from kdescent_dist.errors import InputError
@@ -32,50 +32,21 @@ def optional(name):
     return importlib.import_module(name) if os.environ.get("CI") else pytest.importorskip(name)
 
 
-class Exchange:
-    """Hands arrays of bytes round among threads that stand for processes.
+def together(number, work):
+    """What ``work(process, exchange)`` returns or raises on each of several processes."""
 
-    Only one of them runs at a time: Python's own parser is not safe in threads (3.11).
-    """
-
-    def __init__(self, processes):
-        self.running = threading.Lock()
-        self.sent = [np.zeros(0, np.uint8)] * processes
-        self.barrier = threading.Barrier(processes, timeout=60)
-
-    def wait(self):
-        self.running.release()
-        try:
-            self.barrier.wait()
-        finally:
-            self.running.acquire()
-
-    def of(self, process):
+    def one(processes):
         def exchange(array):
             assert array.dtype == np.uint8
             assert array.ndim == 1
-            self.sent[process] = array.copy()
-            self.wait()
-            received = np.stack(self.sent)
-            self.wait()
-            return received
+            return processes.exchange(array)
 
-        return exchange
+        try:
+            return work(processes.index, exchange)
+        except Exception as error:
+            return error
 
-
-def together(processes, work):
-    """What ``work(process, exchange)`` returns or raises on each of several processes."""
-    exchange = Exchange(processes)
-
-    def one(process):
-        with exchange.running:
-            try:
-                return work(process, exchange.of(process))
-            except Exception as error:
-                return error
-
-    with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(one, range(processes)))
+    return in_threads(number, one)
 
 
 def shares(size, processes):

@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from command_line import call
 from test_readers import optional
-
-from kdescent_dist import cli
 
 ROWS = 3000
 
@@ -112,19 +110,11 @@ def command(monkeypatch, capfd, tmp_path):
     (tmp_path / "my_conf" / "experiment" / "survey.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
 
-    def call(*overrides: str) -> tuple[int, str]:
-        argv = ["kdescent-dist", "--config-dir", "my_conf", "experiment=survey", "run_dir=run"]
-        monkeypatch.setattr(sys, "argv", [*argv, *overrides])
-        with monkeypatch.context() as context:
-            context.setattr(sys, "path", list(sys.path))
-            context.setenv("HYDRA_FULL_ERROR", "1")
-            try:
-                cli.main()
-            except SystemExit as leaving:
-                return int(leaving.code or 0), capfd.readouterr().err
-        return 0, capfd.readouterr().err
+    def of_survey(*overrides: str) -> tuple[int, str]:
+        given = ["--config-dir", "my_conf", "experiment=survey", "run_dir=run", *overrides]
+        return call(monkeypatch, *given), capfd.readouterr().err
 
-    yield call
+    yield of_survey
     jax.config.update("jax_compilation_cache_dir", before)
 
 

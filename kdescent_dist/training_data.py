@@ -67,8 +67,11 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
     Raises:
         InputError: the columns of the training sample are linearly dependent.
     """
+    # The bits are those of JAX, which takes SciPy's routine; a restarted fit does without both.
+    from scipy.linalg import cholesky
+
     try:
-        return np.linalg.cholesky(cov)
+        return cholesky(cov, lower=True)
     except np.linalg.LinAlgError as error:
         raise InputError(
             "training_x: its columns are linearly dependent, so that their covariance cannot be "

@@ -91,8 +91,18 @@ def quote(name: str) -> str:
     return f"`{name}`"
 
 
+Converted = Callable[[str, np.ndarray, Any], np.ndarray]
+
+
+def _converted(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    return values.astype(dtype)
+
+
 def evaluate(
-    expression: str, columns: Mapping[str, np.ndarray], key: str = "expression"
+    expression: str,
+    columns: Mapping[str, np.ndarray],
+    key: str = "expression",
+    converted: Converted = _converted,
 ) -> np.ndarray:
     """Evaluate an expression row by row, in double precision.
 
@@ -102,6 +112,8 @@ def evaluate(
         expression: what to compute.
         columns: columns by name, of shape (n,) or, for a vector column, (n, m).
         key: the config key that the expression comes from, for messages.
+        converted: makes an array of another type of a column, given with its name; by default it
+            is new.
 
     Returns:
         (n,) values, or a 0-d array where the expression uses no column.
@@ -129,7 +141,7 @@ def evaluate(
         if symbol in texts:
             raise InputError(f"{what} holds numbers: compare it with a number in {expression!r}")
         # Of a vector column, only the entries that are asked for are widened.
-        table[symbol] = numeric(values, what) if values.ndim == 1 else values
+        table[symbol] = _wide(name, values, converted) if values.ndim == 1 else values
     interpreter = _interpreter(table)
     try:
         with np.errstate(all="ignore"):
@@ -149,23 +161,15 @@ def evaluate(
     return value
 
 
-def numeric(values: np.ndarray, what: str) -> np.ndarray:
-    """Widen a column to double precision or 64-bit integers, in native byte order.
-
-    Args:
-        values: (n,) or (n, m) values.
-        what: how to name the column in a message.
-
-    Raises:
-        InputError: the values are not real numbers, or have another shape.
-    """
-    values = np.asarray(values)
-    check_numeric(values, what)
+def _wide(name: str, values: np.ndarray, converted: Converted) -> np.ndarray:
+    """A column of numbers in double precision or as 64-bit integers, in native byte order."""
     if values.dtype.kind == "f":
-        return values.astype(np.float64, copy=False)
-    if values.dtype == np.bool_ or values.dtype == np.uint64:
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
-    return values.astype(np.int64, copy=False)
+        dtype = np.dtype(np.float64)
+    elif values.dtype == np.bool_ or values.dtype == np.uint64:
+        dtype = values.dtype.newbyteorder("=")
+    else:
+        dtype = np.dtype(np.int64)
+    return values if values.dtype == dtype else converted(name, values, dtype)
 
 
 def check_numeric(values: np.ndarray, what: str) -> None:
@@ -238,7 +242,7 @@ class _Elementwise(Interpreter):
             raise ValueError(f"{node.value.id} is not a vector column")
         if not -vector.shape[1] <= entry < vector.shape[1]:
             raise ValueError(f"{node.value.id} has {vector.shape[1]} entries, counted from 0")
-        return numeric(vector[:, entry], node.value.id)
+        return _wide(node.value.id, vector[:, entry], _converted)
 
 
 _of_thread = threading.local()

@@ -17,7 +17,7 @@ from kdescent_dist.shares import Share
 from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source
 
-LARGEST_CHUNK = 1 << 16  # rows: a column of them fits into a processor's cache
+LARGEST_CHUNK = 1 << 17  # rows: few enough for the caches of a processor, of some columns
 SMALLEST_CHUNK = 1 << 12
 CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
 HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn

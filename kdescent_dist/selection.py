@@ -81,9 +81,9 @@ class Selection:
             self._check_numeric(name, raw)
             entries = [e for n, e in self._plan.entries if n == name]
             dropped.append(_drop(keep, _missing(raw[name], value, entries)))
-        derived = self._derive(self._early, raw, rows)
+        derived = self._derive(self._early, raw, rows, scratch)
         if self._plan.where is not None:
-            passed = self._evaluate(self._plan.where, raw | derived, "where", rows)
+            passed = self._evaluate(self._plan.where, raw | derived, "where", rows, scratch)
             if passed.dtype != np.bool_:
                 raise InputError(
                     f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
@@ -94,10 +94,11 @@ class Selection:
             rows = len(left)
             raw = {n: scratch.take(n, v, left) for n, v in raw.items() if n in self._left_over}
             derived = {n: scratch.take(f"{n} (derived)", v, left) for n, v in derived.items()}
-        derived |= self._derive(self._late, raw, rows)
+        derived |= self._derive(self._late, raw, rows, scratch)
         arrays = [derived[name] for name in self.required]
         if self._plan.weights is not None:
-            arrays.append(self._evaluate(self._plan.weights, raw | derived, "weights", rows))
+            table = raw | derived
+            arrays.append(self._evaluate(self._plan.weights, table, "weights", rows, scratch))
         extremes = Extremes.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
         if len(arrays[0]) and not extremes.finite:
@@ -144,22 +145,31 @@ class Selection:
         return dropped
 
     def _derive(
-        self, expressions: Mapping[str, str], raw: Mapping[str, np.ndarray], rows: int
+        self,
+        expressions: Mapping[str, str],
+        raw: Mapping[str, np.ndarray],
+        rows: int,
+        scratch: Scratch,
     ) -> dict[str, np.ndarray]:
         return {
-            name: self._evaluate(text, raw, f"columns.{name}", rows)
+            name: self._evaluate(text, raw, f"columns.{name}", rows, scratch)
             for name, text in expressions.items()
         }
 
     def _evaluate(
-        self, expression: str, table: Mapping[str, np.ndarray], option: str, rows: int
+        self,
+        expression: str,
+        table: Mapping[str, np.ndarray],
+        option: str,
+        rows: int,
+        scratch: Scratch,
     ) -> np.ndarray:
         name = plain_column(expression)
         if name is not None:
             self._check_numeric(name, table)
         if name is not None and table[name].ndim == 1:
             return table[name]  # widened where it is used: it may be long
-        values = evaluate(expression, table, f"{self._key}.{option}")
+        values = evaluate(expression, table, f"{self._key}.{option}", scratch.converted)
         return np.broadcast_to(values, (rows,))
 
     def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -70,12 +70,22 @@ class Scratch:
 
     def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
+        array = self._array(slot, values.shape, values.dtype)
+        # All of the rows are there; "raise" would take them into a buffer first, "clip" is slower.
+        return values.take(rows, axis=0, out=array[: len(rows)], mode="wrap")
+
+    def converted(self, slot: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+        """Values in another type, until the next call with this slot."""
+        array = self._array(f"{slot} (converted)", values.shape, np.dtype(dtype))
+        np.copyto(array, values, casting="unsafe")
+        return array
+
+    def _array(self, slot: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         arrays: dict[str, np.ndarray] = self._of_thread.__dict__
-        key = f"{slot} {values.dtype.str} {values.shape[1:]}"
-        if key not in arrays or len(arrays[key]) < len(rows):
-            arrays[key] = np.empty(values.shape, values.dtype)
-        # All of the rows are there; "raise" would take them into a buffer first.
-        return values.take(rows, axis=0, out=arrays[key][: len(rows)], mode="clip")
+        key = f"{slot} {dtype.str} {shape[1:]}"
+        if key not in arrays or len(arrays[key]) < shape[0]:
+            arrays[key] = np.empty(shape, dtype)
+        return arrays[key][: shape[0]]
 
 
 def _processors() -> int:

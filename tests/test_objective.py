@@ -170,7 +170,7 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
     """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
     with_catalog = {"catalog": catalog, "size": None, "block_size": 400}
     for options, meshes in (
-        ({}, [(1, 1), (2, 1), (8, 2)]),
+        ({}, [(1, 1), (8, 2)]),
         ({"loss": LossConfig(statistic="chisq")}, [(1, 1), (8, 1)]),
         (with_catalog, [(1, 1), (2, 1), (8, 2)]),
     ):

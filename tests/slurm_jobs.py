@@ -14,7 +14,7 @@ from process_groups import result
 
 from kdescent_dist.checkpoint import latest_step
 
-STEPS = 1500
+STEPS = 1000
 FIT = (
     "experiment=color_mass",
     "samples.size=8000",

@@ -177,8 +177,9 @@ def test_losses_and_gradients_are_those_of_the_first_steps(objective):
         np.testing.assert_allclose(slopes[i], slope, rtol=1e-4, atol=1e-6)
     assert cost["step_s"] > 0
     assert cost["memory"]["total"] >= sum(x.nbytes for x in jax.tree.leaves(objective.data)) / 4
-    same, _, _ = try_steps(objective, problems.GUESS, 7, fixed_key=True)
-    assert len(set(same.tolist())) == 1
+    if objective.mesh.size == 1:
+        same, _, _ = try_steps(objective, problems.GUESS, 7, fixed_key=True)
+        assert len(set(same.tolist())) == 1
 
 
 def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):

@@ -19,6 +19,7 @@ SIZE, DIMS, KERNELS, MODES = 2_900, 2, 4, 3  # the size does not divide into blo
 
 GRID = np.linspace(0.0, 1.0, 13)
 CELLS = np.stack(np.meshgrid(GRID[:-4:4], GRID[:-4:4], indexing="ij"), axis=-1).reshape(-1, 2)
+compiled = jax.jit(sparse_sums, static_argnames="hard")
 # Edges (m, c) and softness of the windows of each case: one for all, or of bins and columns.
 WINDOWS = {
     "soft": (GRID[:-1, None], GRID[1:, None], 0.04),
@@ -149,8 +150,8 @@ def test_bins_may_have_kernels_or_modes_alone(kernels, modes):
         bins.cov,
         bins.modes[:, :modes],
     )
-    whole, some = (jax.device_get(sparse_sums(*samples, b, hard)) for b in (bins, fewer))
-    gradient = jax.grad(lambda w: sparse_sums(*samples[:2], w, fewer, hard)["weight"].sum())
+    whole, some = (jax.device_get(compiled(*samples, b, hard)) for b in (bins, fewer))
+    gradient = jax.grad(lambda w: compiled(*samples[:2], w, fewer, hard)["weight"].sum())
     assert np.all(np.isfinite(gradient(samples[2])))
     for name, number in (("kde", kernels), ("cos", modes), ("sin", modes)):
         assert some[name].shape == (len(bins.low), number)
@@ -162,7 +163,7 @@ def test_sums_do_not_depend_on_the_order_of_the_samples():
     shuffled = np.random.default_rng(3).permutation(SIZE)
     ordered = np.asarray(order_by_cells(samples[1], [np.unique(CELLS)] * 2))
     first, second = (
-        sparse_sums(*jax.tree.map(lambda a, o=o: a[o], samples), bins, hard)
+        compiled(*jax.tree.map(lambda a, o=o: a[o], samples), bins, hard)
         for o in (shuffled, ordered)
     )
     for name, values in first.items():
@@ -178,7 +179,7 @@ def test_a_sample_that_is_not_finite_spoils_all_sums(which):
         weights = weights.at[5].set(np.nan)
     else:
         spoil[0] = spoil[0].at[5].set(np.nan)
-    assert np.all(np.isnan(sparse_sums(x, conditions, weights, bins, hard)["kde"]))
+    assert np.all(np.isnan(compiled(x, conditions, weights, bins, hard)["kde"]))
 
 
 @pytest.mark.parametrize(("case", "most"), [("soft", 0.45), ("hard", 0.2), ("two columns", 0.65)])

@@ -120,7 +120,7 @@ def open_catalog(
         exchange: takes an array of bytes (n,) and returns those of all processes, (processes, n).
         process: the number of this process, from 0.
         processes: how many there are.
-        chunk_rows: rows of the file that are in memory at a time; by default up to 131,072.
+        chunk_rows: rows of the file that are in memory at a time; by default up to 262,144.
         held_bytes: how much of the selected rows to hold in memory instead of reading them again;
             by default all of them, or 1 GiB before a subsample is drawn.
         dtype: of the columns and weights that are returned; rows are selected, and columns

@@ -228,10 +228,11 @@ class _Elementwise(Interpreter):
         if (found := _compared_with_text(node)) is not None:
             equal = _equal(self.value(found[0]), found[1])
             return equal if isinstance(node.ops[0], ast.Eq) else ~equal
-        left, value = self.value(node.left), np.True_
+        left, value = self.value(node.left), None
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             right = self.value(comparator)
-            value = np.logical_and(value, _COMPARISONS[type(op)](left, right))
+            holds = _COMPARISONS[type(op)](left, right)
+            value = holds if value is None else np.logical_and(value, holds)
             left = right
         return value
 

@@ -20,20 +20,16 @@ class HeldRows:
     def has_space(self, rows: int) -> bool:
         return self._rows + rows <= self._capacity
 
-    def reserve(self, rows: int) -> slice:
-        """The place of further rows at the end, to be written; there must be space for them."""
+    def reserve(self, rows: int) -> list[np.ndarray]:
+        """The place of further rows at the end, to be filled; there must be space for them."""
         place = slice(self._rows, self._rows + rows)
         self._rows = place.stop
-        return place
-
-    def write(self, place: slice, arrays: Sequence[np.ndarray]) -> None:
-        """Write rows to a place that was reserved; threads may write to several at a time."""
-        for held, values in zip(self.arrays, arrays, strict=True):
-            held[place] = values
+        return [values[place] for values in self.arrays]
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
         """Add rows at the end; there must be space for them."""
-        self.write(self.reserve(len(arrays[0])), arrays)
+        for place, values in zip(self.reserve(len(arrays[0])), arrays, strict=True):
+            place[...] = values
 
     def trim(self) -> None:
         """Give back the memory that is not used."""

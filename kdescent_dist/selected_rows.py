@@ -1,5 +1,6 @@
 """The selected rows of a table, of which each of several processes reads and holds a part."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -11,13 +12,13 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.held_rows import HeldRows
 from kdescent_dist.readers import Columns, Table
-from kdescent_dist.selection import Selected, Selection
+from kdescent_dist.selection import Selection
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Share
 from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source
 
-LARGEST_CHUNK = 1 << 17  # rows: few enough for the caches of a processor, of some columns
+LARGEST_CHUNK = 1 << 18  # rows: threads that take turns too often wait for each other
 SMALLEST_CHUNK = 1 << 12
 CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
 HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
@@ -174,27 +175,27 @@ class SelectedRows:
         tally = np.zeros(self._selection.counts, np.int64)
         extremes = Extremes.none(columns)
 
-        scratch = Scratch()
+        scratch, adding_up = Scratch(), threading.Lock()
 
-        def place(c: int, selected: Selected) -> slice | None:
-            nonlocal tally, extremes
-            kept[c] = len(selected)
-            tally += selected.tally
-            extremes |= selected.extremes
-            if self._held_chunks[1] != c or not self._held.has_space(len(selected)):
+        def place(c: int, rows: int) -> list[np.ndarray] | None:
+            kept[c] = rows
+            if self._held_chunks[1] != c or not self._held.has_space(rows):
                 return None
             self._held_chunks = first, c + 1
-            return self._held.reserve(len(selected))
+            return self._held.reserve(rows)
 
-        def select() -> None:
-            work_through(
-                zip(range(first, last), self._read(table, first, last), strict=True),
-                lambda item: (item[0], self._selection.apply(item[1], scratch)),
-                lambda result: place(*result),
-                lambda rows, result: rows and self._held.write(rows, result[1].arrays),
+        def select(item: tuple[int, Columns], in_turn: Callable) -> None:
+            nonlocal tally, extremes
+            c, raw = item
+            selected = self._selection.apply(
+                raw, scratch, lambda rows: in_turn(lambda: place(c, rows))
             )
+            with adding_up:
+                tally += selected.tally
+                extremes |= selected.extremes
 
-        self._share.attempt(select)
+        chunks = zip(range(first, last), self._read(table, first, last), strict=True)
+        self._share.attempt(lambda: work_through(chunks, select))
         self._held.trim()
         self._check_widths(self._share.gather(self._widths))
         self.dropped = self._selection.dropped(self._share.gather(tally).sum(axis=0), self._rows)

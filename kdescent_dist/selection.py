@@ -1,6 +1,6 @@
 """Which rows of a table are left and why the others are not, found in one range after another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from kdescent_dist.errors import InputError
 from kdescent_dist.expressions import check_numeric, entries_in, evaluate, plain_column
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
-from kdescent_dist.side_by_side import Scratch
+from kdescent_dist.side_by_side import Scratch, gather
+
+Reserve = Callable[[int], Sequence[np.ndarray] | None]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,6 @@ class Selected:
     arrays: list[np.ndarray]
     tally: np.ndarray
     extremes: Extremes
-
-    def __len__(self) -> int:
-        return len(self.arrays[0])
 
 
 class Selection:
@@ -62,14 +61,24 @@ class Selection:
         self._early = {name: text for name, text in plan.derived.items() if name in where}
         self._late = {name: text for name, text in plan.derived.items() if name not in where}
         late = [*self._late.values(), *([plan.weights] if plan.weights is not None else [])]
+        # Where columns are returned, by their names and, of those that are a column of the file,
+        # by that.
+        self._place_of = {name: i for i, name in enumerate(self.required)}
+        texts = {name: self._late[name] for name in self.required if name in self._late}
+        files = {plain_column(text): self._place_of[name] for name, text in texts.items()}
+        self._place_of_file = {name: i for name, i in files.items() if name is not None}
         self._left_over = {name for text in late for name, _ in entries_in(text)}
 
-    def apply(self, raw: Mapping[str, np.ndarray], scratch: Scratch) -> Selected:
+    def apply(
+        self, raw: Mapping[str, np.ndarray], scratch: Scratch, reserve: Reserve = lambda rows: None
+    ) -> Selected:
         """Select rows.
 
         Args:
             raw: the file columns of the plan by name, as they are in the file.
             scratch: memory for what is selected, which may be in it until this thread's next call.
+            reserve: called once with the number of rows that are left, n; returns arrays (n,) to
+                fill with the columns and the weights, or None to leave them in the scratch.
 
         Raises:
             InputError: a column is not numeric, or an expression cannot be evaluated.
@@ -89,11 +98,27 @@ class Selection:
                     f"{self._key}.where={self._config.where}: must be a comparison, such as x > 0"
                 )
             dropped.append(_drop(keep, ~passed))
-        if not keep.all():
-            left = np.flatnonzero(keep)  # once: faster than a mask for each column
-            rows = len(left)
-            raw = {n: scratch.take(n, v, left) for n, v in raw.items() if n in self._left_over}
-            derived = {n: scratch.take(f"{n} (derived)", v, left) for n, v in derived.items()}
+        left = None if keep.all() else np.flatnonzero(keep)  # faster than a mask for each column
+        rows = rows if left is None else len(left)
+        # Rows that are not finite are found only in what is left.
+        places = None if self._config.drop_non_finite else reserve(rows)
+        if left is not None:
+
+            def gathered(slot: str, values: np.ndarray, i: int | None) -> np.ndarray:
+                place = None if places is None or i is None else places[i]
+                if place is None or values.ndim > 1 or place.dtype != values.dtype:
+                    return scratch.take(slot, values, left)
+                return gather(values, left, place)
+
+            raw = {
+                name: gathered(name, values, self._place_of_file.get(name))
+                for name, values in raw.items()
+                if name in self._left_over
+            }
+            derived = {
+                name: gathered(f"{name} (derived)", values, self._place_of.get(name))
+                for name, values in derived.items()
+            }
         derived |= self._derive(self._late, raw, rows, scratch)
         arrays = [derived[name] for name in self.required]
         if self._plan.weights is not None:
@@ -104,6 +129,11 @@ class Selection:
         if len(arrays[0]) and not extremes.finite:
             arrays, non_finite = self._without_non_finite(arrays)
             extremes = Extremes.of(arrays, len(self.required))
+        if self._config.drop_non_finite:
+            places = reserve(len(arrays[0]))
+        for place, values in zip(places or [], arrays, strict=places is not None):
+            if place is not values:
+                place[...] = values
         return Selected(arrays, np.array([*dropped, *non_finite], np.int64), extremes)
 
     @property

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 Place = TypeVar("Place")
 
 MOST_THREADS = 4  # more only wait for the memory
@@ -18,17 +17,14 @@ MOST_THREADS = 4  # more only wait for the memory
 
 def work_through(
     items: Iterable[Item],
-    work: Callable[[Item], Result],
-    place: Callable[[Result], Place],
-    store: Callable[[Place, Result], None],
+    work: Callable[[Item, Callable[[Callable[[], Place]], Place]], None],
 ) -> None:
-    """Work on items by threads, and store the results in places that follow their order.
+    """Work on items by threads, each of which takes its place in the order of the items.
 
     Args:
         items: taken one by one in the calling thread, a few ahead of the work.
-        work: done on several items at a time.
-        place: finds the place of a result; called for one at a time, in the order of the items.
-        store: puts a result there, in the thread that worked on it; of several at a time.
+        work: done on several items at a time. It gets an item and a function, to be called once,
+            which calls a function in its turn: after those of the items before, one at a time.
 
     Raises:
         Exception: what any of them raised, for the first item with which it did.
@@ -39,13 +35,17 @@ def work_through(
     before.set()
 
     def carry_out(item: Item, before: threading.Event, placed: threading.Event) -> None:
-        try:
-            result = work(item)
+        def in_turn(take_place: Callable[[], Place]) -> Place:
             before.wait()  # it began earlier, so that it never waits for this one
-            where = place(result)
+            try:
+                return take_place()
+            finally:
+                placed.set()
+
+        try:
+            work(item, in_turn)
         finally:
             placed.set()
-        store(where, result)
 
     with ThreadPoolExecutor(count, thread_name_prefix="rows") as pool:
         try:
@@ -70,9 +70,7 @@ class Scratch:
 
     def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
-        array = self._array(slot, values.shape, values.dtype)
-        # All of the rows are there; "raise" would take them into a buffer first, "clip" is slower.
-        return values.take(rows, axis=0, out=array[: len(rows)], mode="wrap")
+        return gather(values, rows, self._array(slot, values.shape, values.dtype)[: len(rows)])
 
     def converted(self, slot: str, values: np.ndarray, dtype: Any) -> np.ndarray:
         """Values in another type, until the next call with this slot."""
@@ -86,6 +84,12 @@ class Scratch:
         if key not in arrays or len(arrays[key]) < shape[0]:
             arrays[key] = np.empty(shape, dtype)
         return arrays[key][: shape[0]]
+
+
+def gather(values: np.ndarray, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
+    """Rows of values by numbers, in an array of the same type."""
+    # All of the rows are there; "raise" would take them into a buffer first, "clip" is slower.
+    return values.take(rows, axis=0, out=into, mode="wrap")
 
 
 def _processors() -> int:

@@ -295,15 +295,15 @@ def test_long_catalogs_are_selected_in_the_order_of_the_file(tmp_path):
 def test_results_of_threads_are_placed_in_order_and_stored_once():
     placed, stored = [], []
 
-    def work(item):
-        time.sleep(0.002 * (item % 3))
-        return item
-
-    def place(result):
-        placed.append(result)
+    def place(item):
+        placed.append(item)
         return len(placed) - 1
 
-    work_through(range(40), work, place, lambda where, result: stored.append((where, result)))
+    def work(item, in_turn):
+        time.sleep(0.002 * (item % 3))
+        stored.append((in_turn(lambda: place(item)), item))
+
+    work_through(range(40), work)
     assert placed == list(range(40))
     assert sorted(stored) == [(i, i) for i in range(40)]
 
@@ -318,10 +318,15 @@ def test_the_first_failure_of_threads_is_raised_and_no_thread_is_left(stage):
 
         return step
 
+    def work(item, in_turn):
+        at("work")(item)
+        in_turn(lambda: at("place")(item))
+        at("store")(item)
+
     items = (at("items")(i) for i in range(30))
     before = threading.active_count()
     with pytest.raises(ValueError, match=f"{stage} 5"):
-        work_through(items, at("work"), at("place"), at("store"))
+        work_through(items, work)
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)

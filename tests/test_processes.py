@@ -155,6 +155,7 @@ def test_processes_share_the_rows_of_an_input_catalog(folder, halos):
 def test_processes_share_the_rows_of_the_training_catalog(folder, halos):
     """Also where it is the model's input, and in what the report shows."""
     given = [*halos, "input.catalog=null", "samples.size=null", "samples.block_size=200"]
+    given += ["counts.bins=dense"]
     given += ["report.enabled=true", "report.samples=500", "fit.steps=5"]
     one, two = folder / "shown-by-one", folder / "shown-by-two"
     alone(one, *given, cwd=folder, small=[])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdescent_dist.errors import InputError, closest
-from kdescent_dist.expressions import entries_in, quote
+from kdescent_dist.expression_syntax import entries_in, quote
 from kdescent_dist.readers import Table
 from kdescent_dist.settings import CatalogConfig
 

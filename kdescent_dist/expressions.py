@@ -1,43 +1,28 @@
-"""Expressions of catalog columns, as they are written in a config: ``mag_g - mag_r``.
+"""The values of expressions of catalog columns, as they are written in a config: ``mag_g - mag_r``.
 
-An expression may use numbers, ``pi``, columns, arithmetic, comparisons (also chained), ``and``,
-``or`` and ``not`` (element by element), ``&``, ``|`` and ``~`` (of booleans, or of the bits of
-integer flags), an entry of a vector column (``FLUX[3]``) and the functions of ``FUNCTIONS``;
-nothing else, but that a column of text may be compared with a text: ``TYPE == 'GALAXY'``. A column
-whose name is not a Python identifier is written in backquotes: `` `phot/mag g` - 0.1``.
+What they may say is in ``expression_syntax``.
 """
 
 import ast
 import operator
-import re
 import threading
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from asteval import Interpreter
 
 from kdescent_dist.errors import InputError, closest
+from kdescent_dist.expression_syntax import (
+    CONSTANTS,
+    FUNCTIONS,
+    compared_with_text,
+    entry_of,
+    number_of,
+    parse,
+    walk,
+)
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "log10": np.log10,
-    "log": np.log,
-    "exp": np.exp,
-    "sqrt": np.sqrt,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "arctan2": np.arctan2,
-    "abs": np.abs,
-    "minimum": np.minimum,
-    "maximum": np.maximum,
-    "where": np.where,
-    "isfinite": np.isfinite,
-}
-ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
-CONSTANTS = {"pi": np.pi}
 TEXT = "SUO"  # kinds of types
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -48,49 +33,14 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_OPERATORS = (
-    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
-    *(ast.UAdd, ast.USub, ast.Not, ast.Invert, ast.BitAnd, ast.BitOr, ast.And, ast.Or),
-    *_COMPARISONS,
-)
-_STRUCTURE = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Load)
-
-
-def names_in(expression: str, key: str = "expression") -> set[str]:
-    """The columns that an expression uses.
-
-    Raises:
-        InputError: the expression is not understood; names ``key``.
-    """
-    return {name for name, _ in entries_in(expression, key)}
-
-
-def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int | None]]:
-    """The columns that an expression uses, each with the entry of a vector column or None.
-
-    Raises:
-        InputError: the expression is not understood; names ``key``.
-    """
-    tree, quoted = _parse(expression, key)
-    nodes = list(_walk(tree.body))
-    entries = {n.value: _entry(n) for n in nodes if isinstance(n, ast.Subscript)}
-    symbols = [n for n in nodes if isinstance(n, ast.Name) and n.id not in CONSTANTS]
-    return {(quoted.get(n.id, n.id), entries.get(n)) for n in symbols}
-
-
-def plain_column(expression: str) -> str | None:
-    """The column that is the whole of a valid expression, or None."""
-    tree, quoted = _parse(expression, "expression")
-    if not isinstance(tree.body, ast.Name) or tree.body.id in CONSTANTS:
-        return None
-    return quoted.get(tree.body.id, tree.body.id)
-
-
-def quote(name: str) -> str:
-    """An expression that is the column of this name, whatever the name."""
-    return f"`{name}`"
-
-
+_MIRRORED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+# The same with a number that was rounded down, or up, to the type of the column.
+_ROUNDED: dict[type[ast.cmpop], tuple[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Lt: (ast.LtE, ast.Lt),
+    ast.LtE: (ast.LtE, ast.Lt),
+    ast.Gt: (ast.Gt, ast.GtE),
+    ast.GtE: (ast.Gt, ast.GtE),
+}
 Converted = Callable[[str, np.ndarray, Any], np.ndarray]
 
 
@@ -103,6 +53,7 @@ def evaluate(
     columns: Mapping[str, np.ndarray],
     key: str = "expression",
     converted: Converted = _converted,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
     """Evaluate an expression row by row, in double precision.
 
@@ -114,6 +65,8 @@ def evaluate(
         key: the config key that the expression comes from, for messages.
         converted: makes an array of another type of a column, given with its name; by default it
             is new.
+        into: (n,) where the caller wants the values, rounded to its type. They are written there,
+            and it is returned, only if that is faster; they are the same.
 
     Returns:
         (n,) values, or a 0-d array where the expression uses no column.
@@ -121,11 +74,11 @@ def evaluate(
     Raises:
         InputError: the expression is not understood, uses an unknown column or gives vectors.
     """
-    tree, quoted = _parse(expression, key)
+    tree, quoted = parse(expression, key)
     table: dict[str, Any] = dict(CONSTANTS)
-    nodes = list(_walk(tree.body))
+    nodes = list(walk(tree.body))
     symbols = {n.id for n in nodes if isinstance(n, ast.Name)}
-    compared = [_compared_with_text(n) for n in nodes]
+    compared = [compared_with_text(n) for n in nodes]
     texts = {column.id for found in compared if found is not None for column in found[:1]}
     for symbol in sorted(symbols - table.keys()):
         name = quoted.get(symbol, symbol)
@@ -140,11 +93,12 @@ def evaluate(
         check_numeric(values, what)
         if symbol in texts:
             raise InputError(f"{what} holds numbers: compare it with a number in {expression!r}")
-        # Of a vector column, only the entries that are asked for are widened.
-        table[symbol] = _wide(name, values, converted) if values.ndim == 1 else values
-    interpreter = _interpreter(table)
+        table[symbol] = values
+    interpreter = _interpreter(table, converted)
     try:
         with np.errstate(all="ignore"):
+            if into is not None and interpreter.add_into(tree.body, into):
+                return into
             value = np.asarray(interpreter.run(tree.body, expr=expression))
     except Exception as error:
         # The interpreter wraps what its operators raise; the first error is the reason.
@@ -195,11 +149,43 @@ def check_numeric(values: np.ndarray, what: str) -> None:
 class _Elementwise(Interpreter):
     """The minimal interpreter, whose logic works on whole columns.
 
-    Its symbols are columns and constants; functions are looked up in ``FUNCTIONS`` alone.
+    Its symbols are columns and constants; functions are looked up in ``FUNCTIONS`` alone. A column
+    is widened when its values are used, in a vector column those of the entry that is used.
     """
+
+    def begin(self, table: dict[str, Any], converted: Converted) -> None:
+        self.symtable, self.error = table, []
+        self._convert, self._widened = converted, {}
 
     def value(self, node: ast.AST) -> Any:
         return self.run(node)
+
+    def on_name(self, node: ast.Name) -> Any:
+        values = self.symtable[node.id]
+        if np.ndim(values) != 1 or values.dtype.kind in TEXT:
+            return values
+        if node.id not in self._widened:
+            self._widened[node.id] = _wide(node.id, values, self._convert)
+        return self._widened[node.id]
+
+    def add_into(self, node: ast.AST, into: np.ndarray) -> bool:
+        """Write the sum or difference of two columns, all of one type; whether this is one.
+
+        Rounded from double precision it would be the same, for single precision has less than
+        half of the digits (Figueroa 1995, "When is double rounding innocuous?").
+        """
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
+            return False
+        left, right = self._floats(node.left), self._floats(node.right)
+        if left is None or right is None or not left.dtype == right.dtype == into.dtype:
+            return False
+        (np.add if isinstance(node.op, ast.Add) else np.subtract)(left, right, out=into)
+        return True
+
+    def _floats(self, node: ast.AST) -> np.ndarray | None:
+        """A column in single or double precision as it is, or None."""
+        values = np.asarray(self.symtable[node.id] if isinstance(node, ast.Name) else None)
+        return values if values.ndim == 1 and values.dtype in (np.float32, np.float64) else None
 
     def on_call(self, node: ast.Call) -> Any:
         assert isinstance(node.func, ast.Name)
@@ -225,20 +211,33 @@ class _Elementwise(Interpreter):
         return super().on_unaryop(node)
 
     def on_compare(self, node: ast.Compare) -> Any:
-        if (found := _compared_with_text(node)) is not None:
+        if (found := compared_with_text(node)) is not None:
             equal = _equal(self.value(found[0]), found[1])
             return equal if isinstance(node.ops[0], ast.Eq) else ~equal
-        left, value = self.value(node.left), None
-        for op, comparator in zip(node.ops, node.comparators, strict=True):
-            right = self.value(comparator)
-            holds = _COMPARISONS[type(op)](left, right)
+        operands, value = [node.left, *node.comparators], None
+        for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
+            holds = self._compared(type(op), left, right)
             value = holds if value is None else np.logical_and(value, holds)
-            left = right
         return value
+
+    def _compared(self, op: type[ast.cmpop], left: ast.AST, right: ast.AST) -> Any:
+        if number_of(left) is not None:
+            op, left, right = _MIRRORED.get(op, op), right, left
+        values, number = self._floats(left), number_of(right)
+        if values is None or number is None:
+            return _COMPARISONS[op](self.value(left), self.value(right))
+        # A column need not be widened for this: where its type has no such number, one of those
+        # beside it tells the same values apart.
+        near = float(values.dtype.type(number))
+        if near != number:
+            if op not in _ROUNDED:
+                return np.full(values.shape, op is ast.NotEq)
+            op = _ROUNDED[op][near > number]
+        return _COMPARISONS[op](values, near)
 
     def on_subscript(self, node: ast.Subscript) -> Any:
         assert isinstance(node.value, ast.Name)
-        vector, entry = self.value(node.value), _entry(node)
+        vector, entry = self.value(node.value), entry_of(node)
         if np.ndim(vector) != 2:
             raise ValueError(f"{node.value.id} is not a vector column")
         if not -vector.shape[1] <= entry < vector.shape[1]:
@@ -249,30 +248,13 @@ class _Elementwise(Interpreter):
 _of_thread = threading.local()
 
 
-def _interpreter(table: dict[str, Any]) -> _Elementwise:
+def _interpreter(table: dict[str, Any], converted: Converted) -> _Elementwise:
     """The interpreter of this thread, which takes long to make, with these symbols."""
     if not hasattr(_of_thread, "interpreter"):
         _of_thread.interpreter = _Elementwise(symtable={}, minimal=True)
     interpreter = _of_thread.interpreter
-    interpreter.symtable, interpreter.error = table, []
+    interpreter.begin(table, converted)
     return interpreter
-
-
-def _compared_with_text(node: ast.AST) -> tuple[ast.Name, str] | None:
-    """The column and the text of a comparison such as ``TYPE == 'GALAXY'``, or None."""
-    if not isinstance(node, ast.Compare) or len(node.ops) > 1:
-        return None
-    column, text = node.left, node.comparators[0]
-    if isinstance(column, ast.Constant):
-        column, text = text, column
-    if (
-        isinstance(node.ops[0], ast.Eq | ast.NotEq)
-        and isinstance(column, ast.Name)
-        and isinstance(text, ast.Constant)
-        and isinstance(text.value, str)
-    ):
-        return column, text.value
-    return None
 
 
 def _equal(values: np.ndarray, text: str) -> np.ndarray:
@@ -291,87 +273,3 @@ def _logical(value: Any) -> np.ndarray:
     if value.dtype.kind not in "biu":
         raise ValueError("and, or, not take comparisons (such as x > 0), not plain values")
     return value
-
-
-@lru_cache  # it is asked for each range of rows
-def _parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
-    """The checked syntax tree, and the columns by the symbols that stand for backquoted names."""
-    if not isinstance(expression, str) or not expression.strip():
-        raise InputError(f"{key}: {expression!r} is not an expression of columns")
-    quoted: dict[str, str] = {}
-
-    def replace(match: re.Match[str]) -> str:
-        """A symbol for what is in backquotes, or is a name that Python would normalize."""
-        symbol = f"_{len(quoted)}_quoted_"
-        while symbol in expression:
-            symbol += "_"
-        name = match[1] or match[0]
-        if match[1] is None and unicodedata.normalize("NFKC", name) == name:
-            return name
-        quoted[symbol] = name
-        return f" {symbol} "
-
-    text = re.sub(r"`([^`]+)`|[^\W\d]\w*", replace, expression)
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(
-            f"{key}: {expression!r} is not a valid expression (a column whose name is not one "
-            "word is written in backquotes: `2MASS J`)"
-        ) from error
-    for node in _walk(tree.body):
-        if (problem := _problem(node)) is not None:
-            raise InputError(f"{key}: {expression!r} uses {problem}")
-    return tree, quoted
-
-
-def _walk(root: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, without the names of called functions and the indices of vector entries."""
-    stack = [root]
-    while stack:
-        yield (node := stack.pop())
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            stack += [*node.args, *node.keywords]
-        elif isinstance(node, ast.Subscript):
-            stack.append(node.value)
-        elif (found := _compared_with_text(node)) is not None:
-            stack.append(found[0])
-        else:
-            stack += ast.iter_child_nodes(node)
-
-
-def _problem(node: ast.AST) -> str | None:
-    """What an expression may not use, or None."""
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):
-            return f"the text {node.value!r}: it can only be compared, as in column == 'text'"
-        good = isinstance(node.value, int | float)
-        return None if good else f"{node.value!r}, which is not a number"
-    if isinstance(node, ast.Call):
-        return _problem_of_call(node)
-    if isinstance(node, ast.Subscript):
-        good = isinstance(node.value, ast.Name) and _entry(node) is not None
-        return None if good else "an index other than column[integer]"
-    if isinstance(node, (ast.Name, *_STRUCTURE, *_OPERATORS)):
-        return None
-    kind = {ast.Attribute: "an attribute (a dot)", ast.IfExp: "if: write where(condition, a, b)"}
-    return kind.get(type(node), f"{type(node).__name__}, which is not allowed")
-
-
-def _problem_of_call(node: ast.Call) -> str | None:
-    if not isinstance(node.func, ast.Name):
-        return "a call of something that is not a function name"
-    if (name := node.func.id) not in FUNCTIONS:
-        return f"an unknown function {name}: {closest(name, FUNCTIONS)}"
-    count = ARGUMENTS.get(name, 1)
-    if node.keywords or len(node.args) != count:
-        return f"{name}(...), which takes {count} argument{'s' * (count > 1)}"
-    return None
-
-
-def _entry(node: ast.Subscript) -> Any:
-    try:
-        entry = ast.literal_eval(node.slice)
-    except (ValueError, TypeError):
-        return None
-    return entry if type(entry) is int else None

@@ -8,7 +8,8 @@ import numpy as np
 
 from kdescent_dist.catalog_plan import Plan
 from kdescent_dist.errors import InputError
-from kdescent_dist.expressions import check_numeric, entries_in, evaluate, plain_column
+from kdescent_dist.expression_syntax import entries_in, plain_column
+from kdescent_dist.expressions import check_numeric, evaluate
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.side_by_side import Scratch, gather
@@ -119,7 +120,7 @@ class Selection:
                 name: gathered(f"{name} (derived)", values, self._place_of.get(name))
                 for name, values in derived.items()
             }
-        derived |= self._derive(self._late, raw, rows, scratch)
+        derived |= self._derive(self._late, raw, rows, scratch, places)
         arrays = [derived[name] for name in self.required]
         if self._plan.weights is not None:
             table = raw | derived
@@ -180,9 +181,13 @@ class Selection:
         raw: Mapping[str, np.ndarray],
         rows: int,
         scratch: Scratch,
+        places: Sequence[np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
+        def place(name: str) -> np.ndarray | None:
+            return places[self._place_of[name]] if places and name in self._place_of else None
+
         return {
-            name: self._evaluate(text, raw, f"columns.{name}", rows, scratch)
+            name: self._evaluate(text, raw, f"columns.{name}", rows, scratch, place(name))
             for name, text in expressions.items()
         }
 
@@ -193,13 +198,14 @@ class Selection:
         option: str,
         rows: int,
         scratch: Scratch,
+        into: np.ndarray | None = None,
     ) -> np.ndarray:
         name = plain_column(expression)
         if name is not None:
             self._check_numeric(name, table)
         if name is not None and table[name].ndim == 1:
             return table[name]  # widened where it is used: it may be long
-        values = evaluate(expression, table, f"{self._key}.{option}", scratch.converted)
+        values = evaluate(expression, table, f"{self._key}.{option}", scratch.converted, into)
         return np.broadcast_to(values, (rows,))
 
     def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:

@@ -2,9 +2,7 @@
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,19 +20,23 @@ def work_through(
     """Work on items by threads, each of which takes its place in the order of the items.
 
     Args:
-        items: taken one by one in the calling thread, a few ahead of the work.
+        items: none is None. They are taken one at a time, each by the thread that works on it;
+            the calling thread is one of them.
         work: done on several items at a time. It gets an item and a function, to be called once,
             which calls a function in its turn: after those of the items before, one at a time.
 
     Raises:
         Exception: what any of them raised, for the first item with which it did.
     """
-    count = min(_processors(), MOST_THREADS)
-    pending: deque[Future[None]] = deque()
-    before = threading.Event()
-    before.set()
+    rest, taking, count = iter(items), threading.Lock(), 0
+    last = threading.Event()  # whether the item that was taken last has its place
+    last.set()
+    failed: dict[int, BaseException] = {}
 
-    def carry_out(item: Item, before: threading.Event, placed: threading.Event) -> None:
+    def carry_out() -> None:
+        nonlocal count, last
+        number, placed = 0, threading.Event()
+
         def in_turn(take_place: Callable[[], Place]) -> Place:
             before.wait()  # it began earlier, so that it never waits for this one
             try:
@@ -43,23 +45,28 @@ def work_through(
                 placed.set()
 
         try:
-            work(item, in_turn)
+            while True:
+                with taking:
+                    number, placed = count, threading.Event()
+                    before, last, count = last, placed, count + 1
+                    if failed or (item := next(rest, None)) is None:
+                        return
+                work(item, in_turn)
+                placed.set()
+        except BaseException as error:
+            failed[number] = error
         finally:
             placed.set()
 
-    with ThreadPoolExecutor(count, thread_name_prefix="rows") as pool:
-        try:
-            for item in items:
-                placed = threading.Event()
-                pending.append(pool.submit(carry_out, item, before, placed))
-                before = placed
-                if len(pending) > 2 * count:
-                    pending.popleft().result()
-            while pending:
-                pending.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    others = max(2, min(_processors(), MOST_THREADS)) - 1
+    threads = [threading.Thread(target=carry_out, name="rows") for _ in range(others)]
+    for thread in threads:
+        thread.start()
+    carry_out()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[min(failed)]
 
 
 class Scratch:

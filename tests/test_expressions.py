@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdescent_dist.errors import InputError
-from kdescent_dist.expressions import FUNCTIONS, entries_in, evaluate, names_in, quote
+from kdescent_dist.expression_syntax import FUNCTIONS, entries_in, names_in, quote
+from kdescent_dist.expressions import evaluate
 
 KEY = "catalog.columns.g_r"
 
@@ -171,6 +172,45 @@ def test_no_expression_hangs_or_overflows(columns, expression):
 def test_only_real_columns_and_vectors_are_taken(values):
     with pytest.raises(InputError, match="column 'x'"):
         evaluate("x", {"x": values}, KEY)
+
+
+@given(st.floats(allow_nan=False), st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
+def test_single_precision_is_compared_as_if_it_were_double(number, comparison):
+    number = float(f"{abs(number):.6g}")
+    with np.errstate(over="ignore"):
+        near = np.float32(number)
+    beside = [near, *np.nextafter(near, np.array([-np.inf, np.inf], np.float32))]
+    x = np.array([*beside, np.nan, np.inf, -np.inf], np.float32)
+    for text, signed in ((f"{number}", x), (f"-{number}", -x)):
+        wide = signed.astype(np.float64)
+        if np.isinf(number):
+            text = text.replace("inf", "1e999")
+        for expression in (f"x {comparison} {text}", f"{text} {comparison} x"):
+            expected = evaluate(expression, {"x": wide})
+            np.testing.assert_array_equal(evaluate(expression, {"x": signed}), expected)
+        assert evaluate(f"{text} < x < {text}", {"x": signed}).sum() == 0
+
+
+SINGLE = st.floats(width=32)
+
+
+@given(st.lists(st.tuples(SINGLE, SINGLE), min_size=1, max_size=8), st.sampled_from("+-"))
+def test_sums_in_single_precision_have_the_bits_of_rounded_double_precision(pairs, sign):
+    columns = dict(zip("xy", np.array(pairs, np.float32).T, strict=True))
+    into = np.empty(len(pairs), np.float32)
+    assert evaluate(f"x {sign} y", columns, into=into) is into
+    with np.errstate(over="ignore"):
+        rounded = evaluate(f"x {sign} y", columns).astype(np.float32)
+    np.testing.assert_array_equal(into, rounded)
+
+
+@pytest.mark.parametrize("expression", ["x - y - y", "x * y", "x - 0.1", "x - n", "x - w", "-x"])
+def test_other_values_are_computed_in_double_precision(expression):
+    x, y = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
+    columns = {"x": x, "y": y, "w": y.astype(np.float64) / 3, "n": np.arange(50)}
+    value = evaluate(expression, columns, into=np.empty(50, np.float32))
+    np.testing.assert_array_equal(value, evaluate(expression, columns))
+    assert value.dtype == np.float64
 
 
 def test_integers_keep_all_their_digits():

@@ -28,7 +28,8 @@ LAYERS = (
     ),
     ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expressions", "readers", "sources", "sample_data", "shares", "side_by_side"),
+    ("expression_syntax", "expressions", "readers", "sources", "sample_data"),
+    ("shares", "side_by_side"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (

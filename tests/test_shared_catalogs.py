@@ -377,12 +377,18 @@ def test_lists_whose_length_differs_between_processes_are_refused(tmp_path):
     ],
 )
 def test_each_process_reads_about_its_share(tmp_path, monkeypatch, where, most):
-    read, rows, here = FileTable.read, np.zeros(4, int), threading.local()
+    begin, read, rows = FileTable.__init__, FileTable.read, np.zeros(4, int)
+    here, reading = threading.local(), {}
+
+    def note(table, path, **options):
+        reading[table] = here.process
+        begin(table, path, **options)
 
     def count(table, names, first, last):
-        rows[here.process] += last - first
+        rows[reading[table]] += last - first
         return read(table, names, first, last)
 
+    monkeypatch.setattr(FileTable, "__init__", note)
     monkeypatch.setattr(FileTable, "read", count)
     path = write_npz(tmp_path)
 

@@ -57,6 +57,7 @@ class CatalogReader:
         total: rows of the whole catalog.
         dropped: rows of the whole file that were left out, counted by the reason.
         source: where the catalog comes from.
+        scales: mean and standard deviation of the columns that are standardized, by name.
     """
 
     def __init__(self, rows: SelectedRows) -> None:
@@ -64,6 +65,7 @@ class CatalogReader:
         self.total = rows.total
         self.dropped = dict(rows.dropped)
         self.source = rows.source
+        self.scales = dict(rows.scales)
 
     def rows(
         self,
@@ -108,8 +110,9 @@ def open_catalog(
 
     In this order: the needed columns are read; rows with a missing value (a sentinel) in them go;
     columns are derived; rows where ``config.where`` is false go; non-finite rows are refused, or
-    go; a subsample is drawn. The catalog is the same for any number of processes: each reads a
-    part of the file, in chunks, and they tell each other how many rows are left of it.
+    go; a subsample is drawn; columns are standardized, by moments of the rows before it was drawn.
+    The catalog is the same for any number of processes: each reads a part of the file, in chunks,
+    and they tell each other how many rows are left of it.
 
     Args:
         config: where the catalog comes from, and what to do with it.

@@ -6,17 +6,24 @@ are added as integers: so the order does not matter ("pre-rounding", Demmel & Ng
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-
-from kdescent_dist.processes import Processes
 
 _ZERO, _ENDLESS = -(1 << 20), 1 << 20  # in place of the exponents of 0 and infinity
 _MANTISSA = 52
 
 
+class Reductions(Protocol):
+    """Processes that add their arrays up, or find their largest entries, of one shape."""
+
+    def added(self, array: np.ndarray) -> np.ndarray: ...
+
+    def largest(self, array: np.ndarray) -> np.ndarray: ...
+
+
 def exact_total(
-    parts: Sequence[np.ndarray], shape: tuple[int, ...], blocks: int, processes: Processes
+    parts: Sequence[np.ndarray], shape: tuple[int, ...], blocks: int, processes: Reductions
 ) -> np.ndarray:
     """Add arrays, one of each block.
 

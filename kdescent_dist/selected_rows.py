@@ -17,6 +17,7 @@ from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Share
 from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source
+from kdescent_dist.standardization import CHUNK_ROWS, Scale, check_names, moments, scales
 
 LARGEST_CHUNK = 1 << 18  # rows: threads that take turns too often wait for each other
 SMALLEST_CHUNK = 1 << 12
@@ -49,6 +50,7 @@ class SelectedRows:
         total: selected rows of all processes.
         dropped: rows that were left out, counted by the reason.
         source: name of the table.
+        scales: of the columns that are standardized, by name.
     """
 
     def __init__(
@@ -69,17 +71,23 @@ class SelectedRows:
         with ExitStack() as opened:
             table = share.attempt(lambda: self._open(required, opened))
             rows = self._agreed_rows()
-            step = chunk_rows or _chunk_rows(rows, share.processes)
+            step = _chunk_rows(rows, share.processes) if not config.standardize else CHUNK_ROWS
+            step = chunk_rows or step
             # Of the chunks, in the table and in the selected rows.
             self._starts: np.ndarray = np.append(np.arange(0, rows, step), rows)
             self._offsets: np.ndarray = np.zeros_like(self._starts)
             self._own = share.of(len(self._starts) - 1)
+            self._moments = np.zeros((len(self._starts) - 1, 1 + 2 * len(config.standardize)))
             extremes = self._select(table, held_bytes)
             self._subsample: np.ndarray | None = None
             if config.subsample is not None:
                 extremes = self._draw(table, config.subsample, seed)
         self.total = int(self._offsets[-1])
         Extremes.of_all(share.gather(extremes.as_array())).check(required, self.total, key)
+        self.scales: dict[str, Scale] = {}
+        if config.standardize:
+            parts = self._moments[slice(*self._own)]
+            self.scales = scales(config.standardize, parts, len(self._moments), share, key)
 
     def take(
         self, first: int, last: int | None, chosen: np.ndarray | None, release: bool
@@ -117,6 +125,7 @@ class SelectedRows:
                     for values, read in zip(arrays, self._chunk(table, c), strict=True):
                         values[places[c] : places[c + 1]] = read[rows]
         columns = dict(zip(self._selection.required, arrays, strict=False))
+        columns |= {name: s.standardized(columns[name]) for name, s in self.scales.items()}
         # Weights that are all 1 take no memory.
         ones = np.broadcast_to(self._dtype.type(1), (last - first,))
         return columns, arrays[-1] if self._selection.weighted else ones
@@ -136,6 +145,7 @@ class SelectedRows:
         table = opened.enter_context(self._source.open())
         if table.part and config.group is None:
             self.source += f"[{table.part}]"
+        check_names(config.standardize, required, key)
         plan = make_plan(config, required, table, self.source, key)
         self._selection = Selection(config, plan, required, self.source, key)
         used = {name for name, _ in plan.entries}
@@ -190,6 +200,8 @@ class SelectedRows:
             selected = self._selection.apply(
                 raw, scratch, lambda rows: in_turn(lambda: place(c, rows))
             )
+            if self._config.standardize and len(selected.arrays[0]):
+                self._moments[c] = self._moments_of(selected.arrays)
             with adding_up:
                 tally += selected.tally
                 extremes |= selected.extremes
@@ -202,6 +214,13 @@ class SelectedRows:
         kept = self._share.gather(kept).sum(axis=0)
         self._offsets[1:] = np.cumsum(kept)
         return extremes
+
+    def _moments_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        # In the precision of the catalog, whatever they were derived in.
+        arrays = [values.astype(self._dtype, copy=False) for values in arrays]
+        columns = dict(zip(self._selection.required, arrays, strict=False))
+        weights = arrays[-1] if self._selection.weighted else None
+        return moments([columns[name] for name in self._config.standardize], weights)
 
     def _draw(self, table: Table, size: int, seed: int) -> Extremes:
         """Draw a subsample of the selected rows, and hold nothing else."""

@@ -44,6 +44,9 @@ class CatalogConfig:
     subsample: int | None = None  # keep so many rows
     # random: drawn with the seed of the run; stride: at equal distances, from a start so drawn
     subsample_mode: str = "random"
+    # Columns to be given as distances from their mean in units of their standard deviation, both of
+    # all selected rows; bins and the model see them so
+    standardize: list[str] = field(default_factory=list)
     drop_non_finite: bool = False  # drop (and count) rows with NaN or infinities, else refuse
 
 

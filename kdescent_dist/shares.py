@@ -50,6 +50,14 @@ class Share:
         received = np.asarray(self.exchange(sent.reshape(-1).view(np.uint8)), np.uint8)
         return np.ascontiguousarray(received).view(sent.dtype).reshape(self.processes, *sent.shape)
 
+    def added(self, array: np.ndarray) -> np.ndarray:
+        """The sum of the arrays of all processes, of one shape."""
+        return self.gather(array).sum(axis=0)
+
+    def largest(self, array: np.ndarray) -> np.ndarray:
+        """The largest of the entries of all processes, of arrays of one shape."""
+        return self.gather(array).max(axis=0)
+
     def attempt(self, work: Callable[[], Result]) -> Result:
         """Do something on every process, where all fail if one does.
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
     ("mesh", "threefry", "random", "bounds", "block_layout"),
     ("expression_syntax", "expressions", "readers", "sources", "sample_data"),
-    ("shares", "side_by_side"),
+    ("shares", "side_by_side", "standardization"),
     ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
     ("population", "models"),
     (

@@ -10,18 +10,21 @@ from pathlib import Path
 
 import jax
 import process_groups
-from process_groups import result
+from process_groups import SMALL, result
 
 from kdescent_dist.checkpoint import latest_step
 
-STEPS = 1000
-FIT = (
+SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
+COLOR_MASS_STEPS = 600
+COLOR_MASS = (
     "experiment=color_mass",
     "samples.size=8000",
-    "optimizer.learning_rate=0.005",
-    "fit.seconds_per_call=0.2",
-    "report.enabled=false",
+    f"fit.steps={COLOR_MASS_STEPS}",
+    *SETTINGS,
 )
+# Quickly compiled, as each start does so in all ranks but the first.
+FIT = (*SMALL, "samples.size=40000", *SETTINGS)
+STEPS = 2000
 FINITE = (*FIT, f"fit.steps={STEPS}")
 # It goes on until something stops it.
 ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")

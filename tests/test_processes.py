@@ -192,6 +192,7 @@ def test_a_process_that_is_lost_ends_the_others_and_the_run_can_be_continued(
         if number == signal.SIGSTOP:
             group.processes[1].send_signal(signal.SIGCONT)
             assert group.ends(1)[0][0] not in (0, 75)  # it does not go on by itself
+            return  # what it left behind is the same
     with Group(directory, 2, TWO_DEVICES, cwd=folder) as group:
         assert [code for code, _ in group.ends()] == [0, 0]
     assert "continuing from the checkpoint of step" in group.log()

@@ -5,31 +5,40 @@ A fit by two nodes that is interrupted ends with the bits of one process that is
 
 from process_groups import result
 from slurm_cluster import SlurmCluster
-from slurm_jobs import ENDLESS, FINITE, FIT, STEPS, assert_same_fit, programs_of
+from slurm_jobs import (
+    COLOR_MASS,
+    COLOR_MASS_STEPS,
+    ENDLESS,
+    FINITE,
+    FIT,
+    STEPS,
+    assert_same_fit,
+    programs_of,
+)
 
 
 def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
-    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_seconds=null")
+    job = jobs.submit("fit_cpu.sbatch", *COLOR_MASS, "checkpoint.every_seconds=null")
     jobs.wait_for_step(job, 20)
     jobs.preempt("--nodes=2")
     jobs.cluster.wait_for_state(job, "PENDING")
     assert result(jobs.run_dir(job))["status"] == "preempted"
-    assert 20 < result(jobs.run_dir(job))["step"] < STEPS
+    assert 20 < result(jobs.run_dir(job))["step"] < COLOR_MASS_STEPS
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
     assert "code 75" in jobs.log(job)
     assert result(jobs.run_dir(job))["devices"]["processes"] == 2
-    assert_same_fit(jobs.run_dir(job), uninterrupted())
+    assert_same_fit(jobs.run_dir(job), uninterrupted(fit=COLOR_MASS))
 
 
 def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterrupted):
-    job = jobs.submit("fit_cpu.sbatch", *FINITE, "checkpoint.every_steps=100")
+    job = jobs.submit("fit_cpu.sbatch", *COLOR_MASS, "checkpoint.every_steps=100")
     jobs.wait_for_step(job, 150)
     jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
     ended = jobs.wait_for_end(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
     assert "code 137" in jobs.log(job)
-    assert_same_fit(jobs.run_dir(job), uninterrupted())
+    assert_same_fit(jobs.run_dir(job), uninterrupted(fit=COLOR_MASS))
 
 
 def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):

@@ -63,8 +63,7 @@ def _limits(
     if low is None:
         low = smallest
     if high is None:
-        # A bin does not hold its upper edge. Above the largest value in single precision, too.
-        high = np.nextafter(np.float32(largest), np.float32(np.inf))
+        high = largest
     if not low < high:
         raise InputError(f"{key}: low {low:g} is not below high {high:g} for {dict(rule)}")
     if rule.get("log") and not low > 0:
@@ -79,11 +78,14 @@ def _edges(
     values: np.ndarray,
     weights: np.ndarray,
 ) -> list[float]:
+    low, high = limits
+    # A bin does not hold its upper edge.
+    last = _above(high) if rule.get("high") is None else high
     if rule.get("quantiles") is not None:
-        edges = _quantiles(key, int(rule["quantiles"]), limits, values, weights)
+        edges = _quantiles(key, int(rule["quantiles"]), (low, last), values, weights)
     else:
         spaced = np.geomspace if rule.get("log") else np.linspace
-        edges = [limits[0], *spaced(*limits, int(rule["number"]) + 1)[1:-1].tolist(), limits[1]]
+        edges = [low, *spaced(low, high, int(rule["number"]) + 1)[1:-1].tolist(), last]
     if np.any(np.diff(np.asarray(edges, np.float32)) <= 0):
         raise InputError(
             f"{key}: {dict(rule)} between {limits[0]:g} and {limits[1]:g} gives edges that are the "
@@ -91,6 +93,11 @@ def _edges(
         )
     check_increasing(key, edges)
     return edges
+
+
+def _above(value: float) -> float:
+    """The next number in single precision, which is above it in double precision, too."""
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))
 
 
 def _quantiles(

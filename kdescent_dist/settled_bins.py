@@ -32,7 +32,7 @@ def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.nda
     for names, members in alike.items():
         edges = [
             # As numbers are compared: in the precision of the column.
-            np.unique(np.array([bins[i].window[name] for i in members], columns[name].dtype))
+            np.unique(np.array([bins[i].window[name] for i in members], _floats(columns[name])))
             for name in names
         ]
         shape = tuple(len(e) + 1 for e in edges)
@@ -48,6 +48,11 @@ def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.nda
             within = [np.searchsorted(e, np.asarray(w, e.dtype)) + 1 for e, w in spans]
             counts[i] = cells[tuple(slice(low, high) for low, high in within)].sum()
     return counts
+
+
+def _floats(values: np.ndarray) -> np.dtype:
+    """The type in which a column is compared with edges, which are no integers."""
+    return np.result_type(values.dtype, np.float32)
 
 
 @dataclass

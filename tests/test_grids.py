@@ -37,6 +37,15 @@ def test_edges_by_number_have_equal_width_between_their_limits():
     np.testing.assert_allclose(edges, [0, 0.5, 1, 1.5, 2])
 
 
+def test_edges_between_the_extremes_are_where_they_would_be_without_the_last_sample():
+    """Whole numbers, of which a bin holds its lower edge."""
+    values = np.repeat([1, 2, 3, 4], [5, 6, 7, 8])
+    edges = edges_of({"number": 3}, values)
+    assert edges[:3] == [1, 2, 3]
+    config = {"a": grid(edges={"z": edges})}
+    assert count_bins(expand_bins(config), {"z": values}).tolist() == [5, 6, 15]
+
+
 def test_edges_by_number_may_be_even_in_the_logarithm():
     edges = edges_of({"number": 3, "low": 0.01, "high": 10, "log": True})
     np.testing.assert_allclose(edges, [0.01, 0.1, 1.0, 10.0])

@@ -45,7 +45,8 @@ samples: {size: 600}
 bins:
   grid: &small
     columns: [color]
-    edges: {mass: [0.1, 0.14, 0.6, 1.0]}
+    edges: {mass: [0.05, 0.1, 0.14, 0.6, 1.0]}
+    few_training: drop
     kernels: 8
     fourier: 8
     pretrain_kernels: 60
@@ -54,7 +55,7 @@ bins:
   plane:
     <<: *small
     columns: [color, mass]
-    edges: {}
+    edges: {mass: {number: 1}}
     fourier_range_factor: 0.1
 fit: {steps: 3}
 """
@@ -100,6 +101,7 @@ def test_the_summary_tells_catalog_bins_cost_and_parameters(inspected):
     assert "of line.npz; left out" in told
     assert "where is false: mass > 0.1" in told
     assert "bins       4 in 2 groups" in told
+    assert "; 1 left out for too few: grid[mass 0.05-0.1]\n" in told
     assert "600 a step, in 8 blocks of 75" in told
     assert "for fit.steps=3, on 1 cpu device" in told
     assert "a device: " in told

@@ -236,7 +236,11 @@ def test_missing_values_and_words_for_true_are_known_in_text(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("x,y\n1,2,3\n", r"the header has 2 names \(x, y\), and the first row 3 values"),
+        ("x,y\n1,2,3\n", "the header has 2 names, and a row 3 values: 1, 2, 3"),
+        ("x,y\n1,2\n1,2,3\n", "the header has 2 names, and a row 3 values: 1, 2, 3"),
+        ("name x\nM31 1\nNGC 7 1\n", "the header has 2 names, and a row 3 values: NGC, 7, 1"),
+        ("name,x\nM31,1\n7\n", "the header has 2 names, and a row 1 values: 7"),
+        ('name,x\n"a, b",1\na, b,2\n', "the header has 2 names, and a row 3 values: a, b, 2"),
         ("x,x\n1,2\n3,4\n", "2 columns of .* are named 'x'"),
         ("y\n1\n2\n", "no column 'x' .* there are: y"),
         ("", "no column 'x' in .*: there are none"),
@@ -246,6 +250,21 @@ def test_text_that_is_no_table_is_refused(tmp_path, text, reason):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=reason):
         loaded(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name x\n"b c"  1\nd ""\n"" 2\n"b c" 4\n',  # as astropy writes what is masked in ECSV
+        'name,x\n"b, c", 1\nd,""\n ,2,\n"b, c",4\n',
+        'id, name, x\n1, "b, c", 1\n2, d ,\n3, , 2\n4,"b, c",4',
+    ],
+)
+def test_values_in_quotes_may_be_missing_or_hold_delimiters(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert loaded(tmp_path / "t.csv", drop_non_finite=True) == [1.0, 2.0, 4.0]
+    name = "b c" if "b c" in text else "b, c"
+    assert loaded(tmp_path / "t.csv", where=f"name == '{name}'") == [1.0, 4.0]
 
 
 def test_a_sentinel_may_be_several_values_and_an_exact_identifier(tmp_path):

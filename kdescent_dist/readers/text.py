@@ -1,6 +1,5 @@
 """CSV files: comments, a header with the names of the columns, and values."""
 
-import csv
 import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from kdescent_dist.readers.table import Columns, Table
-from kdescent_dist.readers.text_values import is_missing, is_number, parse
+from kdescent_dist.readers.text_values import check_row, fields, is_missing, is_number, parse
 
 STRIDE = 4096  # rows from one known place in the file to the next
 BLOCK_BYTES = 1 << 22
@@ -67,24 +66,18 @@ class CsvTable(Table):
             # Rows are not a must, but where there are none, a comment may be the header.
             line, raw = comment, b""
         header, length = line, len(raw)
-        if comment and raw and any(is_number(field) for field in _fields(line, _delimiter(line))):
+        if comment and raw and any(is_number(field) for field in fields(line, _delimiter(line))):
             header, length = comment, 0
         if "\0" in header:
             raise ValueError("it is no text in UTF-8")
         self._delimiter = _delimiter(header)
-        self.names = [name.strip() for name in _fields(header, self._delimiter)]
+        self.names = [name.strip() for name in fields(header, self._delimiter)]
         return begin + length
 
     def _check_first_row(self) -> None:
         if not self._rows:
             return
-        values = _fields(_decoded(self._block(0, 1)), self._delimiter)
-        extra = [value for value in values[len(self.names) :] if value.strip()]
-        if len(values) < len(self.names) or extra:
-            raise ValueError(
-                f"the header has {len(self.names)} names ({', '.join(self.names)[:80]}), and the "
-                f"first row {len(values)} values"
-            )
+        check_row(fields(_decoded(self._block(0, 1)), self._delimiter), len(self.names))
 
     def _find_rows(self, begin: int) -> None:
         """Note the place of the first of every ``STRIDE`` rows."""
@@ -117,7 +110,7 @@ class CsvTable(Table):
         if name not in self._texts:
             index, count = self.names.index(name), min(STRIDE, self._rows)
             lines = _decoded(self._block(0, count)).splitlines()
-            rows = (_fields(line, self._delimiter) for line in lines)
+            rows = (fields(line, self._delimiter) for line in lines)
             values = (row[index] for row in rows if len(row) > index)
             found = next((value for value in values if not is_missing(value)), "0")
             self._texts[name] = not is_number(found)
@@ -170,9 +163,3 @@ def _decoded(raw: bytes) -> str:
 
 def _delimiter(header: str) -> str | None:
     return next((d for d in DELIMITERS if d in header), None)
-
-
-def _fields(line: str, delimiter: str | None) -> list[str]:
-    if delimiter is None:
-        return next(csv.reader([" ".join(line.split())], delimiter=" "), [])
-    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])

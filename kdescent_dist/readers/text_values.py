@@ -1,5 +1,6 @@
 """Values of rows of text."""
 
+import csv
 import importlib
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -21,6 +22,11 @@ def is_number(text: str) -> bool:
     except ValueError:
         return text.strip().lower() in LOGICAL
     return True
+
+
+def fields(line: str, delimiter: str | None) -> list[str]:
+    """The values of one row of text."""
+    return next(_csv(line, delimiter), [])
 
 
 def parse(
@@ -45,17 +51,83 @@ def parse(
         (rows,) double-precision numbers, NaN where they are missing, or strings, of each column.
 
     Raises:
-        ValueError: a value is no number, or a row has not enough columns.
+        ValueError: a value is no number, or a row has more or fewer values than columns.
     """
     found = _by_arrow(block, columns, names, texts, delimiter)
     if found is not None and len(found[0]) == rows:
         return dict(zip(names, found, strict=True))
     text = _decoded(block)
+    if '"' in text:
+        return _of_quoted(text, columns, names, texts, delimiter)
+    _check_rows(text, len(columns), delimiter)
     numbers = [name for name in names if name not in texts]
     parsed = _numbers(text, columns, numbers, delimiter) if numbers else {}
     for name in texts:
         parsed[name] = _load(text, [columns.index(name)], delimiter, dtype=np.str_)[:, 0]
     return {name: parsed[name] for name in names}
+
+
+def check_row(values: Sequence[str], columns: int) -> None:
+    """Check that a row has one value for each column; further ones may be blank.
+
+    Raises:
+        ValueError: it has more or fewer.
+    """
+    if len(values) < columns or any(value.strip() for value in values[columns:]):
+        raise ValueError(
+            f"the header has {columns} names, and a row {len(values)} values: "
+            f"{', '.join(values)[:80]}"
+        )
+
+
+def _check_rows(text: str, columns: int, delimiter: str | None) -> None:
+    """Check the number of values in rows without quotes; an excess would shift them in silence."""
+    characters = np.frombuffer(text.encode(), np.uint8)
+    line_ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
+    if delimiter is None:
+        blank = np.append(True, np.isin(characters, np.frombuffer(b" \t\r\n", np.uint8)))
+        counted, more = blank[:-1] & ~blank[1:], 0  # the first of each word
+    else:
+        counted, more = characters == ord(delimiter), 1
+    before = np.append(0, np.cumsum(counted))
+    values = np.diff(before[line_ends], prepend=0) + more
+    if np.all(values[:-1] == columns) and values[-1] in (more, columns):
+        return
+    for line in text.splitlines():
+        if line.strip():
+            check_row(fields(line, delimiter), columns)
+
+
+def _of_quoted(
+    text: str,
+    columns: Sequence[str],
+    names: Sequence[str],
+    texts: Sequence[str],
+    delimiter: str | None,
+) -> dict[str, np.ndarray]:
+    """As ``parse``, of rows with quotes, within which delimiters and line ends are values."""
+    rows = [row for row in _csv(text, delimiter) if row]
+    for row in rows:
+        check_row(row, len(columns))
+    parsed = {}
+    for name in names:
+        i = columns.index(name)
+        values = [row[i] for row in rows]
+        if name in texts:
+            parsed[name] = np.array(values, np.str_)
+            continue
+        try:
+            parsed[name] = np.array(values, float)
+        except ValueError:
+            parsed[name] = np.array([_number(name)(value) for value in values])
+    return parsed
+
+
+def _csv(text: str, delimiter: str | None) -> Any:
+    lines: Any = StringIO(text, newline="")
+    if delimiter is None:
+        lines = (line.replace("\t", " ").strip() for line in text.splitlines())
+    return csv.reader(lines, delimiter=delimiter or " ", skipinitialspace=True)
 
 
 def _numbers(
@@ -80,7 +152,6 @@ def _load(text: str, indices: list[int], delimiter: str | None, **options: Any) 
         StringIO(text, newline=""),
         delimiter=delimiter,
         comments=None,
-        quotechar='"',
         usecols=indices,
         ndmin=2,
         **options,
@@ -123,13 +194,14 @@ def _by_arrow(
 
 def _number(name: str) -> Callable[[str], float]:
     def convert(text: str) -> float:
-        text = text.strip().lower()
-        if text in MISSING:
+        lower = text.strip().lower()
+        if lower in MISSING:
             return np.nan
         try:
-            return LOGICAL[text] if text in LOGICAL else float(text)
+            return LOGICAL[lower] if lower in LOGICAL else float(lower)
         except ValueError:
-            raise ValueError(f"column {name!r} is not numeric, it holds {text!r}") from None
+            found = text.strip()
+            raise ValueError(f"column {name!r} is not numeric, it holds {found!r}") from None
 
     return convert
 

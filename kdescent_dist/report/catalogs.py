@@ -1,16 +1,15 @@
 """Histograms of the columns that a fit uses, of the training catalog and of the model's input."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdescent_dist.report import panels
-from kdescent_dist.report.data import Samples
+from kdescent_dist.report.data import Bin, Samples
 from kdescent_dist.report.density import percentiles
 from kdescent_dist.report.labels import column_label
 from kdescent_dist.report.panels import Plot
-from kdescent_dist.settings import BinsConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,14 +19,14 @@ WEIGHTS = "weight"
 
 
 def plot_catalogs(
-    stem: str, samples: Mapping[str, Samples], bins: Mapping[str, BinsConfig], *, own_input: bool
+    stem: str, samples: Mapping[str, Samples], bins: Sequence[Bin], *, own_input: bool
 ) -> list[Plot]:
     """Draw each column that is used, and the weights where they differ.
 
     Args:
         stem: start of the names of the files.
         samples: ``data`` and, where there is one, ``input``.
-        bins: grids of bins, whose edges are marked.
+        bins: all bins, whose edges are marked.
         own_input: whether the input catalog is another one than the training catalog.
     """
     data, given = _columns(samples.get("data")), _columns(samples.get("input"))
@@ -35,9 +34,9 @@ def plot_catalogs(
         data, given = {**given, **data}, {}
     names = list(dict.fromkeys([*data, *given]))
     edges: dict[str, list[float]] = {}
-    for grid in bins.values():
-        for name, of_grid in grid.edges.items():
-            edges.setdefault(name, []).extend(float(e) for e in of_grid)
+    for bin_ in bins:
+        for name, window in bin_.window.items():
+            edges.setdefault(name, []).extend(window)
     plots = []
     for suffix, page in panels.pages(names, 16):
         per_row = panels.panels_per_row(len(page))

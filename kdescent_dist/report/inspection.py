@@ -24,7 +24,7 @@ class Inspection:
         bins: the bins; their ``fit`` is the guess.
         samples: ``data``, ``guess`` and, where the model has an input catalog, ``input``.
         facts: sources, rows and dropped rows of the ``catalog`` and ``input_catalog``, ``samples``
-            and ``devices``.
+            and ``devices``, and of ``bins`` which were left out or joined.
         losses: (keys,) losses at the guess.
         gradients: (keys,) derivatives of the loss at the guess by the name of the parameter.
         cost: ``compile_s``, ``step_s``, ``memory``, see ``preview.try_steps``.

@@ -55,9 +55,7 @@ def make_inspection(run_dir: Path) -> Path:
         facts=facts(found),
         warnings=warnings_of(found),
         parameters=parameter_rows(found),
-        catalogs=save_plots(
-            folder, plot_catalogs("catalog", data, found.config.bins, own_input=own)
-        ),
+        catalogs=save_plots(folder, plot_catalogs("catalog", data, found.bins, own_input=own)),
         dropped=[
             (key.replace("_", " "), list(found.facts[key]["dropped"].items()))
             for key in ("catalog", "input_catalog")

@@ -1,6 +1,6 @@
 """An inspection in words: a summary for the terminal, its table of parameters, its warnings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from kdescent_dist.report.inspection_warnings import warnings_of
 from kdescent_dist.report.labels import chisq, duration, number
 
 MOST_ROWS = 24  # parameters on the terminal
+MOST_NAMED = 4  # bins that were left out, or joined; the log names all
 
 
 def summary(inspection: Inspection) -> list[str]:
@@ -35,7 +36,7 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
     lines = [("catalog", _catalog(found["catalog"]))]
     if "input_catalog" in found:
         lines.append(("input", _catalog(found["input_catalog"])))
-    lines.append(("bins", _bins(inspection.bins)))
+    lines.append(("bins", _bins(inspection.bins) + _settled(found["bins"])))
     lines += _at_guess(inspection)
     count, size = inspection.blocks
     lines.append(("samples", f"{found['samples']:,} a step, in {count:,} blocks of {size:,}"))
@@ -64,6 +65,22 @@ def _bins(bins: list[Bin]) -> str:
         f"{text}; training samples from {min(counts):,} to {max(counts):,}, "
         f"median {np.median(counts):,.0f}"
     )
+
+
+def _settled(found: Mapping[str, Any]) -> str:
+    """What became of bins with too few training samples."""
+    text = ""
+    if dropped := found["dropped"]:
+        text = f"; {len(dropped)} left out for too few: {_some(dropped)}"
+    if merged := found["merged"]:
+        parts = sum(len(of_bin) for of_bin in merged.values())
+        text += f"; {parts} with too few joined to {len(merged)}: {_some(merged)}"
+    return text
+
+
+def _some(names: Collection[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(list(names)[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _at_guess(inspection: Inspection) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,9 @@ def make_plan(
             return f"{text}{group} has it: set {key}.group={group}"
         return text + _hint(name, known, key)
 
-    def expression(text: str) -> str:
+    def expression(text: str, option: str) -> str:
+        if not isinstance(text, str):
+            raise InputError(f"{key}.{option}={text}: must be an expression of columns, in quotes")
         # The whole text may be the name of a file column, even where that is no identifier.
         return quote(text.strip()) if text.strip() in names else text
 
@@ -65,19 +67,19 @@ def make_plan(
             raise InputError(
                 f"{key}: {no_column(name, known)} (or derive it in {key}.columns.{name})"
             )
-        derived[name] = expression(config.columns.get(name, name))
+        derived[name] = expression(config.columns.get(name, name), f"columns.{name}")
     weights = config.weights
     if weights is None and config.make is not None and "weights" in names:
         weights = "weights"
     selectors = {"where": config.where, "weights": weights}
-    selectors = {k: expression(text) for k, text in selectors.items() if text is not None}
+    selectors = {k: expression(text, k) for k, text in selectors.items() if text is not None}
 
     uses: dict[str, set[tuple[str, int | None]]] = {}
     for option, text in selectors.items():
         found = entries_in(text, f"{key}.{option}")
         for name, _ in found:
             if name in config.columns:
-                derived.setdefault(name, expression(config.columns[name]))
+                derived.setdefault(name, expression(config.columns[name], f"columns.{name}"))
         uses[option] = {(name, entry) for name, entry in found if name not in derived}
     for name, text in derived.items():
         uses[f"columns.{name}"] = entries_in(text, f"{key}.columns.{name}")

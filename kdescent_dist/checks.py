@@ -19,6 +19,7 @@ LAUNCHERS = ("auto", "local", "slurm", "mpi")
 BIN_FORMS = ("auto", "dense", "sparse")
 COUNT_FORMS = ("auto", "blocked", "fused", "pallas")
 PRETRAIN_METHODS = ("auto", "direct", "finufft")
+MOST_PRETRAINED = 10_000_000  # kernels or modes of a bin
 
 
 def check(config: Config) -> None:
@@ -89,6 +90,9 @@ def _check_catalogs(config: Config) -> None:
             raise InputError(f"{key}: set {key}.path (a file) or {key}.make (a function)")
         if catalog.path is not None and catalog.make is not None:
             raise InputError(f"{key}.path and {key}.make are both set: add {key}.make=null")
+        for name, text in catalog.columns.items():
+            if not isinstance(text, str):
+                raise InputError(f"{key}.columns.{name}={text}: must be an expression of columns")
 
 
 def _check_target(key: str, spec: Any) -> None:
@@ -209,6 +213,16 @@ def check_bins(key: str, bins: BinsConfig) -> None:
     for name in ("pretrain_kernels", "pretrain_fourier"):
         if (value := getattr(bins, name)) is not None:
             _at_least(f"{key}.{name}", value, 1)
+    for name in ("kernels", "fourier"):
+        drawn = getattr(bins, name)
+        table = getattr(bins, f"pretrain_{name}")
+        if table is None and drawn is not None:
+            table = 300 * drawn
+        if table is not None and table > MOST_PRETRAINED:
+            raise InputError(
+                f"{key}: {name}={drawn}, pretrain_{name}={table}: the training catalog would be "
+                f"counted at more than {MOST_PRETRAINED:,} of them: lower them"
+            )
     if bins.kernels == 0 and bins.fourier == 0 and not bins.number_density:
         raise InputError(f"{key}: kernels=0 and fourier=0 leave nothing to compare")
 

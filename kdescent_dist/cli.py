@@ -1,12 +1,14 @@
 """The command ``kdescent-dist``: composes the config with Hydra, runs it, and returns a code."""
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +26,9 @@ from kdescent_dist.errors import (
 from kdescent_dist.run import run
 from kdescent_dist.runtime import complain, is_first
 from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
+
+# Overrides that are expressions of columns, most of which Hydra takes for a syntax error.
+EXPRESSION = re.compile(r"\+{0,2}(input\.)?catalog\.(where|weights|columns\.[^=]+)=")
 
 
 def main() -> None:
@@ -103,11 +108,22 @@ def _for_hydra(argument: str) -> str:
     # By the plugin's own name one gets its launcher with our defaults, as well.
     if argument == "hydra/launcher=submitit_slurm":
         return "hydra/launcher=slurm"
+    if EXPRESSION.match(argument) and not _parses(argument):
+        key, _, value = argument.partition("=")
+        return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
     # Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes.
     key, sign, value = argument.partition("=")
     if key != "report.bin" or not sign or not value or value[0] in "'\"" or value == "null":
         return argument
     return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
+
+
+def _parses(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
 
 
 def _make_importable(folders: list[str]) -> None:

@@ -8,6 +8,7 @@ whose name is not a Python identifier is written in backquotes: `` `phot/mag g` 
 """
 
 import ast
+import keyword
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
 CONSTANTS = {"pi": np.pi}
+LOGIC = ("and", "or", "not")
 
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
@@ -101,9 +103,12 @@ def parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        words = re.findall(r"[^\W\d]\w*", text)
+        taken = [word for word in words if keyword.iskeyword(word) and word not in LOGIC]
+        named = f"is named {taken[0]}" if taken else "has a name of several words"
         raise InputError(
-            f"{key}: {expression!r} is not a valid expression (a column whose name is not one "
-            "word is written in backquotes: `2MASS J`)"
+            f"{key}: {expression!r} is not a valid expression (a column that {named} is written "
+            f"in backquotes: `{taken[0] if taken else '2MASS J'}`)"
         ) from error
     for node in walk(tree.body):
         if (problem := _problem(node)) is not None:

@@ -24,6 +24,7 @@ from kdescent_dist.expression_syntax import (
 )
 
 TEXT = "SUO"  # kinds of types
+IN_PARENTHESES = "write (x > 0) & (y < 1), or x > 0 and y < 1"
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -196,6 +197,11 @@ class _Elementwise(Interpreter):
             # In floating point, so that neither 9**9**9 nor an integer column to a negative
             # power is special.
             return np.float_power(self.value(node.left), self.value(node.right))
+        if isinstance(node.op, ast.BitAnd | ast.BitOr):
+            left, right = _of_bits(self.value(node.left)), _of_bits(self.value(node.right))
+            if (left.dtype == bool) != (right.dtype == bool):
+                raise ValueError(f"& and | of a comparison and a number: {IN_PARENTHESES}")
+            return left & right if isinstance(node.op, ast.BitAnd) else left | right
         return super().on_binop(node)
 
     def on_boolop(self, node: ast.BoolOp) -> Any:
@@ -208,6 +214,8 @@ class _Elementwise(Interpreter):
     def on_unaryop(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.Not):
             return np.logical_not(_logical(self.value(node.operand)))
+        if isinstance(node.op, ast.Invert):
+            return ~_of_bits(self.value(node.operand))
         return super().on_unaryop(node)
 
     def on_compare(self, node: ast.Compare) -> Any:
@@ -266,6 +274,16 @@ def _equal(values: np.ndarray, text: str) -> np.ndarray:
     if values.dtype.kind == "S":
         forms = {form.encode() for form in forms}
     return np.logical_or.reduce([values == form for form in forms])
+
+
+def _of_bits(value: Any) -> np.ndarray:
+    value = np.asarray(value)
+    if value.dtype.kind not in "biu":
+        raise ValueError(
+            f"&, | and ~ take comparisons and integers: {IN_PARENTHESES}; a flag with missing "
+            "values is a number: write flag == 1"
+        )
+    return value
 
 
 def _logical(value: Any) -> np.ndarray:

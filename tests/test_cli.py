@@ -296,6 +296,10 @@ BAD = [
     ("bins.all.kernel=3", "bins.all.kernel: there is no such key; did you mean kernels"),
     ("bins.all.columns=x1", "bins.all.columns: must be a list, such as [a, b]"),
     ("+bins.new={}", "bins.new.columns: is missing"),
+    # As it is written in the shell, without further quotes.
+    ("catalog.where=x2!='a'", "catalog.where: column 'x2' holds numbers"),
+    ("catalog.where=x1>50", "catalog.where=x1>50: drops all"),
+    ("+catalog.columns.x1=2*(y-1)", "catalog.columns.x1: no column 'y'"),
     ("+bins.all.edges={x1: [50, 60]}", "bin 'all[x1 50-60]' holds 0 training samples"),
     ("mesh.samples=99", "mesh.samples=99 x mesh.kernels=1 needs 99 devices, but there are 8"),
     ("mesh.reduction=sum", "mesh.reduction=sum: must be one of reproducible, psum"),

@@ -60,6 +60,7 @@ OUT_OF_RANGE = [
     ("loss.statistic", "MSE", "loss.statistic=MSE: must be one of mse, chisq"),
     ("loss.custom", {"path": 1}, "loss.custom={'path': 1}: must be {_target_"),
     ("input.catalog", CatalogConfig(where="x > 0"), "input.catalog: set input.catalog.path"),
+    ("catalog.columns", {"y": ["a"]}, "catalog.columns.y=['a']: must be an expression of columns"),
     ("input.catalog", CatalogConfig(path="x", make={"_target_": "m.f"}), "input.catalog.make=null"),
 ]
 
@@ -76,6 +77,8 @@ def test_a_value_out_of_range_is_refused_by_its_key(key, value, message):
 
 BAD_BINS = [
     ({"softness": math.inf}, "bins.a.softness=inf: must be finite"),
+    ({"kernels": 10**6}, "bins.a: kernels=1000000, pretrain_kernels=300000000: the training"),
+    ({"pretrain_fourier": 10**8}, "bins.a: fourier=None, pretrain_fourier=100000000: the training"),
     ({"bandwidth_factor": math.inf}, "bins.a.bandwidth_factor=inf: must be finite"),
     ({"normalization": "Density"}, "bins.a.normalization=Density: must be one of conditional"),
     ({"edges": {"z": [0, math.inf]}}, "bins.a.edges.z: [0, inf] must be finite: write a one-sided"),

@@ -152,7 +152,12 @@ def test_a_column_of_any_name_can_be_quoted(name):
         ("g and r > 0", "and, or, not take comparisons"),
         ("FLUX + g", "could not be broadcast"),
         ("1 / 0", "division by zero"),
-        ("g & 1", "not supported"),
+        ("g & 1", "&, | and ~ take comparisons and integers"),
+        ("~g", "a flag with missing values is a number: write flag == 1"),
+        ("g > 0.5 & r < 7", "write (x > 0) & (y < 1), or x > 0 and y < 1"),
+        ("flag & (n > 0) | n == 3", "& and | of a comparison and a number: write (x > 0)"),
+        ("class == 'GALAXY'", "a column that is named class is written in backquotes: `class`"),
+        ("g g", "has a name of several words is written in backquotes: `2MASS J`"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_its_key(columns, expression, reason):

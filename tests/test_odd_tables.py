@@ -3,6 +3,7 @@
 import gzip
 import threading
 import time
+from decimal import Decimal
 
 import h5py
 import numpy as np
@@ -153,7 +154,7 @@ def parquet_table(pa):
             "x": X,
             "integer": pa.array([1, None, 3, 4], pa.int64()),
             "logical": pa.array([True, None, False, True]),
-            "decimal": pa.array([1, None, 3, 4]).cast(pa.decimal128(22, 2)),
+            "decimal": pa.array([Decimal("-31.83"), None, Decimal(3), Decimal("0.1")]),
             "list": pa.array([[1.0, 2.0], None, [3.0, None], [4.0, 5.0]]),
             "category": pa.array(["a", "b", None, "a"]).dictionary_encode(),
             "code": pa.array([1, 2, None, 1]).dictionary_encode(),
@@ -169,7 +170,7 @@ def test_nulls_of_any_parquet_type_are_missing_numbers(tmp_path):
     for name, values in {
         "integer": [1, 3, 4],
         "logical": [1, 0, 1],
-        "decimal": [1, 3, 4],
+        "decimal": [-31.83, 3, 0.1],
         "list[0]": [1, 3, 4],
         "list[1]": [2, 5],
         "code": [1, 2, 1],

@@ -115,6 +115,8 @@ class ParquetTable(Table):
             column, kind = column.cast(kind.value_type), kind.value_type
         if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
             return self._vectors(column, name)
+        if types.is_decimal(kind):  # as they are written; a cast from one to the other rounds
+            column = column.cast(self._arrow.string())
         if types.is_decimal(kind) or (types.is_boolean(kind) and self._has_nulls(name)):
             column = column.cast(self._arrow.float64())
         # Null becomes NaN in an array of floats, and None in one of Python objects.

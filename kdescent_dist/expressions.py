@@ -144,7 +144,9 @@ def check_numeric(values: np.ndarray, what: str) -> None:
             kind = f"text, such as {str(some)!r}" if isinstance(some, str | bytes) else kind
         raise InputError(f"{what} is not numeric (it is {kind})")
     if values.ndim not in (1, 2):
-        raise InputError(f"{what} has shape {values.shape}, not (rows,) or (rows, entries)")
+        raise InputError(
+            f"{what} has entries of shape {values.shape[1:]}: neither a number nor a vector a row"
+        )
 
 
 class _Elementwise(Interpreter):

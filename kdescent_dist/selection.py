@@ -206,7 +206,7 @@ class Selection:
         if name is not None and table[name].ndim == 1:
             return table[name]  # widened where it is used: it may be long
         values = evaluate(expression, table, f"{self._key}.{option}", scratch.converted, into)
-        return np.broadcast_to(values, (rows,))
+        return values if values.ndim else np.broadcast_to(values, (rows,))
 
     def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:
         check_numeric(table[name], f"{self._key}: column {name!r} of {self._source}")

@@ -81,6 +81,14 @@ def test_links_of_an_hdf5_file_are_followed_wherever_they_lead(tmp_path):
     assert read(tmp_path / "t.h5", "x", group="there")["x"].tolist() == X.tolist()
 
 
+def test_a_file_that_is_open_already_can_be_read(tmp_path):
+    """As in a notebook that looks at it."""
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["x"] = X
+    with h5py.File(tmp_path / "t.h5", "r") as file:
+        assert loaded(tmp_path / "t.h5") == file["x"][:].tolist()
+
+
 def test_a_group_without_columns_names_those_that_have_some(tmp_path):
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["phot/x"] = X

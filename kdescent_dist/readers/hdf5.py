@@ -27,8 +27,7 @@ class Hdf5Table(Table):
     """All datasets with rows in a group, by their paths within it; links are followed."""
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
-        # Reading needs no lock, and many parallel file systems do not offer one.
-        self._file = h5py.File(path, "r", locking=False)
+        self._file = _opened(path)
         try:
             if group is not None and group not in self._file:
                 raise InputError(
@@ -93,6 +92,16 @@ class Hdf5Table(Table):
                 dataset = h5py.Dataset(h5py.h5d.open(self._file.id, path.encode(), access))
             self._datasets[path] = dataset
         return self._datasets[path]
+
+
+def _opened(path: Path) -> Any:
+    try:
+        # Reading needs no lock, and many parallel file systems do not offer one.
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking" not in str(error):
+            raise
+        return h5py.File(path, "r")  # as this process has opened it before
 
 
 def _place(dataset: Any) -> int | None:

@@ -94,7 +94,7 @@ def _check_rows(text: str, columns: int, delimiter: str | None) -> None:
     if np.all(values[:-1] == columns) and values[-1] in (more, columns):
         return
     for line in text.splitlines():
-        if line.strip():
+        if line.strip() or (line and delimiter):
             check_row(fields(line, delimiter), columns)
 
 

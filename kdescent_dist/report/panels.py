@@ -144,7 +144,8 @@ def set_log_ticks(axis: "Axis", low: float, high: float) -> None:
             else LogLocator(subs=(1.0, 2.0, 5.0), numticks=12).tick_values(low, high)
         )
         axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    text = short if high > 1.5 * low else "{:.3g}".format  # ticks that differ, differ in words
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     axis.set_minor_locator(NullLocator())
 
 

@@ -200,8 +200,8 @@ class _Elementwise(Interpreter):
             # power is special.
             return np.float_power(self.value(node.left), self.value(node.right))
         if isinstance(node.op, ast.BitAnd | ast.BitOr):
-            left, right = _of_bits(self.value(node.left)), _of_bits(self.value(node.right))
-            if (left.dtype == bool) != (right.dtype == bool):
+            left, right = self.value(node.left), self.value(node.right)
+            if (_kind_of_bits(left) == "b") != (_kind_of_bits(right) == "b"):
                 raise ValueError(f"& and | of a comparison and a number: {IN_PARENTHESES}")
             return left & right if isinstance(node.op, ast.BitAnd) else left | right
         return super().on_binop(node)
@@ -217,7 +217,8 @@ class _Elementwise(Interpreter):
         if isinstance(node.op, ast.Not):
             return np.logical_not(_logical(self.value(node.operand)))
         if isinstance(node.op, ast.Invert):
-            return ~_of_bits(self.value(node.operand))
+            value = self.value(node.operand)
+            return np.logical_not(value) if _kind_of_bits(value) == "b" else ~value
         return super().on_unaryop(node)
 
     def on_compare(self, node: ast.Compare) -> Any:
@@ -278,14 +279,14 @@ def _equal(values: np.ndarray, text: str) -> np.ndarray:
     return np.logical_or.reduce([values == form for form in forms])
 
 
-def _of_bits(value: Any) -> np.ndarray:
-    value = np.asarray(value)
-    if value.dtype.kind not in "biu":
+def _kind_of_bits(value: Any) -> str:
+    kind = np.asarray(value).dtype.kind
+    if kind not in "biu":
         raise ValueError(
             f"&, | and ~ take comparisons and integers: {IN_PARENTHESES}; a flag with missing "
             "values is a number: write flag == 1"
         )
-    return value
+    return kind
 
 
 def _logical(value: Any) -> np.ndarray:

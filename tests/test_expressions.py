@@ -222,3 +222,5 @@ def test_integers_keep_all_their_digits():
     wide = {"id": np.array([2**53, 2**53 + 1]), "flags": np.array([2**63], dtype=np.uint64)}
     assert evaluate("id == 9007199254740993", wide).tolist() == [False, True]
     assert evaluate("flags & 9223372036854775808 > 0", wide).tolist() == [True]
+    assert evaluate("flags & 4 > 0 or ~(flags & 4 > 0)", wide).tolist() == [True]
+    assert evaluate("(flags | 4) & 4", wide).tolist() == [4]

@@ -63,8 +63,12 @@ def work_through(
     for thread in threads:
         thread.start()
     carry_out()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:  # Ctrl-C: no thread takes a further item
+        failed[-1] = error
+        raise
     if failed:
         raise failed[min(failed)]
 

@@ -24,7 +24,7 @@ COLOR_MASS = (
 )
 # Quickly compiled, as each start does so in all ranks but the first.
 FIT = (*SMALL, "samples.size=40000", *SETTINGS)
-STEPS = 2000
+STEPS = 1500
 FINITE = (*FIT, f"fit.steps={STEPS}")
 # It goes on until something stops it.
 ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.checks import check_bins
+from kdescent_dist.checks import PRETRAINED_PER_DRAWN, check_bins
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.row_blocks import RowBlocks
@@ -242,8 +242,9 @@ def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -
         # A bin without kernels still needs a bandwidth, and is never drawn from.
         num_eval_kernels=max(kernels, 1),
         num_eval_fourier_positions=max(fourier, 1),
-        num_pretrain_kernels=config.pretrain_kernels or 300 * max(kernels, 1),
-        num_pretrain_fourier_positions=config.pretrain_fourier or 300 * max(fourier, 1),
+        num_pretrain_kernels=config.pretrain_kernels or PRETRAINED_PER_DRAWN * max(kernels, 1),
+        num_pretrain_fourier_positions=config.pretrain_fourier
+        or PRETRAINED_PER_DRAWN * max(fourier, 1),
         bandwidth_factor=config.bandwidth_factor,
         fourier_range_factor=config.fourier_range_factor,
         fourier_half_space=config.fourier_half_space,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdescent_dist.checks import check_expression
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.expression_syntax import entries_in, quote
 from kdescent_dist.readers import Table
@@ -52,8 +53,7 @@ def make_plan(
         return text + _hint(name, known, key)
 
     def expression(text: str, option: str) -> str:
-        if not isinstance(text, str):
-            raise InputError(f"{key}.{option}={text}: must be an expression of columns, in quotes")
+        check_expression(f"{key}.{option}", text)
         # The whole text may be the name of a file column, even where that is no identifier.
         return quote(text.strip()) if text.strip() in names else text
 

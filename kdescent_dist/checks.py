@@ -19,6 +19,7 @@ LAUNCHERS = ("auto", "local", "slurm", "mpi")
 BIN_FORMS = ("auto", "dense", "sparse")
 COUNT_FORMS = ("auto", "blocked", "fused", "pallas")
 PRETRAIN_METHODS = ("auto", "direct", "finufft")
+PRETRAINED_PER_DRAWN = 300  # by default, kernels or modes of a bin for each drawn in a step
 MOST_PRETRAINED = 10_000_000  # kernels or modes of a bin
 
 
@@ -91,8 +92,17 @@ def _check_catalogs(config: Config) -> None:
         if catalog.path is not None and catalog.make is not None:
             raise InputError(f"{key}.path and {key}.make are both set: add {key}.make=null")
         for name, text in catalog.columns.items():
-            if not isinstance(text, str):
-                raise InputError(f"{key}.columns.{name}={text}: must be an expression of columns")
+            check_expression(f"{key}.columns.{name}", text)
+
+
+def check_expression(key: str, text: Any) -> None:
+    """Check that an expression of columns is a text.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{key}={text}: must be an expression of columns, in quotes")
 
 
 def _check_target(key: str, spec: Any) -> None:
@@ -217,7 +227,7 @@ def check_bins(key: str, bins: BinsConfig) -> None:
         drawn = getattr(bins, name)
         table = getattr(bins, f"pretrain_{name}")
         if table is None and drawn is not None:
-            table = 300 * drawn
+            table = PRETRAINED_PER_DRAWN * drawn
         if table is not None and table > MOST_PRETRAINED:
             raise InputError(
                 f"{key}: {name}={drawn}, pretrain_{name}={table}: the training catalog would be "

@@ -108,12 +108,10 @@ def _for_hydra(argument: str) -> str:
     # By the plugin's own name one gets its launcher with our defaults, as well.
     if argument == "hydra/launcher=submitit_slurm":
         return "hydra/launcher=slurm"
-    if EXPRESSION.match(argument) and not _parses(argument):
-        key, _, value = argument.partition("=")
-        return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
+    key, _, value = argument.partition("=")
     # Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes.
-    key, sign, value = argument.partition("=")
-    if key != "report.bin" or not sign or not value or value[0] in "'\"" or value == "null":
+    bin_name = key == "report.bin" and value not in ("", "null") and value[0] not in "'\""
+    if not bin_name and (not EXPRESSION.match(argument) or _parses(argument)):
         return argument
     return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
 

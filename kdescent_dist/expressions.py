@@ -88,12 +88,12 @@ def evaluate(
                 f"{key}: no column {name!r} for {expression!r}: {closest(name, columns)}"
             )
         what, values = f"{key}: column {name!r}", np.asarray(columns[name])
-        if symbol in texts and values.dtype.kind in TEXT and values.ndim == 1:
-            table[symbol] = values
-            continue
-        check_numeric(values, what)
-        if symbol in texts:
-            raise InputError(f"{what} holds numbers: compare it with a number in {expression!r}")
+        if symbol not in texts or values.dtype.kind not in TEXT or values.ndim != 1:
+            check_numeric(values, what)
+            if symbol in texts:
+                raise InputError(
+                    f"{what} holds numbers: compare it with a number in {expression!r}"
+                )
         table[symbol] = values
     interpreter = _interpreter(table, converted)
     try:
@@ -218,7 +218,8 @@ class _Elementwise(Interpreter):
             return np.logical_not(_logical(self.value(node.operand)))
         if isinstance(node.op, ast.Invert):
             value = self.value(node.operand)
-            return np.logical_not(value) if _kind_of_bits(value) == "b" else ~value
+            _kind_of_bits(value)  # refuses what has none
+            return np.invert(value)
         return super().on_unaryop(node)
 
     def on_compare(self, node: ast.Compare) -> Any:

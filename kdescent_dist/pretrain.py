@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist import threefry
-from kdescent_dist.checks import PRETRAIN_METHODS
+from kdescent_dist.checks import PRETRAIN_METHODS, PRETRAINED_PER_DRAWN
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.errors import InputError
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
@@ -135,11 +135,13 @@ class KPretrainer:
         evaluate_modes = _number(
             "num_eval_fourier_positions", num_eval_fourier_positions, 10 * dims, 0
         )
-        kernels = _number("num_pretrain_kernels", num_pretrain_kernels, 300 * evaluate, 1)
+        kernels = _number(
+            "num_pretrain_kernels", num_pretrain_kernels, PRETRAINED_PER_DRAWN * evaluate, 1
+        )
         modes = _number(
             "num_pretrain_fourier_positions",
             num_pretrain_fourier_positions,
-            300 * evaluate_modes,
+            PRETRAINED_PER_DRAWN * evaluate_modes,
             min(evaluate_modes, 1),
         )
         draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)

@@ -88,7 +88,7 @@ class RunCatalogs:
         self._training = reader if is_input else None
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
-        self._tell("catalog", training, reader)
+        self._tell("catalog", reader)
         weight = rows.sum(training.weights)
         return TrainingCatalog(training.columns, training.weights, weight, rows)
 
@@ -132,7 +132,7 @@ class RunCatalogs:
         first, last = layout.rows(mesh)
         given = reader.rows(first, last, chosen=chosen, release=True)
         if reader is not self._training:
-            self._tell("input catalog", given, reader)
+            self._tell("input catalog", reader)
         columns = {name: given.columns[name] for name in inputs.columns}
         # Of a part of the rows, each stands for more: numbers have the same expectation.
         weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
@@ -150,14 +150,14 @@ class RunCatalogs:
             dtype=self._dtype,
         )
 
-    def _tell(self, what: str, catalog: Catalog, reader: CatalogReader) -> None:
-        log.info("%s: %d rows of %s", what, reader.total, catalog.source)
-        for reason, rows in catalog.dropped.items():
+    def _tell(self, what: str, reader: CatalogReader) -> None:
+        log.info("%s: %d rows of %s", what, reader.total, reader.source)
+        for reason, rows in reader.dropped.items():
             log.info("%s: %d rows left out: %s", what, rows, reason)
         self.facts[what.replace(" ", "_")] = facts = {
-            "source": catalog.source,
+            "source": reader.source,
             "rows": reader.total,
-            "dropped": dict(catalog.dropped),
+            "dropped": dict(reader.dropped),
         }
         for name, scale in reader.scales.items():
             log.info("%s: %s is (%s - %g) / %g", what, name, name, scale.mean, scale.deviation)

@@ -71,8 +71,8 @@ class SelectedRows:
         with ExitStack() as opened:
             table = share.attempt(lambda: self._open(required, opened))
             rows = self._agreed_rows()
-            step = _chunk_rows(rows, share.processes) if not config.standardize else CHUNK_ROWS
-            step = chunk_rows or step
+            default = CHUNK_ROWS if config.standardize else _chunk_rows(rows, share.processes)
+            step = chunk_rows or default
             # Of the chunks, in the table and in the selected rows.
             self._starts: np.ndarray = np.append(np.arange(0, rows, step), rows)
             self._offsets: np.ndarray = np.zeros_like(self._starts)
@@ -210,9 +210,8 @@ class SelectedRows:
         self._share.attempt(lambda: work_through(chunks, select))
         self._held.trim()
         self._check_widths(self._share.gather(self._widths))
-        self.dropped = self._selection.dropped(self._share.gather(tally).sum(axis=0), self._rows)
-        kept = self._share.gather(kept).sum(axis=0)
-        self._offsets[1:] = np.cumsum(kept)
+        self.dropped = self._selection.dropped(self._share.added(tally), self._rows)
+        self._offsets[1:] = np.cumsum(self._share.added(kept))
         return extremes
 
     def _moments_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:

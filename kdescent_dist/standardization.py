@@ -77,14 +77,12 @@ def scales(
     """
     total = exact_total(list(parts), parts.shape[1:], chunks, share)
     means, squares = total[1::2] / total[0], total[2::2] / total[0]
-    variances = squares - means**2
-    for name, mean, variance in zip(names, means, variances, strict=True):
+    found = {}
+    for name, mean, variance in zip(names, means, squares - means**2, strict=True):
         if not variance > LEAST_VARIANCE * mean**2:
             raise InputError(
                 f"{key}.standardize: {name!r} varies too little around its mean {mean:g}: derive "
                 f"it as a distance from there in {key}.columns"
             )
-    return {
-        name: Scale(float(mean), float(np.sqrt(variance)))
-        for name, mean, variance in zip(names, means, variances, strict=True)
-    }
+        found[name] = Scale(float(mean), float(np.sqrt(variance)))
+    return found

@@ -119,7 +119,7 @@ def _of_quoted(
         try:
             parsed[name] = np.array(values, float)
         except ValueError:
-            parsed[name] = np.array([_number(name)(value) for value in values])
+            parsed[name] = np.array(list(map(_number(name), values)))
     return parsed
 
 

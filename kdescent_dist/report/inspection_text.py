@@ -1,6 +1,6 @@
 """An inspection in words: a summary for the terminal, its table of parameters, its warnings."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,9 @@ import numpy as np
 from kdescent_dist.report.data import Bin, ranked
 from kdescent_dist.report.inspection import Inspection
 from kdescent_dist.report.inspection_warnings import warnings_of
-from kdescent_dist.report.labels import chisq, duration, number
+from kdescent_dist.report.labels import chisq, duration, number, some_names
 
 MOST_ROWS = 24  # parameters on the terminal
-MOST_NAMED = 4  # bins that were left out, or joined; the log names all
 
 
 def summary(inspection: Inspection) -> list[str]:
@@ -71,16 +70,11 @@ def _settled(found: Mapping[str, Any]) -> str:
     """What became of bins with too few training samples."""
     text = ""
     if dropped := found["dropped"]:
-        text = f"; {len(dropped)} left out for too few: {_some(dropped)}"
+        text = f"; {len(dropped)} left out for too few: {some_names(list(dropped))}"
     if merged := found["merged"]:
         parts = sum(len(of_bin) for of_bin in merged.values())
-        text += f"; {parts} with too few joined to {len(merged)}: {_some(merged)}"
+        text += f"; {parts} with too few joined to {len(merged)}: {some_names(list(merged))}"
     return text
-
-
-def _some(names: Collection[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(list(names)[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _at_guess(inspection: Inspection) -> Iterator[tuple[str, str]]:

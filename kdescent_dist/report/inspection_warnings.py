@@ -6,13 +6,13 @@ import numpy as np
 
 from kdescent_dist.report.data import Bin
 from kdescent_dist.report.inspection import Inspection
+from kdescent_dist.report.labels import some_names
 from kdescent_dist.report.tables import near_bound
 
 FEW = 2.0  # times min_training: bins with fewer training samples are named
 LEFT_OUT = 0.5  # fraction of the rows
 ONE_VALUE = 0.02  # fraction of the rows that have one and the same value
 VISIBLE = 3.0  # errors above 0 from which on a Fourier count tells something
-MOST_NAMED = 4
 MEMORY = 0.9  # fraction of that of a device
 
 
@@ -40,13 +40,13 @@ def _gradients(inspection: Inspection) -> Iterator[str]:
         elif not slopes.any():
             flat.append(name)
     if bad:
-        yield f"the gradient is not finite for {_names(bad)}: check the model at the guess"
+        yield f"the gradient is not finite for {some_names(bad)}: check the model at the guess"
     if flat:
         which = "parameter" if len(flat) == 1 else "the parameters"
         yield (
-            f"the loss does not depend on {which} {_names(flat)} at the guess: the gradient is 0, "
-            "and a fit would leave it there: a mistake in the model, or nothing in the bins shows "
-            "it"
+            f"the loss does not depend on {which} {some_names(flat)} at the guess: the gradient is "
+            "0, and a fit would leave it there: a mistake in the model, or nothing in the bins "
+            "shows it"
         )
 
 
@@ -88,7 +88,7 @@ def _bins(inspection: Inspection) -> Iterator[str]:
     few = [b for b in inspection.bins if b.n_training < FEW * b.min_training]
     if few:
         few.sort(key=lambda b: b.n_training)
-        named = _names([f"{b.name} ({b.n_training})" for b in few])
+        named = some_names([f"{b.name} ({b.n_training})" for b in few])
         yield (
             f"{_of(few, inspection.bins)} fewer than {FEW:g} times min_training samples: {named}: "
             "their counts are noisy; widen them"
@@ -97,7 +97,7 @@ def _bins(inspection: Inspection) -> Iterator[str]:
     if empty:
         yield (
             f"{_of(empty, inspection.bins)} no model sample at the guess: "
-            f"{_names([b.name for b in empty])}: no gradient leads there"
+            f"{some_names([b.name for b in empty])}: no gradient leads there"
         )
 
 
@@ -133,7 +133,7 @@ def _guess(inspection: Inspection) -> Iterator[str]:
     parameters = inspection.config.parameters
     near = [name for name, p in parameters.items() if near_bound(p.guess, p)]
     if near:
-        yield f"the guess is within 1% of a bound for {_names(near)}"
+        yield f"the guess is within 1% of a bound for {some_names(near)}"
 
 
 def _memory(inspection: Inspection) -> Iterator[str]:
@@ -147,8 +147,3 @@ def _memory(inspection: Inspection) -> Iterator[str]:
 
 def _of(some: Sequence[Bin], all_: Sequence[Bin]) -> str:
     return f"{len(some)} of {len(all_)} bins {'has' if len(some) == 1 else 'have'}"
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMED])
-    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown

@@ -11,6 +11,7 @@ from kdescent_dist.report.data import Bin
 
 DASH = "\N{EN DASH}"  # stands where there is no value
 MINUS = "\N{MINUS SIGN}"
+MOST_NAMED = 4
 
 _SYMBOLS = {
     "log": "log ",
@@ -22,6 +23,12 @@ _SYMBOLS = {
     "pm": "\N{PLUS-MINUS SIGN}",
 }
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first few of the names, and how many more there are."""
+    shown = ", ".join(names[:MOST_NAMED])
+    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
 
 
 def column_label(name: str) -> str:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kdescent_dist.blocks import matmul
+from kdescent_dist.blocks import map_rows, matmul
 from kdescent_dist.counts import fourier_counts, kde_counts
 from kdescent_dist.population import Population
 from kdescent_dist.sorted_blocks import order_by_cells, permuted
@@ -232,4 +232,4 @@ def _dense_sums(
             sums["squares"] = as_squares(doubled, bin_.cov)
         return sums
 
-    return lax.map(of_bin, bins)
+    return map_rows(of_bin, bins)

@@ -46,6 +46,26 @@ def scan_blocks(
     return lax.scan(step, None, columns)[1]
 
 
+def map_rows(body: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply ``body`` to each row of a pytree of arrays (m, ...) and stack what it returns.
+
+    The same as ``lax.map``, except that arrays without elements, such as the edges of bins that
+    have no conditional columns, are constants of ``body``. jaxlib 0.11.2 dies on a mapped one
+    (SIGSEGV), where it is an argument of ``shard_map`` and the loop around has a run-time length.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    mapped = [leaf for leaf in leaves if leaf.size]
+
+    def of_row(row: Sequence[jax.Array]) -> Any:
+        given = iter(row)
+        filled = [
+            next(given) if leaf.size else jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in leaves
+        ]
+        return body(structure.unflatten(filled))
+
+    return lax.map(of_row, mapped)
+
+
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """Matrix product in full precision, also where the hardware would round its factors."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -1,18 +1,31 @@
-# Sourced by scripts/run, scripts/test and .ci/run: sets $root and offers the functions below.
+# Sourced by scripts/run, scripts/test, scripts/test_newest and .ci/run: sets $root and offers the functions below.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# Print the Python to use: $PYTHON, else the first of 3.11 (which the constraints are made for) or
-# later. The command is tried out, since a name may exist and not work.
+# Print the Python to use: $PYTHON, else the first of 3.11 (which the constraints are made for) to
+# 3.13. The command is tried out, since a name may exist and not work.
 find_python() {
     local candidate candidates=(python3.11 python3.12 python3.13 python3)
     for candidate in "${PYTHON:-${candidates[@]}}"; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "Python 3.11 or later is needed; set PYTHON to its path" >&2
+    echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON to its path" >&2
+    return 1
+}
+
+# Print a Python 3.13, for which pip takes the newest JAX: $PYTHON, else the system's or pyenv's.
+find_newer_python() {
+    local candidate pyenv="${PYENV_ROOT:-$HOME/.pyenv}/versions"
+    local candidates=(python3.13 python3 "$pyenv"/3.13*/bin/python3)
+    for candidate in "${PYTHON:-${candidates[@]}}"; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
     return 1
 }
 

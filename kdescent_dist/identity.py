@@ -55,9 +55,10 @@ def combined(digests: np.ndarray) -> str:
     return hashlib.sha256(rows[rows.any(axis=1)].tobytes()).hexdigest()
 
 
-def source_digest(function: Callable[..., Any] | None) -> str:
+def source_digest_1(function: Callable[..., Any] | None) -> str:
     """A short digest of the module that defines a function, and of the arguments bound to it.
 
+    This is scheme 1, of runs that were made before. It is kept so that these can be continued.
     A function that was typed in, or whose module is the script that runs, is told by its own
     source alone, as is one without a source by its name.
     """

@@ -21,7 +21,7 @@ from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
-from kdescent_dist.identity import block_digests, combined, digest, source_digest
+from kdescent_dist.identity import block_digests, combined, digest, source_digest_1
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh, platform_of
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
@@ -72,7 +72,7 @@ class LossObjective:
     @property
     def identity(self) -> dict[str, str]:
         """What tells this objective from another, for a resume."""
-        return {"loss": source_digest(self.loss), "options": digest(self.data)}
+        return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
 
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
@@ -175,9 +175,9 @@ class PopulationObjective:
         stacked = stack_bins(bins, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
         self.identity = {
-            "model": source_digest(model),
-            "loss.custom": source_digest(custom),
-            "loss.statistics": source_digest(statistics),
+            "model": source_digest_1(model),
+            "loss.custom": source_digest_1(custom),
+            "loss.statistics": source_digest_1(statistics),
             "training catalog": digest([dataclasses.asdict(b.counts) for b in bins]),
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",

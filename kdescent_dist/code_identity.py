@@ -1,0 +1,104 @@
+"""What tells a function of the user, such as a model, from that of another process.
+
+There are three parts. The object is told by its names and contents. Its code is told by the
+user's own modules that it comes from, and by those that these import. What they import from
+installed packages is told by the versions of these.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from kdescent_dist.content import content_digest
+from kdescent_dist.module_origins import is_told_elsewhere
+from kdescent_dist.own_modules import versions, with_imports
+from kdescent_dist.script_code import class_contents, function_contents, function_imports
+from kdescent_dist.syntax_digests import DIGITS, syntax_digest
+
+SCHEME = 2
+
+
+def describe(function: Any) -> dict[str, str]:
+    """Tell a function by what decides its results, apart from its arguments.
+
+    Comments, docstrings, the layout of the source and unused imports do not matter. A function of
+    a script or a notebook is told by its own code and that of what it refers to there.
+
+    Args:
+        function: a function, a method, an instance with ``__call__``, a partial, an optimizer or
+            any other value; None for none.
+
+    Returns:
+        By name: the digest of the object (``object``), those of the modules of the user
+        (``code <module>``) and the versions of installed packages (``package <distribution>``).
+        Digests begin with the number of this scheme, as in ``2:0123456789abcdef``.
+    """
+    if function is None:
+        return {"object": "none"}
+    digest, own, installed = _told([function])
+    return {
+        "object": f"{SCHEME}:{digest}",
+        **{f"code {name}": f"{SCHEME}:{_file_digest(file)}" for name, file in own.items()},
+        **{f"package {name}": version for name, version in versions(installed).items()},
+    }
+
+
+def user_modules(functions: Iterable[Any]) -> dict[str, Path]:
+    """Find the user's own modules that define functions and everything in them.
+
+    Those that these import, directly or indirectly, are among them. Nothing is imported for it.
+
+    Args:
+        functions: functions or other values, see ``describe``.
+
+    Returns:
+        Their files by their names.
+    """
+    return _told(list(functions))[1]
+
+
+def packages(functions: Iterable[Any]) -> dict[str, str]:
+    """Versions of the installed packages that functions or their modules import, by name.
+
+    Args:
+        functions: functions or other values, see ``describe``.
+
+    Returns:
+        Versions of the distributions; neither the standard library nor this package are among
+        them.
+    """
+    return versions(_told(list(functions))[2])
+
+
+def _told(values: list[Any]) -> tuple[str, dict[str, Path], set[str]]:
+    """Digest of values without the code that their modules tell, and these modules."""
+    modules: set[str] = set()
+
+    def told(value: FunctionType | type | ModuleType) -> list[Any]:
+        if isinstance(value, ModuleType):
+            modules.add(value.__name__)
+            return []
+        name = value.__module__
+        if isinstance(value, FunctionType):  # a wrapper copies the module of what it wraps
+            modules.add(str(name))
+            name = value.__globals__.get("__name__")
+        modules.add(str(name))
+        if is_told_elsewhere(name):
+            return []
+        if isinstance(value, type):
+            return class_contents(value)
+        modules.update(function_imports(value))
+        return function_contents(value)
+
+    digest = content_digest(values, told)
+    return digest, *with_imports(modules)
+
+
+def _file_digest(file: Path) -> str:
+    source = file.read_bytes()
+    try:
+        return syntax_digest(source)
+    except SyntaxError:  # of another version of Python, and not imported here
+        return hashlib.sha256(source).hexdigest()[:DIGITS]

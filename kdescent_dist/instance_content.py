@@ -1,0 +1,94 @@
+"""What an instance of a class holds: what pickle would keep of it, else its attributes."""
+
+import collections.abc
+import copyreg
+import functools
+import inspect
+import weakref
+from collections.abc import Mapping
+from types import MemberDescriptorType
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.graph_digests import Node
+
+_WEAK = (
+    weakref.ref,
+    weakref.WeakKeyDictionary,
+    weakref.WeakValueDictionary,
+    weakref.WeakSet,
+)
+# What a wrapper copies from its function.
+_COPIED = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotate__", "__type_params__"})
+
+
+class Entries(list):
+    """Contents whose order does not matter."""
+
+
+def name_of(value: Any) -> str:
+    """Module and qualified name of a class or function, as far as it has them."""
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+    return f"{getattr(value, '__module__', None)}.{name}"
+
+
+def instance_node(value: Any) -> Node:
+    """The node of an instance of a class, by what pickle or the class itself keeps of it."""
+    cls = type(value)
+    label = f"instance {name_of(cls)}"
+    # NumPy seeds its own generator anew in each process.
+    if isinstance(value, _WEAK) or value is getattr(np.random.random, "__self__", None):
+        return Node(label)
+    reduce = copyreg.dispatch_table.get(cls)
+    try:
+        parts: Any = reduce(value) if reduce else value.__reduce_ex__(2)
+    except Exception:  # whatever a class of the user raises
+        return Node(label, [cls, *_contents(value)])
+    if isinstance(parts, str):
+        return Node(f"{label} {parts}", [cls])
+    maker, arguments, state, items, entries = (*parts, None, None, None)[:5]
+    return Node(
+        f"{label} {getattr(maker, '__qualname__', '')}",
+        [
+            cls,
+            tuple(arguments or ()),
+            _state(cls, state),
+            list(items or ()),
+            Entries(entries or ()),
+        ],
+    )
+
+
+def _state(cls: type, state: Any) -> Any:
+    """The attributes of an instance, without what it only keeps until it is asked again."""
+    if isinstance(state, tuple) and len(state) == 2:
+        return [_state(cls, part) for part in state]
+    if type(state) is not dict:
+        return state
+    copied = _COPIED if "__wrapped__" in state else frozenset()
+    return {
+        name: value
+        for name, value in state.items()
+        if name not in copied
+        and not isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
+    }
+
+
+def _contents(value: Any) -> list[Any]:
+    """What an instance holds that pickle cannot keep."""
+    cls = type(value)
+    if isinstance(value, Mapping):
+        return [Entries(value.items())]
+    if isinstance(value, collections.abc.Set):
+        return [Entries(value)]
+    if isinstance(value, collections.abc.Sequence | collections.abc.ValuesView):
+        return list(value)
+    slots = [name for c in cls.__mro__ for name in _slots(c)]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return [_state(cls, {**held, **getattr(value, "__dict__", {})})]
+
+
+def _slots(cls: type) -> list[str]:
+    """Names of the attributes that ``__slots__`` of a class makes."""
+    return [name for name, slot in vars(cls).items() if isinstance(slot, MemberDescriptorType)]

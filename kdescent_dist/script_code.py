@@ -1,0 +1,58 @@
+"""The code of a function or class that no module tells: of a script, a notebook or a prompt.
+
+The whole script does not matter. What does is the code itself, and what it refers to in there.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from enum import Enum
+from types import FunctionType
+from typing import Any
+
+from kdescent_dist.function_code import code_contents, function_tree, global_names
+from kdescent_dist.module_origins import is_standard
+from kdescent_dist.own_modules import imports
+
+
+def function_contents(function: FunctionType) -> list[Any]:
+    """What tells the code of a function: its own, and the global variables that it refers to."""
+    outside = function.__globals__
+    names = global_names(function.__code__)
+    return [*code_contents(function), {name: outside[name] for name in names if name in outside}]
+
+
+def function_imports(function: FunctionType) -> Iterable[str]:
+    """Names of modules that the body of a function may import."""
+    tree = function_tree(function)
+    package = function.__globals__.get("__package__") or ""
+    return () if tree is None else imports(tree, package)
+
+
+def class_contents(cls: type) -> list[Any]:
+    """What tells the code of a class: its bases, methods, attributes and fields."""
+    members = dict(vars(cls))
+    fields = list(members.get("__annotations__", ()))
+    if dataclasses.is_dataclass(cls):
+        fields += [f.default_factory for f in dataclasses.fields(cls)]
+    if issubclass(cls, Enum):
+        members = {k: v for k, v in members.items() if not k.startswith("_")}
+        members |= {name: member.value for name, member in cls.__members__.items()}
+    told = {name: value for name, value in members.items() if _tells(name, value)}
+    return [list(cls.__bases__), fields, told]
+
+
+def _tells(name: str, member: Any) -> bool:
+    """Whether a member of a class is there because its source says so."""
+    function = getattr(member, "__func__", member)
+    if isinstance(function, FunctionType) and _is_made(name, function):
+        return False
+    if name == "_abc_impl" or type(member).__name__ == "_tuplegetter":
+        return False
+    return isinstance(function, FunctionType) or not name.startswith("__")
+
+
+def _is_made(name: str, function: FunctionType) -> bool:
+    """Whether the standard library has made a method, such as those of a dataclass."""
+    if is_standard(str(function.__globals__.get("__name__"))):
+        return True
+    return name.startswith("__") and function.__code__.co_filename == "<string>"

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-_MOST_ROUNDS = 64
+_MOST_ROUNDS = 16
 
 
 class Node(NamedTuple):

@@ -31,7 +31,12 @@ Told = Callable[[FunctionType | type | ModuleType], Sequence[Any]]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 # Compiled wrappers of a function.
-_WRAPPERS = (staticmethod, classmethod, type(functools.cache(abs)), type(jax.jit(abs)))
+_WRAPPERS = {
+    staticmethod: "static",
+    classmethod: "class",
+    type(functools.cache(abs)): "cached",
+    type(jax.jit(abs)): "jit",
+}
 
 
 def own_code(value: FunctionType | type | ModuleType) -> Sequence[Any]:
@@ -121,9 +126,8 @@ def _code_node(value: Any, told: Told) -> Node | None:
         return Node("property", [value.fget, value.fset, value.fdel])
     if isinstance(value, functools.cached_property):
         return Node("cached_property", [value.func])
-    if isinstance(value, _WRAPPERS):
-        wrapped: Any = value
-        return Node(f"wrapper {type(value).__name__}", [wrapped.__wrapped__])
+    if type(value) in _WRAPPERS:
+        return Node(f"wrapper {_WRAPPERS[type(value)]}", [value.__wrapped__])
     return None
 
 

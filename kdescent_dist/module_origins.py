@@ -30,6 +30,8 @@ def origin(name: str) -> tuple[Origin, Path | None]:
     file, folders = _places(name)
     if file is None:
         return ("installed" if any(map(_is_installed, folders)) else "other"), None
+    if name.startswith(MODELS):
+        return "own", file
     if _is_installed(file):
         return "installed", None
     if _within(file, ("stdlib", "platstdlib")) or not file.exists():

@@ -17,7 +17,7 @@ import optax
 import pytest
 
 import kdescent_dist
-from kdescent_dist import own_modules
+from kdescent_dist import module_origins, own_modules
 from kdescent_dist.code_identity import describe, packages, user_modules
 from kdescent_dist.identity import source_digest_1
 from kdescent_dist.models.gaussian import gaussian
@@ -412,6 +412,12 @@ def test_the_shipped_models_count_like_those_of_the_user():
     assert {"object", "code kdescent_dist.models.gaussian", "package jax"} <= set(found)
     assert not [key for key in found if key.startswith("code") and ".models." not in key]
     assert not [key for key in found if "kdescent-dist" in key]
+
+
+def test_the_shipped_models_do_so_where_the_package_is_installed(monkeypatch):
+    before = describe(gaussian)
+    monkeypatch.setattr(module_origins, "_is_installed", lambda file: True)
+    assert describe(gaussian) == before
 
 
 def test_packages_are_those_that_the_modules_import(project):

@@ -29,8 +29,9 @@ class Entries(list):
 
 def name_of(value: Any) -> str:
     """Module and qualified name of a class or function, as far as it has them."""
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    return f"{getattr(value, '__module__', None)}.{name}"
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    parts = (getattr(value, "__module__", None), name)
+    return ".".join(part if isinstance(part, str) else "" for part in parts)
 
 
 def instance_node(value: Any) -> Node:
@@ -44,9 +45,9 @@ def instance_node(value: Any) -> Node:
     try:
         parts: Any = reduce(value) if reduce else value.__reduce_ex__(2)
     except Exception:  # whatever a class of the user raises
-        return Node(label, [cls, *_contents(value)])
+        return Node(label, [cls, name_of(value), *_contents(value)])
     if isinstance(parts, str):
-        return Node(f"{label} {parts}", [cls])
+        return Node(f"{label} {parts}", [cls, name_of(value)])
     maker, arguments, state, items, entries = (*parts, None, None, None)[:5]
     return Node(
         f"{label} {getattr(maker, '__qualname__', '')}",
@@ -84,7 +85,7 @@ def _contents(value: Any) -> list[Any]:
         return [Entries(value)]
     if isinstance(value, collections.abc.Sequence | collections.abc.ValuesView):
         return list(value)
-    slots = [name for c in cls.__mro__ for name in _slots(c)]
+    slots = [name for c in cls.__mro__ if "__slots__" in vars(c) for name in _slots(c)]
     held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     return [_state(cls, {**held, **getattr(value, "__dict__", {})})]
 

@@ -57,7 +57,10 @@ def is_told_elsewhere(name: Any) -> bool:
     """
     if not isinstance(name, str) or name == "__main__":
         return False
-    return _is_here(name) or origin(name)[0] != "other" or is_standard(name)
+    if _is_here(name) or origin(name)[0] != "other" or is_standard(name):
+        return True
+    package = name.partition(".")[0]  # a compiled module may hold modules without a file
+    return origin(package)[0] == "installed" or is_standard(package)
 
 
 def _is_here(name: str) -> bool:

@@ -73,6 +73,7 @@ values = {
     "objects": np.array(["a", None, {"x", "y"}], object), "proxy": types.MappingProxyType({"a": 1}),
     "strings": np.array(["a", "bc"], np.dtypes.StringDType()),
     "masked": np.ma.array([1, 2], mask=[True, False]), "global": np.random.normal,
+    "compiled": type(jax.tree.structure(1)).unflatten,
     "code": eval("lambda x: np.sin(x) + 2.5"),
     **{f"adam {n}": optax.adam(r) for n, r in enumerate(rates)},
     **{f"adamw {n}": optax.adamw(r) for n, r in enumerate(rates)},
@@ -349,3 +350,9 @@ def test_the_digest_is_that_of_every_version():
     """Of Python, NumPy and JAX: it is kept in checkpoints."""
     value = [{"a": (1, 2.5, None), "b": {"x"}}, np.arange(3, dtype="<i8"), Path("p"), slice(2)]
     assert content_digest(value) == "425042550124cc12"
+
+
+def test_compiled_functions_and_types_are_told_by_name():
+    tree = jax.tree.structure({"a": 1})
+    methods = [type(tree).unflatten, type(tree).compose]
+    assert len({content_digest(method) for method in methods}) == 2

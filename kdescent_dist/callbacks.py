@@ -7,10 +7,12 @@ A callback is called with an ``Event`` after each dispatch; it stops the fit by 
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -74,6 +76,10 @@ class ProgressBar:
         self._bar.close()
 
 
+_KEPT = ("step", "seconds", "time")  # of a row of the metrics: what is read again
+_NUMBER = int | float
+
+
 class Metrics:
     """Appends a line per step to ``metrics.jsonl``.
 
@@ -109,13 +115,27 @@ class Metrics:
     def _cut(self, step: int) -> None:
         if not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            # A line that was being written when the run was killed is not whole.
-            with contextlib.suppress(json.JSONDecodeError):
-                if json.loads(line)["step"] < step:
-                    kept.append(line)
-        self.path.write_text("".join(line + "\n" for line in kept))
+        kept = [row for row in read_metrics(self.path) if row["step"] < step]
+        # In a new file, so that a run that is killed here has the old or the new one.
+        temporary = self.path.with_name(f".{self.path.name}")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(temporary, self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; none where there is no file.
+
+    A row that is not whole is left out, such as one that was being written when the run was
+    killed.
+    """
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(ValueError):  # no JSON, or no text at all
+                row = json.loads(line)
+                if isinstance(row, dict) and all(isinstance(row.get(k), _NUMBER) for k in _KEPT):
+                    rows.append(row)
+    return rows
 
 
 class StopWhenFlat:

@@ -1,20 +1,30 @@
 """Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one.
 
 The state is the same in all processes and small: the primary alone saves and restores it, as host
-arrays, and tells the others; so it is continued on any mesh. The history of the fit is in a file
-next to the checkpoints, to which each save appends.
+arrays, and tells the others; so it is continued on any mesh. Each checkpoint stands alone. The
+history of the fit is in a file next to the checkpoints, to which each save appends; what is lost of
+that file is lost to the plots, never to the fit.
 """
 
+import errno
+import hashlib
+import json
 import logging
+import os
+import re
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from kdescent_dist.errors import InputError
-from kdescent_dist.history import History, HistoryFile, HistoryFileError
+from kdescent_dist.errors import CheckpointError, InputError
+from kdescent_dist.fit_identity import FitIdentity
+from kdescent_dist.history import History, HistoryFile
 from kdescent_dist.identity import digest
+from kdescent_dist.save_interval import SaveInterval
 from kdescent_dist.settings import CheckpointConfig
 from kdescent_dist.state import FitState, to_host
 
@@ -23,7 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of what is saved: the bits of a key in place of the key
+# Of what is saved. 2: the bits of a key in place of the key. 3: with a digest of the metadata, and
+# an identity that tells the whole problem.
+FORMAT = 3
+_ROOM = 128 * 1024  # bytes that the small files of a checkpoint take
 
 
 def latest_step(directory: Path) -> int | None:
@@ -41,19 +54,29 @@ class Checkpoints:
     Args:
         directory: folder of the checkpoints, made when needed.
         config: how often to save and how many to keep.
-        identity: names and values, ready for JSON, that are saved with each state; a state saved
-            under another identity is not restored.
+        identity: of the fit; a state saved under another identity is not restored.
+        saved: called with the step of each checkpoint once it is complete.
     """
 
-    def __init__(self, directory: Path, config: CheckpointConfig, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: CheckpointConfig,
+        identity: FitIdentity,
+        saved: Callable[[int], None] = lambda step: None,
+    ) -> None:
         self.directory = Path(directory).absolute()
         self.config = config
         self.identity = identity
+        self._tell_saved = saved
         self._history = HistoryFile(self.directory / "history.bin")
+        self._quiet = _Quiet()
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._quiet)
         self._manager = self._open()
         self._saved_step = self._manager.latest_step()
-        self._saved_at = time.monotonic()
-        self._pending: int | None = None
+        self._pending: int | None = None  # the step that is being saved
+        self._interval = SaveInterval(config.every_seconds)
 
     def _open(self) -> "ocp.CheckpointManager":
         # Importing Orbax adds a handler to the root logger, so it waits until it is needed.
@@ -72,129 +95,170 @@ class Checkpoints:
 
     def due(self, step: int) -> bool:
         """Whether it is time for a periodic save, by steps or by wall time."""
-        config, last = self.config, self._saved_step or 0
-        if (
-            config.every_steps is not None
-            and step // config.every_steps > last // config.every_steps
-        ):
+        every, last = self.config.every_steps, self._saved_step or 0
+        if every is not None and step // every > last // every:
             return True
-        waited = time.monotonic() - self._saved_at
-        return config.every_seconds is not None and waited >= config.every_seconds
+        return self._interval.due()
 
     def save(self, state: FitState, history: History) -> None:
-        """Save in the background; the previous save is complete when this returns."""
+        """Save in the background; the previous save is complete when this returns.
+
+        Raises:
+            CheckpointError: it, or the save before it, failed; names the folder and the reason.
+        """
         import orbax.checkpoint as ocp
 
-        step = int(state.step)
-        self._commit()
+        step, begun = int(state.step), time.monotonic()
+        self.commit()
         if step == self._saved_step:
             return
-        arrays = to_host(state)
-        meta = {
-            "step": step,
-            "identity": self._identity_of(state),
-            "state": digest(arrays),
-            "history": self._history.save(history.part(0, step)),
-        }
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            force=True,
-        )
+        try:
+            if not self.directory.exists():  # as after a purge of old files
+                log.warning("%s is gone, with all checkpoints: it is made anew", self.directory)
+                self.directory.mkdir()
+            arrays = to_host(state)
+            self._check_room(arrays)
+            meta = {
+                "step": step,
+                "identity": {"format": FORMAT, **self.identity.now, "state": _shapes(state)},
+                "state": digest(arrays),
+                "history": self._history.save(history.part(0, step)),
+            }
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    meta=ocp.args.JsonSave(meta | {"sha256": _sha256(meta)}),
+                ),
+                force=True,
+            )
+        except Exception as error:  # of the disk, or of whatever Orbax makes of that
+            raise self._failed(step, error) from error
         if not saved:
-            raise RuntimeError(f"checkpoint of step {step} was refused in {self.directory}")
-        self._pending, self._saved_step, self._saved_at = step, step, time.monotonic()
+            raise self._failed(step, RuntimeError("Orbax refused it"))
+        self._pending = self._saved_step = step
+        self._interval.saved(time.monotonic() - begun)
 
-    def _commit(self) -> None:
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
-        if self._pending is not None:
-            log.info("saved checkpoint of step %d", self._pending)
-            self._pending = None
+    def _check_room(self, arrays: FitState) -> None:
+        """Refuse a save for which the disk has no room, before it has begun."""
+        needed = 2 * sum(array.nbytes for array in jax.tree.leaves(arrays)) + _ROOM
+        if shutil.disk_usage(self.directory).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def commit(self, *, wait: bool = True) -> None:
+        """Tell of the save under way, once it is complete.
+
+        Args:
+            wait: for that; else return where it is still under way.
+
+        Raises:
+            CheckpointError: it failed.
+        """
+        if self._pending is None or not (wait or not self._manager.is_saving_in_progress()):
+            return
+        step, self._pending = self._pending, None
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+            if not (self.directory / str(step)).is_dir():
+                raise FileNotFoundError("it is not there after the save")
+        except Exception as error:
+            raise self._failed(step, error) from error
+        log.info("saved checkpoint of step %d", step)
+        self._tell_saved(step)
+
+    def _failed(self, step: int, error: Exception) -> CheckpointError:
+        self._saved_step = latest_step(self.directory)
+        reason = _reason(error) if self.directory.is_dir() else "this folder is gone"
+        kept = f"that of step {self._saved_step} stands" if self._saved_step else "there is none"
+        return CheckpointError(
+            f"the checkpoint of step {step} could not be saved in {self.directory}: "
+            f"{reason}; of those before it, {kept}"
+        )
 
     def close(self) -> None:
         """Wait for the save under way, so that it is not lost, and release the folder."""
         try:
-            self._commit()
+            self.commit()
         finally:
             self._manager.close()
+        for name in _LOGGERS:  # not after an error, of which more may come to light
+            logging.getLogger(name).removeFilter(self._quiet)
 
     def restore(self, like: FitState) -> tuple[FitState, History] | None:
         """Restore the latest checkpoint that is whole, as host arrays of the kind of ``like``.
 
-        Damaged ones are renamed to ``<step>.damaged`` and the one before them is continued, as are
-        those whose rows of the history were lost after the ones of an older step. Where no step
-        has its rows, the states that are whole stay: the file may come back.
+        Damaged ones are renamed to ``<step>.damaged`` once an older one is restored. Where not one
+        is whole, all of them stay as they are. Rows of the history that are lost are NaN.
 
         Returns:
             The state and the history up to it, or None where there is no checkpoint.
 
         Raises:
-            InputError: they belong to another fit, or not one is whole, or the file of the history
-                is missing or damaged.
+            InputError: they belong to another fit.
+            CheckpointError: there are checkpoints, and not one of them can be used.
         """
-        damaged: list[int] = []
-        without_rows: dict[int, HistoryFileError] = {}
+        damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                restored = self._restore_step(step, like)
+                state, rows = self._restore_step(step, like)
             except (InputError, PermissionError):
                 raise
             except Exception as error:  # whatever a truncated or altered file raises
+                damaged[step] = _reason(error)
                 log.warning(
-                    "checkpoint of step %d cannot be used (%s): trying an older one", step, error
+                    "checkpoint of step %d cannot be used (%s): trying an older one",
+                    step,
+                    damaged[step],
                 )
-                if isinstance(error, HistoryFileError):
-                    without_rows[step] = error
-                else:
-                    damaged.append(step)
                 continue
-            self._quarantine([*damaged, *without_rows])
+            history, lost = self._history.load(rows, len(like.params))
+            if lost:
+                log.warning(
+                    "%s: %d of the %d rows of the history are lost, to the plots alone: the state "
+                    "of step %d is whole, and the fit goes on",
+                    *(self._history.path, lost, len(history), step),
+                )
+            self._quarantine(list(damaged))
             self._saved_step = step
-            return restored
-        self._quarantine(damaged)
-        if without_rows:
-            step, error = without_rows.popitem()
-            raise InputError(
-                f"{error}; the checkpoint of step {step} needs this file, and its state is whole: "
-                "bring it back from a copy, or choose another folder to fit from the beginning"
-            ) from error
-        if damaged:
-            raise InputError(
-                f"{self.directory}: none of its {len(damaged)} checkpoints is whole; they were "
-                "renamed to *.damaged: start again to fit from the beginning"
+            return state, history
+        if damaged or any(self.directory.glob("*.damaged*")):
+            reasons = "".join(f"\n  step {step}: {reason}" for step, reason in damaged.items())
+            raise CheckpointError(
+                f"{self.directory}: not one of its checkpoints can be used:{reasons}\n"
+                "They are damaged, or of another optimizer. Bring a whole one back from a copy; "
+                "or, to fit from the beginning, choose another run directory or remove this one"
             )
         return None
 
-    def _restore_step(self, step: int, like: FitState) -> tuple[FitState, History]:
+    def _restore_step(self, step: int, like: FitState) -> tuple[FitState, dict[str, Any]]:
+        """The state, and what the history needs to load its rows."""
         import orbax.checkpoint as ocp
 
         def read(**items: Any) -> Any:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
 
         meta = read(meta=ocp.args.JsonRestore())["meta"]
-        self._check_identity(step, meta["identity"], self._identity_of(like))
+        known = meta.pop("sha256", None)
+        earlier = meta["identity"].get("format", 1) < FORMAT and known is None
+        if not earlier and known != _sha256(meta):
+            raise ValueError("its metadata do not match their digest")
+        saved = dict(meta["identity"])
+        shapes = saved.pop("state", None)
+        different = self.identity.differences(saved)
+        if shapes != _shapes(like):
+            different.append(f"state: {shapes} -> {_shapes(like)}")
+        if different:
+            lines = "".join(f"\n  {line}" for line in different)
+            raise InputError(
+                f"{self.directory}: step {step} was saved by another fit:{lines}\n"
+                "Undo these changes to continue it, or choose another folder; to begin where it "
+                "has ended, set fit.guess_from to its run directory"
+            )
         arrays = read(state=ocp.args.StandardRestore(to_host(like)))["state"]
         if digest(arrays) != meta["state"]:
             raise ValueError("its state does not match its digest")
-        return arrays, self._history.load(meta["history"], len(like.params))
-
-    def _identity_of(self, state: FitState) -> dict[str, Any]:
-        leaves = jax.tree_util.tree_leaves_with_path(state)
-        shapes = {jax.tree_util.keystr(path): str(jax.typeof(leaf)) for path, leaf in leaves}
-        return {"format": FORMAT, **self.identity, "state": shapes}
-
-    def _check_identity(self, step: int, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-        different = [name for name in wanted if saved.get(name) != wanted[name]]
-        if different:
-            lines = "".join(f"\n  {n}: {saved.get(n)} -> {wanted[n]}" for n in different)
-            raise InputError(
-                f"{self.directory}: step {step} was saved by another fit:{lines}\n"
-                "Undo these changes to continue it, or choose another folder"
-            )
+        return arrays, meta["history"]
 
     def _quarantine(self, steps: list[int]) -> None:
         if not steps:
@@ -202,5 +266,46 @@ class Checkpoints:
         # The manager keeps a list of steps and would refuse to save at or below a bad one.
         self._manager.close()
         for step in steps:
-            (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
+            aside, number = self.directory / f"{step}.damaged", 1
+            while aside.exists():  # the same step was damaged before
+                number += 1
+                aside = self.directory / f"{step}.damaged.{number}"
+            (self.directory / str(step)).rename(aside)
         self._manager = self._open()
+
+
+def _shapes(state: FitState) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): str(jax.typeof(leaf)) for path, leaf in leaves}
+
+
+def _sha256(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    """What was wrong at the bottom of a chain of errors, in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        # TensorStore says pages of words around it.
+        if number := re.search(r"os_error_code='(\d+)'", str(cause)):
+            return os.strerror(int(number[1]))
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class _Quiet(logging.Filter):
+    """Keeps what Orbax logs of a failed save, with pages of tracebacks, for those who debug."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        failed = record.levelno >= logging.ERROR
+        if failed:
+            log.debug("orbax: %s", record.getMessage(), exc_info=record.exc_info)
+        return not failed
+
+
+# Orbax logs to the first; the others tell of errors that it leaves behind.
+_LOGGERS = ("absl", "asyncio", "concurrent.futures")

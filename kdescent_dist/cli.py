@@ -19,6 +19,7 @@ from kdescent_dist.errors import (
     DONE,
     FAILED,
     PREEMPTED,
+    CheckpointError,
     InputError,
     NonFiniteLossError,
     Preempted,
@@ -70,7 +71,7 @@ def _run(node: DictConfig) -> int:
     except Preempted as stop:
         _complain(f"{stop}; start it again to continue")
         return PREEMPTED
-    except (NonFiniteLossError, OSError) as error:
+    except (NonFiniteLossError, CheckpointError, OSError) as error:
         _complain(str(error))
         return FAILED
     except Exception:

@@ -5,8 +5,9 @@ user's own modules that it comes from, and by those that these import. What they
 installed packages is told by the versions of these.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -43,6 +44,28 @@ def describe(function: Any) -> dict[str, str]:
         **{f"code {name}": f"{SCHEME}:{_file_digest(file)}" for name, file in own.items()},
         **{f"package {name}": version for name, version in versions(installed).items()},
     }
+
+
+def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
+    """Tell several functions by their roles, such as ``model``; None for one that is not there.
+
+    Returns:
+        By name: the digest of each object (by its role), and what ``describe`` tells besides, as
+        ``code.<module>`` and ``package.<distribution>``.
+    """
+    told = {}
+    for role, function in functions.items():
+        if function is not None:
+            for name, value in describe(function).items():
+                told[role if name == "object" else name.replace(" ", ".", 1)] = value
+    return told
+
+
+def is_shipped(function: Any) -> bool:
+    """Whether a function, or the one to which arguments are bound, comes with this package."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__module__", "")).startswith("kdescent_dist.")
 
 
 def user_modules(functions: Iterable[Any]) -> dict[str, Path]:

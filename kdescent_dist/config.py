@@ -1,51 +1,24 @@
-"""The config of a run: composed by OmegaConf, resolved, compared; its only contact with it.
+"""The config of a run: composed by OmegaConf and resolved; its only contact with it.
 
 The library takes the dataclasses of ``settings`` as they are; the command line fills them from
 YAML files and overrides, so that unknown keys and wrong types are rejected before anything runs.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from kdescent_dist.checks import check
 from kdescent_dist.errors import InputError, closest
+from kdescent_dist.problem import SCHEMA, add_implied
 from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
 
-# Keys that change how fast or how long a fit runs and what is told of it, never its trajectory
-# (on other devices or by another reduction than the reproducible one, up to rounding).
-RESUMABLE: tuple[str, ...] = (
-    "question",
-    "mode",
-    "run_dir",
-    "fit.steps",
-    "fit.steps_per_call",
-    "fit.seconds_per_call",
-    "fit.guess_from",  # the guess itself is compared
-    "checkpoint",
-    "mesh.samples",
-    "runtime.launcher",
-    "runtime.coordinator",
-    "runtime.processes",
-    "runtime.process",
-    "runtime.local_devices",
-    "runtime.start_timeout",
-    "runtime.heartbeat_timeout",
-    "runtime.step_timeout",
-    "runtime.process_logs",
-    "runtime.platform",
-    "runtime.cpu_devices",
-    "runtime.compilation_cache",
-    "runtime.progress",
-    "report",
-)
-
+_SCHEMA_KEY = "schema_version"  # in config.yaml
 
 # Free-form keys, which the command line may fill with and without a plus sign.
 FREE: tuple[str, ...] = (
@@ -128,11 +101,26 @@ def _empty_to_none(config: Config) -> None:
 
 
 def to_yaml(config: Config) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """The text of ``config.yaml``: the version of the schema, and every key."""
+    return f"{_SCHEMA_KEY}: {SCHEMA}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
 
 
 def from_yaml(text: str) -> Config:
-    return from_omegaconf(OmegaConf.create(text))
+    """The config of a ``config.yaml``, by this or an earlier version.
+
+    Raises:
+        InputError: it is none: damaged, or of a later version.
+    """
+    try:
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"it is no config: {str(error).splitlines()[0]}") from error
+    if not isinstance(tree, dict):
+        raise InputError("it is no config")
+    schema = tree.pop(_SCHEMA_KEY, 1)
+    if schema not in range(1, SCHEMA + 1):
+        raise InputError(f"{_SCHEMA_KEY}: {schema}: it was written by a later version")
+    return from_omegaconf(OmegaConf.create(add_implied(tree, schema)))
 
 
 def explain(error: OmegaConfBaseException) -> str:
@@ -151,47 +139,3 @@ def explain(error: OmegaConfBaseException) -> str:
     elif message.startswith("Cannot merge DictConfig with"):
         message = f"a list cannot become a mapping, nor a mapping a list: first remove it by ~{key}"
     return f"{key}: {message}" if key else message
-
-
-def problem(config: Config) -> dict[str, Any]:
-    """The flat, dotted values that determine the trajectory: what a resume may not change."""
-    flat = flatten(asdict(config))
-    free = list(RESUMABLE)
-    if config.optimizer.schedule != "constant" and config.optimizer.decay_steps is None:
-        free.remove("fit.steps")
-    if config.mesh.kernel_blocks is not None:
-        free.append("mesh.kernels")
-    return {
-        key: value
-        for key, value in flat.items()
-        if not any(key == f or key.startswith(f + ".") for f in free)
-    }
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings into one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, name + ".")
-        else:
-            flat[name] = value
-    return flat
-
-
-def fingerprint(config: Config) -> str:
-    """A short name of the problem: equal for configs that give the same trajectory."""
-    text = json.dumps(problem(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """The keys of the problem that differ, as lines ``key: old -> new``."""
-    before, after = problem(old), problem(new)
-    keys = sorted(before.keys() | after.keys())
-    return [
-        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]

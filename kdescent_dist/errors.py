@@ -13,6 +13,10 @@ class InputError(ValueError):
     """A config value, a catalog or a model that cannot be used (exit code 2)."""
 
 
+class CheckpointError(RuntimeError):
+    """Checkpoints that cannot be written, or that are lost or damaged (exit code 1)."""
+
+
 class StoppedFitError(Exception):
     """A fit ended before its last step; carries what was computed.
 

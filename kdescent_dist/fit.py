@@ -1,7 +1,7 @@
 """The fit loop: many steps per dispatch, and between dispatches checkpoints and callbacks."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,11 @@ import optax
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.checks import check_fit
+from kdescent_dist.content import content_digest
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
+from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import GrowingHistory, History
+from kdescent_dist.number_flags import number_flags
 from kdescent_dist.objective import Objective
 from kdescent_dist.processes import Processes
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
@@ -65,7 +68,9 @@ def fit(
     checkpoint: CheckpointConfig | None = None,
     callbacks: Sequence[Callback] = (),
     stop_requested: Callable[[], bool] = lambda: False,
+    saved: Callable[[int], None] = lambda step: None,
     samples: int = 0,
+    problem: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Descend the gradient of an objective from ``guess``, or continue from a checkpoint.
 
@@ -82,15 +87,20 @@ def fit(
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
         checkpoints: folder of checkpoints, from which an earlier fit is continued; its names,
-            guess, bounds, seed, kind of optimizer, model and catalogs must be the same.
+            guess, bounds, seed, optimizer, model, loss, bins and catalogs must be the same.
         checkpoint: how often to save.
         callbacks: called after each dispatch.
         stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
+        saved: called, in the process that saves, with the step of each checkpoint once it is
+            complete.
         samples: model samples per step, for the callbacks.
+        problem: names and values, ready for JSON, that tell this fit from others, in place of what
+            ``optimizer`` and ``config`` hold; what is at its default is left out.
 
     Raises:
         InputError: the guess is outside its bounds; the checkpoints are of another fit, or beyond
             the last step.
+        CheckpointError: a checkpoint could not be saved, or not one of those there can be used.
         Preempted: a stop was requested; the state is saved where there are checkpoints.
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
@@ -114,17 +124,27 @@ def fit(
     saver = None
     processes = Processes.of(objective.mesh)
     if checkpoints is not None:
-        identity = {
+        checkpoint = checkpoint or CheckpointConfig()
+        basics = {
             "names": list(names),
             "guess": start.tolist(),
             "low": [str(low) for low in bounds.low],  # JSON has no infinity
             "high": [str(high) for high in bounds.high],
             "key": np.asarray(jax.random.key_data(key)).tolist(),
-            **objective.identity,
         }
-        saver = SharedCheckpoints(
-            processes, Path(checkpoints), checkpoint or CheckpointConfig(), identity
+        if problem is None:
+            problem = {
+                "optimizer": content_digest(optimizer),
+                "schedule": content_digest(schedule),
+            }
+        flags = {name.replace(" ", ".", 1): value for name, value in number_flags().items()}
+        identity = FitIdentity(
+            now={**basics, **objective.identity, **flags, **problem},
+            before={**basics, **getattr(objective, "identity_before", objective.identity)},
+            shipped=getattr(objective, "shipped", ()),
+            accept=checkpoint.accept,
         )
+        saver = SharedCheckpoints(processes, Path(checkpoints), checkpoint, identity, saved)
     with _completing(saver):
         if saver is not None:
             state, history = saver.restore(state) or (state, history)

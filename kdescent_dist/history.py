@@ -1,12 +1,16 @@
 """The history of a fit: trial parameters and losses of each step, in memory and in a file."""
 
 import hashlib
+import logging
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,12 @@ def _copied(array: np.ndarray, rows: int) -> np.ndarray:
     return larger
 
 
-class HistoryFileError(ValueError):
-    """Rows of a history cannot be read from their file, or are not those that were saved."""
-
-
 class HistoryFile:
     """The rows of a history in one file that only grows: a save writes what is new.
 
     A row is the parameters, the loss and the norm of the gradient of a step, in the precision of
-    the fit. A checkpoint tells how many rows belong to it, and the SHA-256 of their bytes.
+    the fit. A checkpoint knows how many rows belong to it, and the SHA-256 of their bytes. A
+    second file, ``<name>.crc``, has the CRC-32 of each row. Damage costs the damaged rows alone.
 
     Args:
         path: the file.
@@ -84,47 +85,105 @@ class HistoryFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = 0
+        self._rows = 0  # of the file that need not be written again
         self._sha = hashlib.sha256()
+        self._sums = bytearray()
+
+    @property
+    def _sums_path(self) -> Path:
+        return self.path.with_suffix(".crc")
 
     def save(self, history: History) -> dict[str, Any]:
-        """Append the rows that are not in the file, and return what ``load`` needs."""
+        """Append the rows that are not in the file, and return what ``load`` needs.
+
+        The file is written anew where it is gone or shorter than it was.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        row_size = (history.params.shape[1] + 2) * history.params.itemsize
+        if self._rows and _size(self.path) < self._rows * row_size:
+            log.warning("%s is gone or was cut: it is written anew", self.path)
+            self._begin_anew()
         new = history.part(self._rows)
         table = np.column_stack([new.params, new.loss, new.grad_norm])
-        data = table.data.cast("B") if table.size else b""
-        with self.path.open("r+b" if self.path.exists() else "wb") as file:
-            # What follows is of a checkpoint that was damaged, or that was never completed.
-            file.truncate(self._rows * table.itemsize * table.shape[1])
-            file.seek(0, os.SEEK_END)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        data = table.tobytes()
+        _append(self.path, self._rows * row_size, data)
+        sums = _row_sums(table)
+        known = 4 * self._rows
+        self._sums[known:] = sums
+        if known and _size(self._sums_path) < known:
+            known, sums = 0, self._sums
+        _append(self._sums_path, known, sums)
         self._sha.update(data)
         self._rows = len(history)
         return {"rows": self._rows, "dtype": table.dtype.str, "sha256": self._sha.hexdigest()}
 
-    def load(self, saved: dict[str, Any], parameters: int) -> History:
+    def load(self, saved: dict[str, Any], parameters: int) -> tuple[History, int]:
         """Read the rows of a checkpoint; those that are saved next follow after them.
 
         Args:
             saved: what ``save`` returned.
             parameters: their number.
 
-        Raises:
-            HistoryFileError: they cannot be read, or are not what was saved.
+        Returns:
+            The history, and how many of its rows are lost: these are NaN.
         """
         row = np.dtype((saved["dtype"], parameters + 2))
-        try:
-            with self.path.open("rb") as file:
-                data = file.read(saved["rows"] * row.itemsize)
-        except OSError as error:
-            raise HistoryFileError(f"{self.path}: {error.strerror}") from error
-        sha = hashlib.sha256(data)
-        if sha.hexdigest() != saved["sha256"]:
-            raise HistoryFileError(
-                f"{self.path}: its first {saved['rows']} rows are not those that were saved"
-            )
-        table = np.frombuffer(data, row.base).reshape(-1, parameters + 2)
-        self._rows, self._sha = len(table), sha
+        data = _read(self.path, saved["rows"] * row.itemsize)
+        data = data[: len(data) // row.itemsize * row.itemsize]
+        table = np.full((saved["rows"], parameters + 2), np.nan, row.base)
+        found = np.frombuffer(data, row.base).reshape(-1, parameters + 2)
+        table[: len(found)] = found
+        sha, lost = hashlib.sha256(data), 0
+        if sha.hexdigest() == saved["sha256"]:
+            self._rows, self._sha, self._sums = len(table), sha, bytearray(_row_sums(table))
+        else:
+            sums = _row_sums(found)
+            known = _read(self._sums_path, len(sums)).ljust(len(sums), b"\0")
+            good = np.zeros(len(table), bool)
+            good[: len(found)] = np.frombuffer(sums, "<u4") == np.frombuffer(known, "<u4")
+            table[~good] = np.nan
+            lost = int(np.sum(~good))
+            self._begin_anew()
         columns = (table[:, :parameters], table[:, parameters], table[:, parameters + 1])
-        return History(*(np.ascontiguousarray(column) for column in columns))
+        return History(*(np.ascontiguousarray(column) for column in columns)), lost
+
+    def _begin_anew(self) -> None:
+        self._rows, self._sha, self._sums = 0, hashlib.sha256(), bytearray()
+
+
+def _row_sums(table: np.ndarray) -> bytes:
+    return b"".join(zlib.crc32(row.tobytes()).to_bytes(4, "little") for row in table)
+
+
+def _append(path: Path, size: int, data: bytes | bytearray) -> None:
+    """Cut a file to ``size`` bytes and write after them; a new file is there whole or not at all.
+
+    What is cut off is of a checkpoint that was damaged, or that was never completed.
+    """
+    target = path if size else path.with_name(f".{path.name}")
+    with target.open("r+b" if size else "wb") as file:
+        file.truncate(size)
+        file.seek(0, os.SEEK_END)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if not size:
+        os.replace(target, path)
+
+
+def _read(path: Path, size: int) -> bytes:
+    """The first bytes of a file, fewer or none where they are not there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

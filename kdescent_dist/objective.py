@@ -5,9 +5,8 @@ kernel counts, of Fourier counts and of number densities between model and train
 plain (``mse``) or in units of their errors (``chisq``), plus a term of the user's own.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import jax
@@ -19,12 +18,16 @@ from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.checks import check_counts, check_loss, check_terms
+from kdescent_dist.code_identity import describe_all, is_shipped
+from kdescent_dist.content import content_digest
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity import block_digests, combined, digest, source_digest_1
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh, platform_of
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
+from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.problem import non_default
 from kdescent_dist.processes import Processes
 from kdescent_dist.random import draw_key
 from kdescent_dist.settings import CountsConfig, LossConfig
@@ -41,7 +44,7 @@ class Objective(Protocol):
     def mesh(self) -> jax.sharding.Mesh | None: ...
 
     @property
-    def identity(self) -> dict[str, str]: ...
+    def identity(self) -> dict[str, Any]: ...
 
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
@@ -70,8 +73,13 @@ class LossObjective:
         return {name: value for name, value in self.options.items() if _is_arrays(value)}
 
     @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, Any]:
         """What tells this objective from another, for a resume."""
+        return {**describe_all({"loss": self.loss}), "options": content_digest(dict(self.options))}
+
+    @property
+    def identity_before(self) -> dict[str, str]:
+        """The same in the form of checkpoints of format 2."""
         return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
 
     def value_and_grad(
@@ -79,6 +87,33 @@ class LossObjective:
     ) -> tuple[jax.Array, jax.Array]:
         keys = {"randkey": key} if self.with_key else {}
         return jax.value_and_grad(self.loss)(params, **keys, **{**self.options, **data})
+
+
+# What the digest of a training catalog is of. An attribute that is added to ``KPretrainer`` later
+# is not: checkpoints of before could not be continued.
+_COUNTED = (
+    "kernel_centers",
+    "fourier_positions",
+    "kernelcov",
+    "kde_counts",
+    "kde_err",
+    "fourier_counts",
+    "fourier_err",
+    "num_eval_kernels",
+    "num_eval_fourier_positions",
+    "num_pretrain_kernels",
+    "num_pretrain_fourier_positions",
+    "bandwidth_factor",
+    "fourier_range_factor",
+    "covariant_kernels",
+    "inverse_density_weight_power",
+    "training_sum_of_weights",
+    "seed",
+)
+
+
+def _counted(counts: KPretrainer) -> dict[str, Any]:
+    return {name: getattr(counts, name) for name in _COUNTED}
 
 
 def _is_arrays(value: Any) -> bool:
@@ -174,15 +209,25 @@ class PopulationObjective:
             )
         stacked = stack_bins(bins, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
-        self.identity = {
-            "model": source_digest_1(model),
-            "loss.custom": source_digest_1(custom),
-            "loss.statistics": source_digest_1(statistics),
-            "training catalog": digest([dataclasses.asdict(b.counts) for b in bins]),
+        functions = {"model": model, "loss.custom": custom, "loss.statistics": statistics}
+        arrays = {
+            "training catalog": digest([_counted(b.counts) for b in bins]),
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
+        terms = {
+            "loss": non_default(replace(self.config, custom=None, statistics=None)),
+            "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
+            "sums": {"kernel_blocks": self._sums.kernel_blocks, "reproducible": reproducible},
+        }
+        told = {name: value for name, value in terms.items() if value}
+        self.identity = {**describe_all(functions), **arrays, **told}
+        self.identity_before = {
+            **{name: source_digest_1(function) for name, function in functions.items()},
+            **arrays,
+        }
+        self.shipped = tuple(name for name, f in functions.items() if is_shipped(f))
         shared = {
             "stacks": [data for _, data in stacked],
             "training_weight": np.asarray(training_weight, dtype),

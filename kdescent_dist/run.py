@@ -1,5 +1,6 @@
 """A run, from its config to its report: the wiring of everything before it."""
 
+import contextlib
 import logging
 import os
 from dataclasses import asdict
@@ -14,8 +15,9 @@ from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.checkpoint import latest_step
+from kdescent_dist.code_identity import packages
 from kdescent_dist.diagnostics import diagnose
-from kdescent_dist.errors import InputError, Preempted, StoppedFitError
+from kdescent_dist.errors import CheckpointError, InputError, Preempted, StoppedFitError
 from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
@@ -24,6 +26,7 @@ from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
+from kdescent_dist.problem import identity_of
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins
@@ -32,6 +35,7 @@ from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
+from kdescent_dist.run_result import saved_step, told, with_saved_step
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
 from kdescent_dist.stated_errors import state_errors
@@ -51,6 +55,7 @@ def run(config: Config) -> dict[str, Any]:
         InputError: the config or the input is bad.
         Preempted: a signal asked the run to stop; its state is saved.
         NonFiniteLossError: the loss is not finite; the last good state is saved.
+        CheckpointError: checkpoints cannot be written, or those of the run are lost or damaged.
     """
     config = with_guess_of_run(config)
     directory = RunDirectory.of(config)
@@ -76,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
             with directory.opened(config, processes):
                 return _Run(config, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
-            expected = isinstance(error, InputError | StoppedFitError | OSError)
+            expected = isinstance(error, InputError | CheckpointError | StoppedFitError | OSError)
             log.error("%s", error, exc_info=not expected)
             if watchdog is not None:
                 watchdog.leave(error, expected=expected)
@@ -97,13 +102,17 @@ class _Run:
         self.processes = processes
         self.signals = signals
         self.watchdog = watchdog
-        self.clock = RunClock(directory.result(), directory.metrics)
+        self.before = directory.result()
+        self.clock = RunClock(self.before, directory.metrics)
         self.names = tuple(config.parameters)
         values = list(config.parameters.values())
         self.dtype = np.float64 if config.runtime.x64 else np.float32
         self.guess = np.asarray([p.guess for p in values], self.dtype)
         self.bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
         self.facts: dict[str, Any] = {}
+        self.packages: dict[str, str] = {}  # versions of those that the model imports
+        self.told: dict[str, Any] = {}  # what the file says
+        self.trial: dict[str, Any] = {}  # parameters and loss of the last step
         self.done: dict[str, Any] | None = None  # what is written once the fit is
         self.input_rows: np.ndarray | range | None = None
         if watchdog is not None:
@@ -127,7 +136,7 @@ class _Run:
             self._write_result(status, message=str(stop), step=stop.step, **self._last(stop))
             raise
         except Exception as error:
-            self._write_result("failed", message=f"{type(error).__name__}: {error}")
+            self._tell_failure(error)
             raise
         # From here on the fit is done, whatever happens to its report.
         if self.config.report.enabled:
@@ -139,6 +148,16 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.close()
         return self.done
+
+    def _tell_failure(self, error: Exception) -> None:
+        # Where the disk is full, the error itself must still be told.
+        with contextlib.suppress(OSError):
+            if isinstance(error, InputError) and self.before:
+                self.directory.write_result(self.before)  # refused: as if it had not been started
+            elif isinstance(error, InputError | CheckpointError):
+                self._write_result("failed", message=str(error), **self.trial)
+            else:
+                self._write_result("failed", message=f"{type(error).__name__}: {error}")
 
     def _inspect(self) -> dict[str, Any]:
         """Show what a fit would do; neither claims the run directory nor changes its result."""
@@ -168,6 +187,8 @@ class _Run:
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
         self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
+        if config.mode == "fit":
+            self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
         if step > config.fit.steps:
             raise InputError(
@@ -186,6 +207,8 @@ class _Run:
         model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
         custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
         statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
+        functions = [function for function in (model, custom, statistics) if function is not None]
+        self.packages = packages(functions)
         self._progress("reading the catalogs")
         catalogs = RunCatalogs(config, self.processes)
         training = catalogs.training()
@@ -226,6 +249,15 @@ class _Run:
         self._stop_if_asked()
         return objective, optimizer, pretrained, training
 
+    def _refuse_lost_checkpoints(self) -> None:
+        step = saved_step(self.before)
+        if step and latest_step(self.directory.checkpoints) is None:
+            raise CheckpointError(
+                f"{self.directory.checkpoints}: there is no checkpoint, but result.json tells of "
+                f"one of step {step}. Bring it back from a copy; or, to fit from the beginning, "
+                "choose another run directory or remove this one"
+            )
+
     def _pretrain(self, training: TrainingCatalog, mesh: jax.sharding.Mesh) -> list[PretrainedBin]:
         bins, settled = find_bins(self.config.bins, training)
         for line in settled.lines():
@@ -251,11 +283,11 @@ class _Run:
         if step:
             log.info("continuing from the checkpoint of step %d", step)
         self._progress("compiling")
-        told: list[Callback] = [self._tell_progress]
+        callbacks: list[Callback] = [self._tell_progress]
         is_primary = self.processes.is_primary
         bar = ProgressBar(config.fit.steps, step, config.runtime.progress if is_primary else False)
         if is_primary:
-            told += [bar, Metrics(self.directory.metrics)]
+            callbacks += [bar, Metrics(self.directory.metrics)]
         try:
             return fit(
                 objective,
@@ -267,15 +299,27 @@ class _Run:
                 seed=config.seed,
                 checkpoints=self.directory.checkpoints,
                 checkpoint=config.checkpoint,
-                callbacks=told,
+                callbacks=callbacks,
                 stop_requested=self.signals.requested,
+                saved=self._tell_saved,
                 samples=objective.layout.size,
+                problem={f"config.{key}": value for key, value in identity_of(config).items()},
             )
         finally:
             bar.close()
 
     def _tell_progress(self, event: Event) -> None:
         self._progress(f"fitting after step {event.step}")
+        if len(event.history):
+            params = event.history.params[-1].tolist()
+            self.trial = {
+                "params": dict(zip(self.names, params, strict=True)),
+                "loss": float(event.history.loss[-1]),
+            }
+
+    def _tell_saved(self, step: int) -> None:
+        self.told = with_saved_step(self.told, step)
+        self.directory.write_result(self.told)
 
     def _finish(self, result: FitResult) -> dict[str, Any]:
         history = {
@@ -287,6 +331,7 @@ class _Run:
         }
         self.directory.write_arrays("history", history)
         last = result.params[-max(len(result.params) // 10, 2) :]
+        last = last[np.isfinite(last).all(axis=1)]  # rows that were lost are NaN
         return self._write_result(
             "done",
             message=result.message,
@@ -351,12 +396,12 @@ class _Run:
             self.directory.write_last_result(self._result("failed", message=reason))
 
     def _write_result(self, status: str, **known: Any) -> dict[str, Any]:
-        result = self._result(status, **known)
-        self.directory.write_result(result)
-        return result
+        self.told = self._result(status, **known)
+        self.directory.write_result(self.told)
+        return self.told
 
     def _result(self, status: str, **known: Any) -> dict[str, Any]:
-        return {
+        now = {
             "status": status,
             "step": latest_step(self.directory.checkpoints) or 0,
             "steps": self.config.fit.steps,
@@ -365,10 +410,11 @@ class _Run:
             "params": None,
             "loss": None,
             **self.clock.times(),
-            "versions": runtime.versions(),
+            "versions": {**runtime.versions(), **self.packages},
             **self.facts,
             **known,
         }
+        return told(self.before, now)
 
 
 def _cache(config: Config, directory: RunDirectory) -> Path | None:

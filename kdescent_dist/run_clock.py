@@ -1,10 +1,11 @@
 """How long a run has taken over all its starts, and how much of that was useful."""
 
-import contextlib
-import json
 import time
 from pathlib import Path
 from typing import Any
+
+from kdescent_dist.callbacks import read_metrics
+from kdescent_dist.run_result import was_running
 
 
 class RunClock:
@@ -22,9 +23,9 @@ class RunClock:
         self._first = before.get("first_start", self._begun)
         self._starts = before.get("starts", 0) + 1
         self._earlier = before.get("wall_s", 0.0)
-        if before.get("status") == "running":
-            alive = [row["time"] for row in self._rows()][-1:] or [0.0]
-            self._earlier += max(alive[0] - before["last_start"], 0.0)
+        if was_running(before):
+            alive = [row["time"] for row in read_metrics(self._metrics)][-1:] or [0.0]
+            self._earlier += max(alive[0] - before.get("last_start", alive[0]), 0.0)
 
     def times(self) -> dict[str, Any]:
         """For ``result.json``.
@@ -43,14 +44,5 @@ class RunClock:
             "last_start": self._begun,
             "wall_s": round(wall, 3),
             "waited_s": round(max(now - self._first - wall, 0.0), 3),
-            "useful_s": round(sum(row["seconds"] for row in self._rows()), 3),
+            "useful_s": round(sum(row["seconds"] for row in read_metrics(self._metrics)), 3),
         }
-
-    def _rows(self) -> list[dict[str, Any]]:
-        rows = []
-        if self._metrics.exists():
-            for line in self._metrics.read_text().splitlines():
-                # A line that was being written when the run was killed is not whole.
-                with contextlib.suppress(json.JSONDecodeError):
-                    rows.append(json.loads(line))
-        return rows

@@ -1,6 +1,7 @@
 """The run directory: the record of a run, which is all that its resume and its report read."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ from kdescent_dist import config as configs
 from kdescent_dist.bins import Bin
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.problem import differences, fingerprint, fingerprint_1
 from kdescent_dist.processes import Processes
 from kdescent_dist.runtime import complain
 from kdescent_dist.settings import Config
@@ -28,6 +30,7 @@ from kdescent_dist.settings import Config
 log = logging.getLogger(__name__)
 
 LOCK_OF_A_LOST_NODE = 180.0  # seconds
+_DISK_BLOCK = 4096  # bytes
 
 
 class RunDirectory:
@@ -45,9 +48,13 @@ class RunDirectory:
 
     @classmethod
     def of(cls, config: Config) -> "RunDirectory":
-        """By default ``runs/<name>-<fingerprint>``: the same problem finds the same directory."""
-        default = Path("runs") / f"{config.name}-{configs.fingerprint(config)}"
-        return cls(config.run_dir or default)
+        """By default ``runs/<name>-<fingerprint>``: the same problem finds the same directory.
+
+        Also one that was made by a version whose fingerprints were of another form.
+        """
+        marks = (fingerprint(config), fingerprint_1(config))
+        paths = [Path("runs") / f"{config.name}-{mark}" for mark in marks if mark is not None]
+        return cls(config.run_dir or next((p for p in paths if p.is_dir()), paths[0]))
 
     @property
     def checkpoints(self) -> Path:
@@ -112,9 +119,15 @@ class RunDirectory:
 
     def _make(self, config: Config) -> None:
         if self._config.exists():
-            differences = configs.differences(configs.from_yaml(self._config.read_text()), config)
-            if differences:
-                lines = "\n  ".join(differences)
+            try:
+                known = configs.from_yaml(self._config.read_text())
+            except (InputError, UnicodeDecodeError) as error:
+                raise InputError(
+                    f"{self._config} cannot be read: {error}. Bring it back from a copy, or choose "
+                    "another run_dir"
+                ) from error
+            if changed := differences(known, config):
+                lines = "\n  ".join(changed)
                 raise InputError(
                     f"run_dir={self.path} holds a fit of another problem:\n  {lines}\n"
                     "Undo these changes to continue it, or choose another run_dir"
@@ -150,9 +163,10 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says, empty before the first one was written."""
-        # A file that a crash of the machine has cut short says nothing.
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads((self.path / "result.json").read_text())
+        # A file that a crash of the machine has cut short, or altered, says nothing.
+        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+            result = json.loads((self.path / "result.json").read_bytes())
+            return result if isinstance(result, dict) else {}
         return {}
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -213,8 +227,23 @@ class RunDirectory:
 def _write(file: Path, text: str, mark: str = "") -> None:
     """Write whole or not at all, so that a killed run leaves no half file."""
     temporary = file.with_name(f".{file.name}{mark}")
-    with temporary.open("w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, file)
+    try:
+        with temporary.open("w") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _fits_in_place(file, text):
+            raise
+        with file.open("r+") as opened:
+            opened.write(text)
+            opened.truncate()
+
+
+def _fits_in_place(file: Path, text: str) -> bool:
+    """Whether a full disk still has room for a text in the blocks of a file that it replaces."""
+    blocks = -(-file.stat().st_size // _DISK_BLOCK) if file.exists() else 0
+    return len(text.encode()) <= blocks * _DISK_BLOCK

@@ -152,8 +152,11 @@ class FitConfig:
 @dataclass
 class CheckpointConfig:
     every_steps: int | None = None  # by default by wall time alone
+    # At most; sooner at first, and where a save costs little. null: not by wall time
     every_seconds: float | None = 60.0
     keep: int = 3
+    # Names of differences that a resume accepts, with * for any: package.*, code.my_models
+    accept: list[str] = field(default_factory=list)
 
 
 @dataclass

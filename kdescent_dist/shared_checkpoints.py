@@ -1,11 +1,13 @@
 """The checkpoints of a fit as all of its processes see them: the primary reads and writes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from kdescent_dist.checkpoint import Checkpoints
+from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import History
 from kdescent_dist.processes import Processes
 from kdescent_dist.settings import CheckpointConfig
@@ -20,6 +22,7 @@ class SharedCheckpoints:
         directory: folder of the checkpoints.
         config: how often to save and how many to keep.
         identity: of the fit, see ``Checkpoints``.
+        saved: called by the primary with the step of each checkpoint once it is complete.
     """
 
     def __init__(
@@ -27,13 +30,14 @@ class SharedCheckpoints:
         processes: Processes,
         directory: Path,
         config: CheckpointConfig,
-        identity: dict[str, Any],
+        identity: FitIdentity,
+        saved: Callable[[int], None],
     ) -> None:
         self._processes = processes
         self._own: Checkpoints | None = None
 
         def begin() -> None:
-            self._own = Checkpoints(directory, config, identity)
+            self._own = Checkpoints(directory, config, identity, saved)
 
         processes.on_primary(begin)
 
@@ -41,7 +45,7 @@ class SharedCheckpoints:
         """Restore the latest checkpoint that is whole, onto the devices of ``like``.
 
         Raises:
-            InputError: see ``Checkpoints.restore``.
+            InputError, CheckpointError: see ``Checkpoints.restore``.
         """
 
         def read() -> tuple[list[Any], History] | None:
@@ -62,8 +66,10 @@ class SharedCheckpoints:
 
     def save_if_due(self, state: FitState, history: History) -> None:
         """Save when it is time for it, by steps or by wall time."""
-        if self._own is not None and self._own.due(int(state.step)):
-            self._own.save(state, history)
+        if self._own is not None:
+            self._own.commit(wait=False)
+            if self._own.due(int(state.step)):
+                self._own.save(state, history)
 
     def complete(self) -> None:
         """Return once what was saved is complete: from then on any process may end."""
@@ -73,5 +79,5 @@ class SharedCheckpoints:
     def close(self) -> None:
         """Release the folder, without the other processes."""
         if self._own is not None:
-            self._own.close()
-            self._own = None
+            own, self._own = self._own, None
+            own.close()

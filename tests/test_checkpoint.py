@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import time
 from pathlib import Path
 
 import fits
@@ -11,9 +12,10 @@ import optax
 import pytest
 
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.errors import InputError, Preempted
+from kdescent_dist.errors import CheckpointError, InputError, Preempted
 from kdescent_dist.fit import fit
 from kdescent_dist.objective import LossObjective
+from kdescent_dist.save_interval import SaveInterval
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 
 
@@ -102,11 +104,50 @@ def test_a_truncated_checkpoint_is_put_aside_too(tmp_path):
 
 
 @leaves_coroutines
-def test_without_a_single_whole_checkpoint_nothing_starts_silently_anew(tmp_path):
+def test_without_a_single_whole_checkpoint_no_start_begins_silently_anew(tmp_path):
     fits.run(1, steps=10, checkpoints=tmp_path)
     shutil.rmtree(tmp_path / "10" / "state")
-    with pytest.raises(InputError, match=r"none of its 1 checkpoints is whole"):
-        fits.run(1, checkpoints=tmp_path)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"not one of its checkpoints.*\n  step 10: .*"):
+            fits.run(1, checkpoints=tmp_path)
+        assert (tmp_path / "10").is_dir()
+
+
+def test_checkpoints_that_were_all_put_aside_are_not_forgotten(tmp_path):
+    fits.run(1, steps=10, checkpoints=tmp_path)
+    (tmp_path / "10").rename(tmp_path / "10.damaged")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="Bring a whole one back from a copy"):
+            fits.run(1, checkpoints=tmp_path)
+
+
+@leaves_coroutines
+def test_the_checkpoint_of_a_step_may_be_damaged_again_and_again(tmp_path):
+    fits.run(1, steps=10, checkpoints=tmp_path)
+    for _ in range(3):
+        fits.run(1, steps=15, checkpoints=tmp_path)
+        shutil.rmtree(tmp_path / "15" / "state")
+    fits.assert_same_bits(fits.run(1, checkpoints=tmp_path), fits.straight())
+    aside = sorted(d.name for d in tmp_path.glob("*.damaged*"))
+    assert aside == ["15.damaged", "15.damaged.2", "15.damaged.3"]
+
+
+@leaves_coroutines
+@pytest.mark.parametrize("place", np.linspace(0, 1, 12, endpoint=False))
+def test_one_bit_of_the_metadata_is_told_from_another_fit(tmp_path, place):
+    def run(steps):
+        config = FitConfig(steps=steps)
+        objective = LossObjective(fits.quadratic)
+        return fit(objective, [0.0], fits.ADAM, config=config, checkpoints=tmp_path)
+
+    run(2)
+    run(4)
+    file = tmp_path / "4" / "meta" / "metadata"
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(content)
+    run(6)
+    assert (tmp_path / "4.damaged").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -150,60 +191,135 @@ def test_a_save_writes_the_new_rows_of_the_history_only(tmp_path):
     assert not list(tmp_path.glob("*/history"))
 
 
-@leaves_coroutines
-def test_a_history_that_lost_its_end_continues_from_the_checkpoint_before(tmp_path):
-    fits.run(1, steps=10, checkpoints=tmp_path)
-    fits.run(1, steps=15, checkpoints=tmp_path)
-    file = tmp_path / "history.bin"
+def flip_in_row_3(file):
+    content = bytearray(file.read_bytes())
+    content[3 * 4 * (len(fits.straight().names) + 2)] ^= 1
+    file.write_bytes(content)
+
+
+def cut_in_last_row(file):
     file.write_bytes(file.read_bytes()[:-3])
-    fits.assert_same_bits(fits.run(1, checkpoints=tmp_path), fits.straight())
-    assert (tmp_path / "15.damaged").is_dir()
-    assert file.stat().st_size == fits.STEPS * 4 * (len(fits.straight().names) + 2)
-
-
-def flip_in_row_0(file):
-    content = file.read_bytes()
-    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (flip_in_row_0, "its first 2 rows are not those that were saved"),
-        (Path.unlink, "No such file"),
-    ],
+    ("damage", "lost"),
+    [(flip_in_row_3, [3]), (cut_in_last_row, [14]), (Path.unlink, range(15))],
 )
-def test_a_history_that_no_checkpoint_can_use_leaves_the_states_where_they_are(
-    tmp_path, damage, reason
-):
-    """They are whole: with the file brought back, the fit continues."""
-
-    def run(steps):
-        config = FitConfig(steps=steps)
-        return fit(
-            LossObjective(fits.quadratic), [0.0], fits.ADAM, config=config, checkpoints=tmp_path
-        )
-
-    run(2)
-    run(4)
-    file = tmp_path / "history.bin"
-    copy = file.read_bytes()
-    damage(file)
-    with pytest.raises(InputError, match=rf"history.bin: {reason}.*bring it back"):
-        run(6)
-    assert sorted(d.name for d in tmp_path.iterdir() if d.is_dir()) == ["2", "4"]
-    file.write_bytes(copy)
-    assert len(run(6).losses) == 7
+def test_damage_of_the_history_costs_its_rows_and_never_a_state(tmp_path, caplog, damage, lost):
+    fits.run(1, steps=10, checkpoints=tmp_path)
+    fits.run(1, steps=15, checkpoints=tmp_path)
+    damage(tmp_path / "history.bin")
+    resumed, straight = fits.run(1, checkpoints=tmp_path), fits.straight()
+    assert f"{len(lost)} of the 15 rows of the history are lost" in caplog.text
     assert not list(tmp_path.glob("*.damaged"))
+    assert resumed.final == straight.final
+    kept = np.setdiff1d(np.arange(fits.STEPS + 1), lost)
+    for name in ("params", "losses", "grad_norms"):
+        values = getattr(resumed, name)
+        np.testing.assert_array_equal(values[kept], getattr(straight, name)[kept])
+        assert np.isnan(values[lost]).all()
+    # What is lost is known from then on, and is no news.
+    caplog.clear()
+    again = fits.run(1, checkpoints=tmp_path)
+    np.testing.assert_array_equal(again.losses, resumed.losses)
+    assert "are lost" not in caplog.text
 
 
-def test_a_checkpoint_in_a_format_of_before_is_refused_and_left_alone(tmp_path):
+@leaves_coroutines
+def test_with_a_damaged_history_an_older_checkpoint_can_still_be_continued(tmp_path):
+    fits.run(1, steps=10, checkpoints=tmp_path)
+    fits.run(1, steps=15, checkpoints=tmp_path)
+    flip_in_row_3(tmp_path / "history.bin")
+    shutil.rmtree(tmp_path / "15" / "state")
+    assert fits.run(1, checkpoints=tmp_path).final == fits.straight().final
+
+
+class Purge:
+    """Does something once, after the first checkpoint was told and before the next is due."""
+
+    def __init__(self, act):
+        self.act = act
+        self.steps = []
+
+    def saved(self, step):
+        self.steps.append(step)
+
+    def __call__(self, event):
+        time.sleep(0.02)
+        if self.steps and self.act is not None:
+            self.act()
+            self.act = None
+
+
+RARE = {"checkpoint": CheckpointConfig(every_steps=18, every_seconds=None), "steps_per_call": 1}
+
+
+@pytest.mark.parametrize("what", ["history.bin", "history.crc", ""])
+def test_what_a_purge_removes_while_a_fit_runs_is_written_again(tmp_path, what):
+    folder = tmp_path / "checkpoints"
+    target = folder / what
+    purge = Purge(lambda: (shutil.rmtree if target.is_dir() else Path.unlink)(target))
+    fits.run(1, steps=40, checkpoints=folder, callbacks=[purge], saved=purge.saved, **RARE)
+    assert purge.act is None
+    again = fits.run(1, steps=43, checkpoints=folder)
+    fits.assert_same_bits(again, fits.run(1, steps=43))
+
+
+def test_a_checkpoint_in_the_first_format_is_refused_and_left_alone(tmp_path):
     objective, guess = LossObjective(fits.quadratic), [0.0, 4.0]
     fit(objective, guess, fits.ADAM, config=FitConfig(steps=5), checkpoints=tmp_path)
     file = tmp_path / "5" / "meta" / "metadata"
     meta = json.loads(file.read_text())
     meta["identity"].pop("format")
+    meta.pop("sha256")
     file.write_text(json.dumps(meta))
-    with pytest.raises(InputError, match="another fit:\n  format: None -> 2"):
+    with pytest.raises(InputError, match="another fit:\n  format: 1 -> 3"):
         fit(objective, guess, fits.ADAM, config=FitConfig(steps=9), checkpoints=tmp_path)
     assert (tmp_path / "5").is_dir()
+
+
+def test_a_save_that_fails_is_never_called_saved(tmp_path, caplog):
+    """One line names the path and the reason, and the steps that were told of are there."""
+    caplog.set_level("INFO", "kdescent_dist")
+    folder = tmp_path / "checkpoints"
+
+    def spoil():
+        shutil.rmtree(folder)
+        folder.write_text("no folder any more")
+
+    purge = Purge(spoil)
+    message = rf"step \d+ could not be saved in {folder}: this folder is gone"
+    with pytest.raises(CheckpointError, match=message):
+        fits.run(1, steps=60, checkpoints=folder, callbacks=[purge], saved=purge.saved, **RARE)
+    assert purge.steps == [18]
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("saved")]
+    assert told == ["saved checkpoint of step 18"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "waits"), [(0.012, [2.0, 5.0, 5.0]), (0.1, [2.0, 20.0, 20.0]), (3.0, [2.0, 60.0])]
+)
+def test_the_first_save_comes_early_and_the_interval_follows_the_cost(cost, waits):
+    now = [0.0]
+    interval = SaveInterval(60.0, lambda: now[0])
+    assert not interval.due()  # after the first step
+    for wait in waits:
+        now[0] += wait - 0.01
+        assert not interval.due()
+        now[0] += 0.02
+        assert interval.due()
+        interval.saved(cost)
+
+
+def test_saves_by_wall_time_come_at_least_as_often_as_asked():
+    now = [0.0]
+    interval = SaveInterval(0.5, lambda: now[0])
+    assert not interval.due()
+    now[0] = 0.6
+    assert interval.due()
+    interval.saved(9.0)
+    now[0] = 1.2
+    assert interval.due()
+    never = SaveInterval(None, lambda: now[0])
+    now[0] = 1e9
+    assert not never.due()

@@ -165,6 +165,7 @@ def test_a_signal_after_the_fit_leaves_its_report_to_the_next_start(finished, tm
 def test_pretrained_counts_that_are_damaged_are_computed_again(finished, tmp_path, size):
     directory = shutil.copytree(finished[0], tmp_path / "run")
     shutil.rmtree(directory / "checkpoints")
+    (directory / "result.json").unlink()
     (file,) = (directory / "pretrain").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:size])
@@ -374,11 +375,14 @@ def test_a_changed_model_is_refused(main, tmp_path):
     (tmp_path / "edited.py").write_text(source.format("catalog"))
     code, err = main(*small)
     assert code == 0, err
+    (tmp_path / "edited.py").write_text("# A remark.\n" + source.format("catalog"))
+    sys.modules.pop("edited")
+    assert main(*small)[0] == 0
     (tmp_path / "edited.py").write_text(source.format("2 * catalog"))
     sys.modules.pop("edited")
     code, err = main(*small)
     assert code == 2
-    assert "was saved by another fit:\n  model:" in err
+    assert "was saved by another fit:\n  code.edited: 2:" in err
 
 
 def test_two_runs_at_once_in_one_directory_are_refused(main):

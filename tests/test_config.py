@@ -16,6 +16,7 @@ from kdescent_dist import config as configs
 from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.cli import _conf
 from kdescent_dist.errors import InputError
+from kdescent_dist.problem import differences, fingerprint
 from kdescent_dist.settings import (
     BinsConfig,
     CatalogConfig,
@@ -217,9 +218,9 @@ def test_every_key_can_be_set_and_unset_on_the_command_line(overrides, key, valu
 
 def test_unset_keys_read_back_and_are_the_same_problem():
     config = composed()
-    assert configs.differences(configs.from_yaml(configs.to_yaml(config)), config) == []
+    assert differences(configs.from_yaml(configs.to_yaml(config)), config) == []
     text = configs.to_yaml(config).replace("custom: null", "custom: {}")
-    assert configs.fingerprint(configs.from_yaml(text)) == configs.fingerprint(config)
+    assert fingerprint(configs.from_yaml(text)) == fingerprint(config)
 
 
 def test_an_added_bin_is_checked_like_any_other():

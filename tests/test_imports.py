@@ -18,6 +18,7 @@ LAYERS = (
     (
         "errors",
         "settings",
+        "problem",
         "nufft",
         "window_checks",
         "checks",
@@ -69,11 +70,19 @@ LAYERS = (
         "bin_sums",
     ),
     ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    ("optimizer", "state", "history", "checkpoint", "shared_checkpoints"),
+    (
+        "optimizer",
+        "state",
+        "history",
+        "fit_identity",
+        "save_interval",
+        "checkpoint",
+        "shared_checkpoints",
+    ),
     ("callbacks", "steps", "fit", "descent"),
     ("population_sums", "diagnostics", "preview"),
     ("influences", "population_influences", "parameter_errors"),
-    ("run_clock", "run_catalogs", "stated_errors", "run_directory", "run_bins"),
+    ("run_result", "run_clock", "run_catalogs", "stated_errors", "run_directory", "run_bins"),
     ("report", "run_report", "inspect_run", "run_log", "first_guess", "run", "sweep_job", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]

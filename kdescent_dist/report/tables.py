@@ -186,6 +186,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """The circumstances of the run, as names and values."""
     result, config = run.result, run.config
     catalog = result.get("catalog") or {}
+    later = result.get("continued") or {}
     entries = {
         "status": result.get("status"),
         "steps": f"{result['step']} of {result.get('steps', '?')}" if "step" in result else None,
@@ -199,5 +200,6 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "rows dropped": (catalog.get("dropped") or "none") if catalog else None,
         "run directory": run.directory.name,
         "message": result.get("message"),
+        "continued since": {n: later[n] for n in ("status", "step", "steps") if n in later},
     }
-    return [(k, describe(v)) for k, v in entries.items() if v not in (None, "")]
+    return [(k, describe(v)) for k, v in entries.items() if v not in (None, "", {})]

@@ -1,0 +1,186 @@
+"""Which keys of a config make its problem, so that a resume can refuse another one.
+
+A run directory of any earlier version can be continued: what is at its default has no part in a
+fingerprint or in an identity, so that a key that is added later changes neither; and a key that an
+old ``config.yaml`` lacks means what its own version did without it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
+
+SCHEMA = 2  # version of the keys and their defaults; config.yaml of version 1 does not tell it
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key that was added, or given another default, after schema 1.
+
+    Attributes:
+        schema: the first version with it.
+        key: the key; a name of a bin or of a parameter in it is ``*``.
+        before: what runs of earlier versions mean, whose config.yaml lacks the key.
+        added: whether the key is new; else it has another default.
+    """
+
+    schema: int
+    key: str
+    before: Any
+    added: bool
+
+
+CHANGES: tuple[Change, ...] = ()
+
+# Keys that change how fast or how long a fit runs and what is told of it, never its trajectory
+# (on other devices or by another reduction than the reproducible one, up to rounding).
+RESUMABLE: tuple[str, ...] = (
+    "question",
+    "mode",
+    "run_dir",
+    "fit.steps",
+    "fit.steps_per_call",
+    "fit.seconds_per_call",
+    "fit.guess_from",  # the guess itself is compared
+    "checkpoint",
+    "mesh.samples",
+    "runtime.launcher",
+    "runtime.coordinator",
+    "runtime.processes",
+    "runtime.process",
+    "runtime.local_devices",
+    "runtime.start_timeout",
+    "runtime.heartbeat_timeout",
+    "runtime.step_timeout",
+    "runtime.process_logs",
+    "runtime.platform",
+    "runtime.cpu_devices",
+    "runtime.compilation_cache",
+    "runtime.progress",
+    "report",
+)
+
+
+def problem(config: Config) -> dict[str, Any]:
+    """The flat, dotted values that determine the trajectory: what a resume may not change."""
+    flat = flatten(asdict(config))
+    free = list(RESUMABLE)
+    if config.optimizer.schedule != "constant" and config.optimizer.decay_steps is None:
+        free.remove("fit.steps")
+    if config.mesh.kernel_blocks is not None:
+        free.append("mesh.kernels")
+    return {
+        key: value
+        for key, value in flat.items()
+        if not any(key == f or key.startswith(f + ".") for f in free)
+    }
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings into one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, name + ".")
+        else:
+            flat[name] = value
+    return flat
+
+
+def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str, Any]:
+    """The part of the problem that is not at the defaults of schema 1, or as runs then meant it."""
+    default = Config(
+        parameters={name: ParameterConfig() for name in config.parameters},
+        bins={name: BinsConfig() for name in config.bins},
+    )
+    if config.input.catalog is not None:
+        default.input.catalog = CatalogConfig()
+    defaults = flatten(asdict(default))
+    for change in reversed(changes):
+        defaults |= {key: change.before for key in defaults if fnmatchcase(key, change.key)}
+    return {
+        key: value
+        for key, value in problem(config).items()
+        if key not in defaults or _text(value) != _text(defaults[key])
+    }
+
+
+def non_default(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass of ``settings`` that are not at their defaults."""
+    default = type(config)()
+    return {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if getattr(config, field.name) != getattr(default, field.name)
+    }
+
+
+def fingerprint(config: Config, changes: Sequence[Change] = CHANGES) -> str:
+    """A short name of the problem: equal for configs that give the same trajectory."""
+    return _short(identity_of(config, changes))
+
+
+def fingerprint_1(config: Config, changes: Sequence[Change] = CHANGES) -> str | None:
+    """The fingerprint of schema 1, of all keys that it had; None where it had no such problem."""
+    added = [change.key for change in changes if change.added]
+
+    def is_new(key: str) -> bool:
+        return any(fnmatchcase(key, pattern) for pattern in added)
+
+    if any(is_new(key) for key in identity_of(config, changes)):
+        return None
+    return _short({key: value for key, value in problem(config).items() if not is_new(key)})
+
+
+def _short(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(values).encode()).hexdigest()[:10]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """The keys of the problem that differ, as lines ``key: old -> new``."""
+    before, after = problem(old), problem(new)
+    keys = sorted(before.keys() | after.keys())
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in keys
+        if _text(before.get(key)) != _text(after.get(key))
+    ]
+
+
+def add_implied(
+    tree: dict[str, Any], schema: int, changes: Sequence[Change] = CHANGES
+) -> dict[str, Any]:
+    """Add the keys that a ``config.yaml`` of an earlier version lacks, as that version meant them.
+
+    Args:
+        tree: the nested config, which is changed in place.
+        schema: the version of its keys.
+        changes: what has changed since schema 1, oldest first.
+
+    Returns:
+        The tree.
+    """
+    for change in changes:
+        if change.schema > schema:
+            _set_missing(tree, change.key.split("."), change.before)
+    return tree
+
+
+def _set_missing(tree: Any, path: Sequence[str], value: Any) -> None:
+    if not isinstance(tree, dict):
+        return
+    name, *below = path
+    if not below:
+        tree.setdefault(name, value)
+        return
+    for key in list(tree) if name == "*" else [name]:
+        _set_missing(tree.get(key), below, value)

@@ -1,0 +1,49 @@
+"""What ``result.json`` says at each moment: a finished answer stays until there is a newer one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
+OF_ANSWER = ("errors", "errors_note")  # of the parameters, computed after them
+CONTINUED = ("status", "message", "step", "steps", "params", "loss")
+
+
+def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file must say.
+
+    A start of a finished run keeps what that found. The start itself is then told by the entry
+    ``continued``, until it is done. Parameters of a run that is not finished are kept as long as
+    there are no later ones.
+
+    Args:
+        before: what the file said when this start began.
+        now: what this start has to tell; ``params`` and ``loss`` are None where unknown.
+    """
+    if before.get("status") == "done" and now["status"] != "done":
+        kept = {name: value for name, value in before.items() if name != "continued"}
+        times = {name: now[name] for name in OF_START if name in now}
+        return {**kept, **times, "continued": {n: now[n] for n in CONTINUED if now.get(n)}}
+    if now["status"] == "done":
+        same = all(before.get(name) == now.get(name) for name in ("step", "params"))
+        return {**now, **{n: before[n] for n in OF_ANSWER if same and n in before}}
+    if now.get("params") is None and before.get("params") is not None:
+        return {**now, "params": before["params"], "loss": before.get("loss")}
+    return dict(now)
+
+
+def was_running(result: Mapping[str, Any]) -> bool:
+    """Whether the last start was killed, by what the file says."""
+    return result.get("continued", result).get("status") == "running"
+
+
+def saved_step(result: Mapping[str, Any]) -> int:
+    """The step up to which the run has saved its state, by what the file says."""
+    steps = (result.get("step"), result.get("continued", {}).get("step"))
+    return max((step for step in steps if isinstance(step, int)), default=0)
+
+
+def with_saved_step(result: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """The same with the step of a checkpoint that has been saved since."""
+    if "continued" in result:
+        return {**result, "continued": {**result["continued"], "step": step}}
+    return {**result, "step": step}

@@ -1,0 +1,169 @@
+"""Run directories of earlier versions are continued to what these versions would have reached."""
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from process_groups import environment
+
+from kdescent_dist.config import from_yaml, to_yaml
+from kdescent_dist.problem import (
+    CHANGES,
+    SCHEMA,
+    Change,
+    add_implied,
+    differences,
+    fingerprint,
+    fingerprint_1,
+    identity_of,
+    problem,
+)
+from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
+
+EARLIER = Path(__file__).parent / "earlier_runs"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two runs of 20 steps of the first schema, with all that they were made from.
+
+    ``shipped`` has a model of this package, ``own`` one beside the config, with an option. Both
+    were also carried out to step 40 by the version that made them: ``expected.npz``.
+    """
+    with tarfile.open(EARLIER / "schema_1.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def fit(folder, *overrides):
+    arguments = [sys.executable, "-m", "kdescent_dist.cli", "--config-dir", "conf", *overrides]
+    return subprocess.run(
+        arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("name", ["shipped", "own"])
+def test_a_run_of_the_first_schema_is_continued_to_the_parameters_of_its_version(folder, name):
+    done = fit(folder, f"experiment={name}", "fit.steps=40")
+    assert done.returncode == 0, done.stderr
+    assert "continuing from the checkpoint of step 20" in done.stderr
+    (run,) = (folder / "runs").glob(f"{name}-*")
+    found = np.load(run / "history.npz")
+    expected = np.load(folder / "expected.npz")
+    for what in ("params", "loss"):
+        values, wanted = found[what], expected[f"{name}_{what}"]
+        np.testing.assert_array_equal(values[:20], wanted[:20])
+        # Processors of other kinds add in another order.
+        np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+    # The state that was saved since then is of the present form, and is continued as well.
+    again = fit(folder, f"experiment={name}", "fit.steps=42")
+    assert again.returncode == 0, again.stderr
+    assert "continuing from the checkpoint of step 40" in again.stderr
+
+
+def test_a_run_of_the_first_schema_refuses_another_model(folder):
+    file = folder / "own_models.py"
+    file.write_text(file.read_text().replace("0.05 * noise", "0.06 * noise"))
+    refused = fit(folder, "experiment=own", "fit.steps=40")
+    assert refused.returncode == 2
+    assert re.search(r"saved by another fit:\n  model: \w+ -> \w+", refused.stderr)
+
+
+def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder):
+    """Later versions may write the file of a shipped model otherwise."""
+    (meta,) = folder.glob("runs/shipped-*/checkpoints/20/meta/metadata")
+    known = json.loads(meta.read_text())
+    known["identity"]["model"] = "0123456789abcdef"
+    meta.write_text(json.dumps(known))
+    done = fit(folder, "experiment=shipped", "fit.steps=40")
+    assert done.returncode == 0, done.stderr
+    assert "a digest of an earlier scheme for the function of model" in done.stderr
+    again = fit(folder, "experiment=shipped", "fit.steps=41")
+    assert again.returncode == 0, again.stderr
+    assert "earlier scheme" not in again.stderr
+
+
+def small():
+    return Config(
+        parameters={"a": ParameterConfig(guess=1.0)},
+        bins={"one": BinsConfig(columns=["x"], weight=2.0)},
+    )
+
+
+def everything() -> Config:
+    config = Config(parameters={"*": ParameterConfig()}, bins={"*": BinsConfig()})
+    config.input.catalog = CatalogConfig()
+    return config
+
+
+def test_every_key_since_the_first_schema_is_listed_with_what_earlier_runs_mean():
+    """Else a new key, or a new default, changes the problem of runs that exist."""
+    known = json.loads((EARLIER / "schema_1.json").read_text())
+    now = problem(everything())
+    added = {change.key for change in CHANGES if change.added}
+    changed = {change.key for change in CHANGES if not change.added}
+    assert now.keys() - known.keys() == added
+    assert {key for key in known if now.get(key, known[key]) != known[key]} == changed
+    assert max((change.schema for change in CHANGES), default=1) <= SCHEMA
+
+
+def test_what_is_at_its_default_has_no_part_in_the_fingerprint():
+    assert identity_of(small()) == {
+        "parameters.a.guess": 1.0,
+        "bins.one.columns": ["x"],
+        "bins.one.weight": 2.0,
+    }
+    key = Change(3, "bins.*.weight", 2.0, added=True)
+    assert fingerprint(small(), [key]) != fingerprint(small())
+    with_new_key = small()
+    with_new_key.bins["one"].weight = 1.0
+    # Had the key not been there, or had it had another default, the problem would be the same.
+    without = list(identity_of(small(), [key]))
+    assert without == ["parameters.a.guess", "bins.one.columns"]
+    assert identity_of(with_new_key, [key])["bins.one.weight"] == 1.0
+
+
+def test_the_fingerprint_of_the_first_schema_has_no_part_of_keys_that_came_later():
+    later = small()
+    later.bins["one"].weight = 7.0
+    key = Change(3, "bins.*.weight", 7.0, added=True)
+    other = Change(3, "bins.*.weight", 1.0, added=True)
+    assert fingerprint_1(later, [key]) is not None
+    assert fingerprint_1(later, [key]) != fingerprint_1(later)
+    assert fingerprint_1(later, [other]) is None  # the first schema had no such problem
+
+
+def test_a_missing_key_means_what_its_version_did_without_it():
+    changes = [
+        Change(2, "loss.kde", 3.0, added=False),
+        Change(3, "bins.*.weight", 5.0, added=True),
+    ]
+    tree = {"loss": {}, "bins": {"one": {}, "two": {"weight": 1.0}}}
+    assert add_implied(tree, 1, changes) == {
+        "loss": {"kde": 3.0},
+        "bins": {"one": {"weight": 5.0}, "two": {"weight": 1.0}},
+    }
+    assert add_implied({"loss": {}, "bins": {}}, 2, changes) == {"loss": {}, "bins": {}}
+
+
+def test_config_yaml_tells_its_schema_and_reads_back():
+    text = to_yaml(everything_set())
+    assert text.startswith(f"schema_version: {SCHEMA}\n")
+    assert differences(from_yaml(text), everything_set()) == []
+    later = text.replace(f"schema_version: {SCHEMA}", f"schema_version: {SCHEMA + 1}")
+    with pytest.raises(ValueError, match="written by a later version"):
+        from_yaml(later)
+
+
+def everything_set() -> Config:
+    config = small()
+    config.model._target_ = "my.model"
+    config.catalog.path = "a.npz"
+    config.catalog.sentinel = {"x": float("nan")}
+    config.samples.size = 10
+    return config

@@ -8,7 +8,7 @@ from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalog import Catalog, load_catalog
 from kdescent_dist.descent import adam, bfgs
-from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.grids import resolve_grids
 from kdescent_dist.kcalc import KCalc
@@ -35,6 +35,7 @@ __all__ = [
     "Catalog",
     "CatalogConfig",
     "CheckpointConfig",
+    "CheckpointError",
     "CountsConfig",
     "FitConfig",
     "FitResult",

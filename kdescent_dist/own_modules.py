@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kdescent_dist.module_origins import PACKAGE, is_standard, origin
@@ -76,9 +76,7 @@ def versions(tops: Iterable[str]) -> dict[str, str]:
 
     A distribution is named in lower case with dashes; this package itself is left out.
     """
-    provided = _distributions()
-    names = {name for top in tops for name in provided.get(top, ())}
-    names -= set(provided.get(PACKAGE, ()))
+    names = {name for top in tops if top != PACKAGE for name in _providers(top)}
     names |= {other for name in names for other in _ALONG.get(name, ())}
     found = {}
     for name in sorted(names):
@@ -87,6 +85,17 @@ def versions(tops: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _providers(top: str) -> Sequence[str]:
+    """Names of the distributions that provide a top-level package, mostly one of its own name."""
+    try:
+        known = importlib.metadata.distribution(top)
+    except importlib.metadata.PackageNotFoundError:
+        return _distributions().get(top, ())
+    listed = (known.read_text("top_level.txt") or "").split()
+    provided = listed or {file.parts[0] for file in known.files or ()}
+    return [top] if top in provided else _distributions().get(top, ())
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.checks import PRETRAINED_PER_DRAWN, check_bins
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.pretrain import KPretrainer
@@ -75,8 +76,8 @@ class Bin:
         inside = np.ones(len(columns[self.columns[0]]), bool)
         margins = np.broadcast_to(margin, len(self.window)).tolist()
         for (name, (low, high)), of_column in zip(self.window.items(), margins, strict=True):
-            beyond = of_column * (high - low)
-            inside &= (columns[name] >= low - beyond) & (columns[name] < high + beyond)
+            values, beyond = unmasked(columns[name]), of_column * (high - low)
+            inside &= (values >= low - beyond) & (values < high + beyond)
         return int(inside.sum())
 
 
@@ -190,12 +191,14 @@ def pretrain_bin(
             share it; all call this together.
 
     Raises:
-        InputError: a column is missing or not finite; the bin holds fewer training samples than
-            its ``min_training``, or a column does not vary in it.
+        InputError: a column is missing; a value of it or a weight is masked or not finite, or a
+            weight is negative; the bin holds fewer training samples than its ``min_training``,
+            or a column does not vary in it.
     """
     config = bin_.config
     rows = RowBlocks(len(weights)) if rows is None else rows
-    _check_columns(bin_, columns, rows)
+    columns = _checked_columns(bin_, columns, rows)
+    weights = _checked_weights(weights, rows)
     count = rows.added_up(bin_.count(columns))
     if count < config.min_training:
         raise InputError(
@@ -256,13 +259,23 @@ def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -
     )
 
 
-def _check_columns(bin_: Bin, columns: Mapping[str, np.ndarray], rows: RowBlocks) -> None:
+def _checked_columns(
+    bin_: Bin, columns: Mapping[str, np.ndarray], rows: RowBlocks
+) -> dict[str, np.ndarray]:
     key = f"bins.{bin_.group}"
     where = "windows" if bin_.config.windows else "edges"
     keys = {name: f"{key}.{where}.{name}" for name in bin_.window}
     keys |= dict.fromkeys(bin_.columns, f"{key}.columns")
-    for name, of_column in keys.items():
-        finite_column(of_column, name, columns, rows)
+    return {name: finite_column(of_column, name, columns, rows) for name, of_column in keys.items()}
+
+
+def _checked_weights(weights: np.ndarray, rows: RowBlocks) -> np.ndarray:
+    weights = finite_column("training weights", "weights", {"weights": weights}, rows)
+    if bad := rows.added_up(int(np.count_nonzero(weights < 0))):
+        raise InputError(
+            f"training weights: {bad} of {rows.total} are negative: weights must be at least 0"
+        )
+    return weights
 
 
 def finite_column(
@@ -277,16 +290,17 @@ def finite_column(
         rows: which rows this process holds.
 
     Raises:
-        InputError: it is missing or not finite.
+        InputError: it is missing, or a value is masked or not finite in the precision of a fit.
     """
     if name not in columns:
         raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")
-    values = np.asarray(columns[name])
+    values = np.asarray(unmasked(columns[name]))
     rows = RowBlocks(len(values)) if rows is None else rows
-    if bad := rows.added_up(int(np.count_nonzero(~np.isfinite(values)))):
+    held = float_array(values, f"{key}: column {name!r}")
+    if bad := rows.added_up(int(np.count_nonzero(~np.isfinite(held)))):
         raise InputError(
-            f"{key}: {bad} of {rows.total} values of column {name!r} are NaN or infinite: "
-            "leave these rows out"
+            f"{key}: {bad} of {rows.total} values of column {name!r} are NaN or infinite in "
+            f"{held.dtype}: leave these rows out"
         )
     return values
 

@@ -105,6 +105,7 @@ def open_catalog(
     chunk_rows: int | None = None,
     held_bytes: int | None = None,
     dtype: Any = np.float64,
+    exact: Sequence[str] = (),
 ) -> CatalogReader:
     """Select the rows of a catalog, by one or several processes that call this together.
 
@@ -127,7 +128,8 @@ def open_catalog(
         held_bytes: how much of the selected rows to hold in memory instead of reading them again;
             by default all of them, or 1 GiB before a subsample is drawn.
         dtype: of the columns and weights that are returned; rows are selected, and columns
-            derived, in double precision.
+            derived, in double precision. What is not finite in it counts as not finite.
+        exact: names of the columns whose integers must not be rounded in ``dtype``.
 
     Raises:
         InputError: names the key or the column at fault, and what to do; the same on every
@@ -144,6 +146,7 @@ def open_catalog(
         chunk_rows=chunk_rows,
         held_bytes=held_bytes,
         dtype=dtype,
+        exact=exact,
     )
     return CatalogReader(rows)
 

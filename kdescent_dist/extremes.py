@@ -38,10 +38,11 @@ class Extremes:
         high = np.array([values.max() for values in checked], np.float64)
         return cls(low, high, int(np.count_nonzero(weights < 0)) if low[-1] < 0 else 0)
 
-    @property
-    def finite(self) -> bool:
-        """Whether all values are; not so where there are no rows."""
-        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+    def finite_in(self, dtype: np.dtype) -> bool:
+        """Whether all values are finite in a type; not so where there are no rows."""
+        with np.errstate(over="ignore"):
+            ends = np.array([self.low, self.high]).astype(dtype)
+        return bool(np.isfinite(ends).all())
 
     def as_array(self) -> np.ndarray:
         """All of it, to be exchanged."""

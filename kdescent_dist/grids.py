@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.bins import finite_column
 from kdescent_dist.checks import check_bins
 from kdescent_dist.errors import InputError
@@ -48,7 +49,7 @@ def resolve_grids(
                 key = f"bins.{group}.edges.{column}"
                 values = finite_column(key, column, columns).astype(float)
                 low, high = _limits(key, rule, values, (extremes or {}).get(column))
-                edges[column] = _edges(key, rule, (low, high), values, weights)
+                edges[column] = _edges(key, rule, (low, high), values, unmasked(weights))
         resolved[group] = replace(config, edges=edges)
     return resolved
 

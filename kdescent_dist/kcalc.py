@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.random import as_key
@@ -20,7 +21,8 @@ class KCalc:
     """Draws kernels and modes, and compares model counts with training counts there.
 
     All methods may be jitted (with ``comm=None``) and differentiated with respect to the model
-    samples and weights. In several processes give each the same keys.
+    samples and weights; values that NumPy masks are NaN. In several processes give each the same
+    keys.
 
     Attributes:
         mesh: devices over which model samples and kernels are sharded, or None.
@@ -76,6 +78,7 @@ class KCalc:
             density: scale the model to the training sum of weights first.
         """
         key_kernels, key_modes = jax.random.split(_key(randkey))
+        x, weights = unmasked(x), unmasked(weights)
         kde, kde_truth, kde_err = self.compare_kde_counts(key_kernels, x, weights, True)
         fourier, fourier_truth, fourier_err = self.compare_fourier_counts(
             key_modes, x, weights, True
@@ -125,7 +128,7 @@ class KCalc:
         drawn = self.realize_kernel_inds(randkey, comm)
         centers = self.kernel_centers[drawn]
         model = sharded_kde_counts(
-            _samples(x, centers), weights, centers, self.kernelcov, self.mesh
+            _samples(x, centers), unmasked(weights), centers, self.kernelcov, self.mesh
         )
         truth = self.kde_counts[drawn]
         return (model, truth, self.kde_err[drawn]) if return_err else (model, truth)
@@ -163,7 +166,7 @@ class KCalc:
         """
         drawn = self.realize_fourier_inds(randkey, comm)
         modes = self.fourier_positions[drawn]
-        model = sharded_fourier_counts(_samples(x, modes), weights, modes, self.mesh)
+        model = sharded_fourier_counts(_samples(x, modes), unmasked(weights), modes, self.mesh)
         truth = self.fourier_counts[drawn]
         return (model, truth, self.fourier_err[drawn]) if return_err else (model, truth)
 
@@ -192,5 +195,5 @@ def _draw(randkey: Any, among: int, number: int, comm: Any) -> jax.Array:
 
 def _samples(x: Any, kernels: jax.Array) -> jax.Array:
     """Model samples as (n, d), where those of one dimension may be given as (n,)."""
-    x = jnp.asarray(x)
+    x = jnp.asarray(unmasked(x))
     return x[:, None] if x.ndim == 1 and kernels.shape[1] == 1 else x

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.arrays import check_integers, unmasked
 from kdescent_dist.bin_sums import draw_kernels, stack_sums, sums_of_stack
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
@@ -146,7 +147,8 @@ class PopulationObjective:
         dtype: floating-point type.
 
     Raises:
-        InputError: what does not fit together.
+        InputError: what does not fit together; or a column of ``catalog`` has a value that is
+            masked, not finite, or an integer that ``dtype`` would round.
     """
 
     def __init__(
@@ -171,9 +173,9 @@ class PopulationObjective:
         counts: CountsConfig | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        catalog = dict(catalog or {})
+        catalog = {name: unmasked(values) for name, values in (catalog or {}).items()}
         if catalog_weights is not None:
-            catalog[INPUT_WEIGHTS] = catalog_weights
+            catalog[INPUT_WEIGHTS] = unmasked(catalog_weights)
         rows = {len(values) for values in catalog.values()}
         if len(rows) > 1:
             raise InputError(f"input catalog: its columns have different lengths {sorted(rows)}")
@@ -193,6 +195,7 @@ class PopulationObjective:
         self.statistics = statistics
         self.mesh = mesh or make_mesh()
         self.processes = Processes.of(self.mesh)
+        self.processes.together(lambda: _check_input(catalog, dtype))
         self.layout = BlockLayout.of(size, block_size)
         self.model = BlockModel(model, self.names, tuple(columns), self.layout)
         self._sums = BlockSums(
@@ -335,3 +338,22 @@ class PopulationObjective:
             return total
 
         return unit, loss
+
+
+def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:
+    """Check that the values of an input catalog are finite in a type, and integers exact.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, given in catalog.items():
+        what, values = f"input catalog: column {name!r}", np.asarray(given)
+        how = "number them anew, subtract an offset, or take dtype=np.float64, where JAX has it"
+        check_integers(values, dtype, what, how)
+        with np.errstate(over="ignore"):
+            bad = int(np.count_nonzero(~np.isfinite(values.astype(dtype, copy=False))))
+        if bad:
+            raise InputError(
+                f"{what}: {bad} of {len(values)} values are NaN or infinite in {np.dtype(dtype)}: "
+                "leave these rows out"
+            )

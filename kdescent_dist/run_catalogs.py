@@ -84,7 +84,8 @@ class RunCatalogs:
         is_input = bool(config.input.columns) and config.input.catalog is None
         if is_input:
             needed = list(dict.fromkeys([*needed, *config.input.columns]))
-        reader = self._open(config.catalog, needed, "catalog")
+        exact = config.input.columns if is_input else ()
+        reader = self._open(config.catalog, needed, "catalog", exact)
         self._training = reader if is_input else None
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
@@ -113,7 +114,7 @@ class RunCatalogs:
             return BlockLayout.of(size, samples.block_size), 0, None
         reader = self._training
         if inputs.catalog is not None:
-            reader = self._open(inputs.catalog, inputs.columns, "input.catalog")
+            reader = self._open(inputs.catalog, inputs.columns, "input.catalog", inputs.columns)
         assert reader is not None
         total = reader.total
         size = samples.size or total
@@ -138,7 +139,9 @@ class RunCatalogs:
         weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
         return layout, first, replace(given, columns=columns, weights=weights)
 
-    def _open(self, config: CatalogConfig, required: Sequence[str], key: str) -> CatalogReader:
+    def _open(
+        self, config: CatalogConfig, required: Sequence[str], key: str, exact: Sequence[str]
+    ) -> CatalogReader:
         return open_catalog(
             config,
             required=required,
@@ -148,6 +151,7 @@ class RunCatalogs:
             process=self._processes.index,
             processes=self._processes.count,
             dtype=self._dtype,
+            exact=exact,
         )
 
     def _tell(self, what: str, reader: CatalogReader) -> None:

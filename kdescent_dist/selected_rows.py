@@ -64,10 +64,11 @@ class SelectedRows:
         chunk_rows: int | None,
         held_bytes: int | None,
         dtype: Any,
+        exact: Sequence[str],
     ) -> None:
         """Select; the arguments are those of ``catalog.open_catalog``."""
         self._config, self._key, self._share = config, key, share
-        self._dtype = np.dtype(dtype)
+        self._dtype, self._exact = np.dtype(dtype), exact
         with ExitStack() as opened:
             table = share.attempt(lambda: self._open(required, opened))
             rows = self._agreed_rows()
@@ -147,7 +148,9 @@ class SelectedRows:
             self.source += f"[{table.part}]"
         check_names(config.standardize, required, key)
         plan = make_plan(config, required, table, self.source, key)
-        self._selection = Selection(config, plan, required, self.source, key)
+        self._selection = Selection(
+            config, plan, required, self.source, key, self._dtype, self._exact
+        )
         used = {name for name, _ in plan.entries}
         self._names = [name for name in table.names if name in used]
         lengths = table.lengths(self._names)

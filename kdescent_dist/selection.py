@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.arrays import check_integers
 from kdescent_dist.catalog_plan import Plan
 from kdescent_dist.errors import InputError
 from kdescent_dist.expression_syntax import entries_in, plain_column
@@ -42,9 +43,18 @@ class Selection:
     """
 
     def __init__(
-        self, config: CatalogConfig, plan: Plan, required: Sequence[str], source: str, key: str
+        self,
+        config: CatalogConfig,
+        plan: Plan,
+        required: Sequence[str],
+        source: str,
+        key: str,
+        dtype: np.dtype,
+        exact: Sequence[str],
     ) -> None:
+        """Plan the selection; ``dtype`` and ``exact`` are those of ``catalog.open_catalog``."""
         self._config, self._plan, self._source, self._key = config, plan, source, key
+        self._dtype, self._exact = dtype, [name for name in required if name in exact]
         self.required, self.weighted = list(required), plan.weights is not None
         used = {name for name, _ in plan.entries}
         values = {
@@ -82,7 +92,8 @@ class Selection:
                 fill with the columns and the weights, or None to leave them in the scratch.
 
         Raises:
-            InputError: a column is not numeric, or an expression cannot be evaluated.
+            InputError: a column is not numeric, an expression cannot be evaluated, or an integer
+                would be rounded where that is not allowed.
         """
         raw = {name: _in_memory_order(values) for name, values in raw.items()}
         rows = len(next(iter(raw.values())))
@@ -127,14 +138,17 @@ class Selection:
             arrays.append(self._evaluate(self._plan.weights, table, "weights", rows, scratch))
         extremes = Extremes.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
-        if len(arrays[0]) and not extremes.finite:
+        if len(arrays[0]) and not extremes.finite_in(self._dtype):
             arrays, non_finite = self._without_non_finite(arrays)
             extremes = Extremes.of(arrays, len(self.required))
+        for name in self._exact:
+            self._check_exact(name, arrays[self._place_of[name]])
         if self._config.drop_non_finite:
             places = reserve(len(arrays[0]))
-        for place, values in zip(places or [], arrays, strict=places is not None):
-            if place is not values:
-                place[...] = values
+        with np.errstate(over="ignore"):
+            for place, values in zip(places or [], arrays, strict=places is not None):
+                if place is not values:
+                    place[...] = values
         return Selected(arrays, np.array([*dropped, *non_finite], np.int64), extremes)
 
     @property
@@ -171,7 +185,8 @@ class Selection:
             text = ", ".join(f"{name} in {count}" for name, count in bad if count)
             raise InputError(
                 f"{self._key}: {non_finite[-1]} of {left} rows have a NaN or infinite value "
-                f"({text}): set {self._key}.drop_non_finite=true to drop them"
+                f"({text}): set {self._key}.drop_non_finite=true to drop them; {self._dtype} holds "
+                f"values up to {np.finfo(self._dtype).max:.2g}"
             )
         return dropped
 
@@ -211,10 +226,21 @@ class Selection:
     def _check_numeric(self, name: str, table: Mapping[str, np.ndarray]) -> None:
         check_numeric(table[name], f"{self._key}: column {name!r} of {self._source}")
 
+    def _check_exact(self, name: str, values: np.ndarray) -> None:
+        check_integers(
+            values,
+            self._dtype,
+            f"{self._key}: column {name!r} of {self._source}",
+            f"number them anew, subtract an offset in {self._key}.columns.{name}, or write "
+            f"1.0*{name} there to have them rounded"
+            + ("" if self._dtype == np.float64 else "; or set runtime.x64=true"),
+        )
+
     def _without_non_finite(self, columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
         """Drop rows if that is allowed; how many in each column, and in any of them."""
         counts = [0] * (len(self._checked) + 1)
-        finite = [np.isfinite(values.astype(np.float64, copy=False)) for values in columns]
+        with np.errstate(over="ignore"):
+            finite = [np.isfinite(values.astype(self._dtype, copy=False)) for values in columns]
         keep = np.ones(len(columns[0]), dtype=bool)
         for i, good in enumerate(finite):
             bad = np.count_nonzero(~good)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.bins import Bin, cell_name
 from kdescent_dist.errors import InputError
 
@@ -25,6 +26,7 @@ def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.nda
     Returns:
         (n_bins,) counts, int64.
     """
+    columns = {name: unmasked(values) for name, values in columns.items()}
     counts = np.zeros(len(bins), np.int64)
     alike: dict[tuple[str, ...], list[int]] = {}
     for i, bin_ in enumerate(bins):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.readers import Columns, FileTable, Table
 from kdescent_dist.settings import CatalogConfig
@@ -102,7 +103,7 @@ class _MadeTable(Table):
 
 def _array(values: Any, what: str) -> np.ndarray:
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values))
     except ValueError as error:
         raise InputError(f"{what} is not an array: {error}") from error
     if not array.ndim:

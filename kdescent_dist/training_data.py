@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
+from kdescent_dist.arrays import unmasked
 from kdescent_dist.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -82,16 +83,18 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
 def float_array(values: Any, name: str) -> np.ndarray:
     """Return an array of real numbers in the precision that JAX computes in.
 
+    A value that is masked, or beyond that precision, is not finite in it.
+
     Raises:
         InputError: it has other values.
     """
-    array = np.asarray(values)
+    array = np.asarray(unmasked(values))
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise InputError(f"{name} has values of type {array.dtype}: must be real numbers")
     # The type that JAX computes in: double precision only where it was turned on.
     wide = array.dtype.kind in "iu" or array.dtype.itemsize > 4
     with np.errstate(over="ignore"):
-        return array.astype(canonicalize_dtype(np.float64 if wide else np.float32))
+        return array.astype(canonicalize_dtype(np.float64 if wide else np.float32), copy=False)
 
 
 def filled_size(size: int) -> int:

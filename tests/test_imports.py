@@ -17,6 +17,7 @@ PACKAGE = Path(kdescent_dist.__file__).parent
 LAYERS = (
     (
         "errors",
+        "arrays",
         "settings",
         "problem",
         "nufft",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.errors import InputError
+from kdescent_dist.readers.hats import KEYS, find_hats
 from kdescent_dist.readers.table import Columns, Table, optional
 
 SUFFIXES = (".parquet", ".pq", ".parq")
@@ -18,7 +19,8 @@ class ParquetTable(Table):
     """A file, a folder of files or a partitioned data set, whose keys are columns, too.
 
     The files of a folder are read in the order of their paths, those in folders within it as
-    well. A column that only some of them have is null in the others.
+    well. A column that only some of them have is null in the others. Of a HATS catalog, the
+    partitions are read, and must hold as many rows as it tells.
 
     What was decoded of a row group beyond the last row of a range is kept until the next range
     is read, so that ranges in order decode each row group once.
@@ -29,10 +31,16 @@ class ParquetTable(Table):
         self._parquet = optional("pyarrow.parquet", "Parquet", path, key)
         self._compute = optional("pyarrow.compute", "Parquet", path, key)
         dataset = optional("pyarrow.dataset", "Parquet", path, key)
+        hats = find_hats(path, key) if path.is_dir() else None
+        files = _files(path, key)
+        if hats is not None:
+            files = hats.partitions(files, key)
+        # A catalog may have these keys as columns, too, and of other types.
+        names = set() if hats is None else set(self._parquet.read_schema(files[0]).names)
         found = dataset.dataset(
-            _files(path, key),
+            [str(file) for file in files],
             format="parquet",
-            partitioning="hive",
+            partitioning=None if names & set(KEYS) else "hive",
             partition_base_dir=str(path) if path.is_dir() else None,
         )
         fragments = list(found.get_fragments())
@@ -41,6 +49,8 @@ class ParquetTable(Table):
         self._groups = [(f, i) for f in fragments for i in range(f.metadata.num_row_groups)]
         rows = [f.metadata.row_group(i).num_rows for f, i in self._groups]
         self._starts: list[int] = [0, *accumulate(rows)]
+        if hats is not None:
+            hats.check(len(files), self._starts[-1], key)
         self._with_nulls: dict[str, bool] = {}
         self._rest: tuple[tuple[str, ...], int, Any] | None = None  # columns, first row, table
         self.names = list(self._schema.names)
@@ -159,10 +169,10 @@ class ParquetTable(Table):
         return part.to_table(schema=self._schema, columns=[name])[name].null_count > 0
 
 
-def _files(path: Path, key: str) -> list[str]:
+def _files(path: Path, key: str) -> list[Path]:
     """The file, or those below a folder that are named as Parquet files are."""
     if not path.is_dir():
-        return [str(path)]
+        return [path]
     below = (p for p in path.rglob("*") if p.name.lower().endswith(SUFFIXES))
     hidden = (".", "_")
     files = [
@@ -174,4 +184,4 @@ def _files(path: Path, key: str) -> list[str]:
         raise InputError(
             f"{key}.path={path}: the folder holds no files named *{', *'.join(SUFFIXES)}"
         )
-    return [str(p) for p in sorted(files)]
+    return sorted(files)

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from kdescent_dist.errors import InputError, closest
+from kdescent_dist.readers.hdf5_written import check_written, opened
 from kdescent_dist.readers.table import Columns, Table, also_within_common_group
 
 CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
@@ -27,7 +28,7 @@ class Hdf5Table(Table):
     """All datasets with rows in a group, by their paths within it; links are followed."""
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
-        self._file = _opened(path)
+        self._file = opened(path)
         try:
             if group is not None and group not in self._file:
                 raise InputError(
@@ -90,18 +91,9 @@ class Hdf5Table(Table):
                 access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
                 access.set_chunk_cache(521, size, 1.0)
                 dataset = h5py.Dataset(h5py.h5d.open(self._file.id, path.encode(), access))
+            check_written(dataset)
             self._datasets[path] = dataset
         return self._datasets[path]
-
-
-def _opened(path: Path) -> Any:
-    try:
-        # Reading needs no lock, and many parallel file systems do not offer one.
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        if "locking" not in str(error):
-            raise
-        return h5py.File(path, "r")  # as this process has opened it before
 
 
 def _place(dataset: Any) -> int | None:

@@ -159,7 +159,9 @@ class SelectedRows:
             raise InputError(f"{key}: the columns of {self.source} differ in their rows: {text}")
         self._rows = next(iter(lengths.values()), 0)
         if not self._rows:
-            raise InputError(f"{key}: {self.source} has no rows")
+            but_for = "".join(f", but for {n}: {reason}" for reason, n in table.left_out.items())
+            raise InputError(f"{key}: {self.source} has no rows{but_for}")
+        table.verify(self._names[self._share.process :: self._share.processes])
         return table
 
     def _agreed_rows(self) -> int:
@@ -213,7 +215,8 @@ class SelectedRows:
         self._share.attempt(lambda: work_through(chunks, select))
         self._held.trim()
         self._check_widths(self._share.gather(self._widths))
-        self.dropped = self._selection.dropped(self._share.added(tally), self._rows)
+        dropped = self._selection.dropped(self._share.added(tally), self._rows)
+        self.dropped = {**table.left_out, **dropped}
         self._offsets[1:] = np.cumsum(self._share.added(kept))
         return extremes
 

@@ -65,6 +65,80 @@ def _compact():
     return plist
 
 
+def virtual(folder, length=N, **options):
+    """A data set of the first rows of another file."""
+    source = folder / "source" / "s.h5"
+    source.parent.mkdir(exist_ok=True)
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", data=X, maxshape=(None,))
+    layout = h5py.VirtualLayout((length,), "f8")
+    layout[:N] = h5py.VirtualSource("source/s.h5", "x", (N,))
+    with h5py.File(folder / "v.h5", "w") as file:
+        file.create_virtual_dataset("x", layout, **options)
+        file["n"] = np.arange(length)
+    return folder / "v.h5", source
+
+
+def test_a_virtual_hdf5_dataset_needs_all_that_it_is_made_of(tmp_path):
+    path, source = virtual(tmp_path)
+    assert loaded(path) == X.tolist()
+    with h5py.File(source, "a") as file:
+        file["x"].resize((N - 1,))  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"data set x of source/s\.h5 has fewer rows than"):
+        loaded(path)
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", shape=(N,), dtype="f8")
+    with pytest.raises(InputError, match=r"'/x' of .*s\.h5: rows were never written"):
+        loaded(path)
+    with h5py.File(source, "w") as file:
+        file["y"] = X
+    with pytest.raises(InputError, match=r"source/s\.h5 has no data set x"):
+        loaded(path)
+    source.unlink()
+    message = r"read as hdf5: virtual data set '/x' of .*: its source file source/s\.h5 is"
+    with pytest.raises(InputError, match=message):
+        loaded(path)
+    assert loaded(path, "n") == list(range(N))  # only what is used is checked
+
+
+def test_rows_that_no_file_gives_to_a_virtual_hdf5_dataset_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"'/x' of .*v\.h5: rows were never written"):
+        loaded(virtual(tmp_path, N + 2)[0])
+    assert loaded(virtual(tmp_path, N + 2, fillvalue=-1)[0]) == [*X, -1, -1]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"chunks": (2,)}, {"chunks": (2,), "compression": "gzip"}], ids=str
+)
+@pytest.mark.parametrize("record", [False, True])
+def test_rows_of_hdf5_that_were_never_written_are_refused(tmp_path, options, record):
+    dtype = np.dtype([("x", "f8"), ("n", "i4")] if record else "f8")
+    name, x = ("table", "`table/x`") if record else ("x", "x")
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        data = file.create_dataset(name, shape=(N,), dtype=dtype, **options)
+        if options:
+            data[:2] = np.ones(2, dtype)
+        file["y"] = X
+    with pytest.raises(InputError, match=f"data set '/{name}' of .*: rows were never written"):
+        loaded(tmp_path / "t.h5", x)
+    assert loaded(tmp_path / "t.h5", "y") == X.tolist()
+    with h5py.File(tmp_path / "t.h5", "a") as file:
+        file[name][-1:] = np.ones(1, dtype)  # type: ignore[index]
+        if not options:  # HDF5 does not know which part of one piece was written
+            file[name][:2] = np.ones(2, dtype)  # type: ignore[index]
+    assert loaded(tmp_path / "t.h5", x)[-1] == 1
+
+
+def test_a_file_outside_of_an_hdf5_file_must_be_as_long_as_its_dataset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file.create_dataset("x", shape=(N,), dtype="f8", external=[("x.bin", 8, 8 * N)])[:] = X
+    assert loaded(tmp_path / "t.h5") == X.tolist()
+    (tmp_path / "x.bin").write_bytes((tmp_path / "x.bin").read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"'/x' of .*: rows were never written"):
+        loaded(tmp_path / "t.h5")
+
+
 def test_links_of_an_hdf5_file_are_followed_wherever_they_lead(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["deep/x"] = X
@@ -208,11 +282,65 @@ def test_a_folder_may_hold_files_of_different_columns_and_other_things(tmp_path)
         loaded(tmp_path / "set", format="fits")
 
 
+def hats_catalog(folder, name="hats.properties", as_folders=False, **columns):
+    """A catalog of two partitions and, beside them, what repeats some of its rows."""
+    pa, parquet = optional("pyarrow"), optional("pyarrow.parquet")
+    data = folder / "dataset"
+    for i, place in enumerate(("Norder=0/Dir=0/Npix=4", "Norder=1/Dir=0/Npix=21")):
+        table = pa.table({"x": X + i, **columns})
+        file = data / (f"{place}/part0.parquet" if as_folders else f"{place}.parquet")
+        file.parent.mkdir(parents=True)
+        parquet.write_table(table, file)
+        parquet.write_table(table, data / "data_thumbnail.parquet")
+        parquet.write_metadata(table.schema, data / "_common_metadata")
+    parquet.write_metadata(table.schema, data / "_metadata")
+    (folder / "partition_info.csv").write_text("Norder,Npix\n0,4\n1,21\n")
+    text = f"#HATS catalog\ndataproduct_type=object\nhats_nrows = {2 * N}\nhats_version=v1.0\n"
+    (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["hats.properties", "properties"])
+@pytest.mark.parametrize("as_folders", [True, False])
+def test_of_a_hats_catalog_only_the_partitions_are_rows(tmp_path, name, as_folders):
+    path = hats_catalog(tmp_path, name, as_folders)
+    assert loaded(path) == loaded(path / "dataset") == [*X, *(X + 1)]
+    assert loaded(path, where="Norder == 1 and Dir == 0") == (X + 1).tolist()
+    if as_folders:
+        assert loaded(path, where="Npix == 4") == X.tolist()
+
+
+def test_a_hats_catalog_may_have_its_keys_as_columns(tmp_path):
+    path = hats_catalog(tmp_path, Norder=np.arange(N, dtype=np.uint8))
+    assert loaded(path, where="Norder == 2") == [X[2], X[2] + 1]
+
+
+def test_a_hats_catalog_that_is_not_complete_is_refused(tmp_path):
+    path = hats_catalog(tmp_path)
+    (path / "dataset/Norder=0/Dir=0/Npix=4.parquet").unlink()
+    message = r"catalog\.path: the 1 partition files .* hold 4 rows, .*hats\.properties tells of 8"
+    with pytest.raises(InputError, match=message):
+        loaded(path)
+    (path / "dataset/Norder=1/Dir=0/Npix=21.parquet").unlink()
+    with pytest.raises(InputError, match="holds no partition of a HATS catalog"):
+        loaded(path)
+
+
+def test_of_several_hats_catalogs_one_must_be_named(tmp_path):
+    for name in ("stars", "stars_10arcs"):
+        hats_catalog(tmp_path / name)
+    (tmp_path / "collection.properties").write_text("hats_primary_table_url=stars\n")
+    message = r"name the folder of one: stars, stars_10arcs \(stars is the primary one\)"
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path)
+    assert len(loaded(tmp_path / "stars")) == 2 * N
+
+
 TEXTS = {
     "comments": "# made on a Monday\n#\nx,name\n0.5,a\n# in between\n-1.5,b\n\n2.25,a\n3.0,c\n",
     "commented header": "# made on a Monday, early\n# x,name\n0.5,a\n-1.5,b\n2.25,a\n3.0,c\n",
     "semicolons": "x;name\r\n0.5;a\r\n-1.5;b\r\n2.25;a\r\n3.0;c\r\n",
-    "blanks": "  x   name\n 0.5  a\n-1.5 b\n 2.25   a\n 3.0 c",
+    "blanks": "  x   name\n 0.5  a\n-1.5 b\n 2.25   a\n 3.0 c\n",
     "quotes": '"x","name"\n"0.5","a"\n"-1.5","b ""\nc"""\n"2.25","a"\n"3.0","c"\n',
     "other letters": "x,größe,name\n0.5,ä,a\n-1.5,ö,b\n2.25,ü,a\n3.0,é,c\n",
 }
@@ -261,12 +389,51 @@ def test_text_that_is_no_table_is_refused(tmp_path, text, reason):
         loaded(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4096])
+@pytest.mark.parametrize("with_arrow", [True, False])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_a_last_line_that_may_be_cut_is_left_out_and_counted(
+    tmp_path, monkeypatch, suffix, with_arrow, stride
+):
+    if with_arrow:
+        optional("pyarrow")
+    else:
+        monkeypatch.setattr("kdescent_dist.readers.text_values._by_arrow", lambda *_: None)
+    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", stride)
+    text = "x,name\n1,a\n2,b\n99,c\n5,d\n"
+    path = tmp_path / f"t.{suffix}"
+
+    def opened(text, **options):
+        path.write_bytes(gzip.compress(text.encode()) if suffix == "csv.gz" else text.encode())
+        catalog = load_catalog(CatalogConfig(path=str(path), **options), required=["x"])
+        return catalog.columns["x"].tolist(), catalog.dropped
+
+    reason = "last line without a line break, which may be cut"
+    assert opened(text) == ([1, 2, 99, 5], {})
+    assert opened(text[:-1]) == ([1, 2, 99], {reason: 1})
+    assert opened(text + "1007") == ([1, 2, 99, 5], {reason: 1})
+    assert opened(text + "# a comm") == ([1, 2, 99, 5], {})
+    assert opened(text[:-1], sentinel={"x": 99}) == ([1, 2], {reason: 1, "x is 99 (missing)": 1})
+    with pytest.raises(InputError, match=f"has no rows, but for 1: {reason}"):
+        opened("x,name\n1,a")
+    with pytest.raises(InputError, match="a quote is not closed at its end"):
+        opened(text + '6,"e\n7,f\n')
+
+
+def test_a_compressed_text_file_that_is_cut_is_refused(tmp_path):
+    raw = gzip.compress("\n".join(["x", *map(str, range(1000)), ""]).encode())
+    for size in (len(raw) - 1, len(raw) // 2, 12):
+        (tmp_path / "t.csv.gz").write_bytes(raw[:size])
+        with pytest.raises(InputError, match=r"t\.csv\.gz: cannot be read as csv: Compressed file"):
+            loaded(tmp_path / "t.csv.gz")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         'name x\n"b c"  1\nd ""\n"" 2\n"b c" 4\n',  # as astropy writes what is masked in ECSV
         'name,x\n"b, c", 1\nd,""\n ,2,\n"b, c",4\n',
-        'id, name, x\n1, "b, c", 1\n2, d ,\n3, , 2\n4,"b, c",4',
+        'id, name, x\n1, "b, c", 1\n2, d ,\n3, , 2\n4,"b, c",4\n',
     ],
 )
 def test_values_in_quotes_may_be_missing_or_hold_delimiters(tmp_path, text):

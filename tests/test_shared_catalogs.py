@@ -2,7 +2,10 @@
 
 import importlib
 import os
+import re
 import threading
+from pathlib import Path
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -276,6 +279,37 @@ REFUSED = {
     "lengths": ({}, {"x": np.zeros(ROWS - 1)}),
     "not there": ({"path": "nowhere.npz"}, {}),
 }
+
+
+@pytest.mark.parametrize("processes", PROCESSES)
+def test_a_last_line_that_may_be_cut_is_left_out_by_all_processes(tmp_path, processes, monkeypatch):
+    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", 111)  # the last row is at a place
+    path = write_csv(tmp_path)
+    text = Path(path).read_text()
+    Path(path).write_text(text.rstrip())
+    whole, _ = check_shares(CatalogConfig(path=path, where="n >= 10"), processes)
+    assert len(whole) + sum(whole.dropped.values()) == ROWS
+    assert list(whole.dropped.values()) == [1, 10]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("write", [write_npz, write_compressed])
+@pytest.mark.parametrize("name", ["x", "y", "n"])
+def test_a_flipped_bit_in_an_npz_file_is_found_in_the_columns_that_are_used(
+    tmp_path, write, name, processes
+):
+    path = write(tmp_path)
+    with ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+    raw = bytearray(Path(path).read_bytes())
+    raw[member.header_offset + member.compress_size - 20] ^= 1
+    Path(path).write_bytes(raw)
+    told = opened(CatalogConfig(path=path), processes, required=["w", name])
+    for error in told:
+        assert isinstance(error, InputError), error
+        assert re.search(rf"cannot be read as npz: .*{name}(\.npy)?'", str(error)), error
+    others = {"x", "y", "n"} - {name}
+    assert len(load_catalog(CatalogConfig(path=path), required=sorted(others))) == ROWS
 
 
 @pytest.mark.parametrize("case", REFUSED)

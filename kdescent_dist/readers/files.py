@@ -85,6 +85,7 @@ class FileTable(Table):
         with self._explained():
             self._table = FORMATS[format](path, group, key)
         self.names, self.part = self._table.names, self._table.part
+        self.left_out = self._table.left_out
 
     def elsewhere(self, name: str) -> str | None:
         return self._table.elsewhere(name)
@@ -92,6 +93,10 @@ class FileTable(Table):
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         with self._explained():
             return self._table.lengths(names)
+
+    def verify(self, names: Sequence[str]) -> None:
+        with self._explained():
+            self._table.verify(names)
 
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
         with self._explained():

@@ -1,6 +1,7 @@
 """NPZ files: what is not compressed is mapped into memory, the rest is unpacked row by row."""
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from kdescent_dist.readers.npy import array_header
 from kdescent_dist.readers.table import Columns, Table
 
 LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
+CHECKED_BYTES = 1 << 20  # at a time
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class NpzTable(Table):
             with self._zip.open(self._members[member]) as stream:
                 lengths[name] = _checked(member, _header(stream)).shape[0]
         return lengths
+
+    def verify(self, names: Sequence[str]) -> None:
+        for name in {self._columns[name][0]: None for name in names}:
+            if self._members[name].compress_type == ZIP_STORED:
+                self._check_sum(name, self._members[name])
 
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
         arrays: Columns = {}
@@ -93,6 +100,8 @@ class NpzTable(Table):
         stream.seek(array.start + first * row)
         last = min(last, array.shape[0])
         values = np.frombuffer(stream.read((last - first) * row), array.dtype)
+        if last == array.shape[0]:
+            stream.read(1)  # at the end, the sum of all that was unpacked is checked
         return values.reshape(last - first, *array.shape[1:])
 
     def _open(self, name: str, member: ZipInfo) -> None:
@@ -111,6 +120,15 @@ class NpzTable(Table):
             self._streams[name] = array, stream
             return
         stream.close()
+
+    def _check_sum(self, name: str, member: ZipInfo) -> None:
+        """Check the bytes of a member that is not compressed against their CRC-32."""
+        size, found = member.file_size, 0
+        stored = np.memmap(self._path, np.uint8, "r", self._start(member), (size,))
+        for first in range(0, size, CHECKED_BYTES):
+            found = zlib.crc32(stored[first : first + CHECKED_BYTES], found)
+        if found != member.CRC:
+            raise ValueError(f"array {name!r} is damaged, its CRC-32 differs: copy the file again")
 
     def _start(self, member: ZipInfo) -> int:
         """Where the bytes of a member begin in the archive."""

@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -22,10 +22,12 @@ class Table(ABC):
     Attributes:
         names: of all columns.
         part: which of several tables in the file this is, or nothing.
+        left_out: further rows of the file that cannot be read, counted by the reason.
     """
 
     names: list[str]
     part: str = ""
+    left_out: Mapping[str, int] = MappingProxyType({})
 
     def elsewhere(self, name: str) -> str | None:
         """The group of another table in the file that has a column of this name, or None."""
@@ -34,6 +36,13 @@ class Table(ABC):
     @abstractmethod
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         """The number of rows of each of these columns; reads none of them."""
+
+    def verify(self, names: Sequence[str]) -> None:
+        """Check these columns against their checksums, where the format has some to check apart.
+
+        This reads all of them. What reading a column to its last row checks is not checked here.
+        """
+        return
 
     @abstractmethod
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:

@@ -15,6 +15,7 @@ BLOCK_BYTES = 1 << 22
 GZIP = b"\x1f\x8b"
 NEWLINE, RETURN, QUOTE, COMMENT = (ord(c) for c in '\n\r"#')
 DELIMITERS = (",", ";", "\t", "|")  # else blanks
+CUT = "last line without a line break, which may be cut"
 
 
 class CsvTable(Table):
@@ -22,7 +23,8 @@ class CsvTable(Table):
 
     Lines that are empty or begin with # are no rows. The header is the first line that is not a
     comment or, where that line holds numbers, the last comment before it. Columns are separated
-    by the first of ``DELIMITERS`` that the header has.
+    by the first of ``DELIMITERS`` that the header has. A last line that has no line break at its
+    end is left out, for of a file that was cut short its numbers may lack digits.
     """
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
@@ -83,6 +85,7 @@ class CsvTable(Table):
         """Note the place of the first of every ``STRIDE`` rows."""
         self._rows, self._places = 0, []
         self._file.seek(begin)
+        place, block = begin, b""
         for place, block in _blocks(self._file, begin):
             starts, _ = _records(block)
             known = np.arange(-self._rows % STRIDE, len(starts), STRIDE)
@@ -90,6 +93,24 @@ class CsvTable(Table):
             self._rows += len(starts)
             begin = place + len(block)
         self._end = begin
+        self._leave_out_cut_row(place, block)
+
+    def _leave_out_cut_row(self, place: int, block: bytes) -> None:
+        """Leave out the last row of the last block where it does not end with a line break."""
+        starts, _ = _records(block)
+        _, ends = _records(block, closed=False)
+        whole = int(ends[-1]) if len(ends) else 0
+        if not len(starts) or starts[-1] < whole:
+            return
+        if b"\n" in block[whole:]:
+            raise ValueError(
+                "a quote is not closed at its end: it is cut, or the quote does not belong there"
+            )
+        self._rows -= 1
+        if not self._rows % STRIDE:
+            self._places.pop()
+        self._end = place + whole
+        self.left_out = {CUT: 1}
 
     def _block(self, first: int, last: int) -> bytes:
         """The bytes of some rows, and of nothing else."""

@@ -147,8 +147,9 @@ class PopulationObjective:
         dtype: floating-point type.
 
     Raises:
-        InputError: what does not fit together; or a column of ``catalog`` has a value that is
-            masked, not finite, or an integer that ``dtype`` would round.
+        InputError: what does not fit together; a column of ``catalog`` has a value that is
+            masked, not finite, or an integer that ``dtype`` would round; or the model fails, or
+            returns copies of a row side by side.
     """
 
     def __init__(
@@ -198,6 +199,9 @@ class PopulationObjective:
         self.processes.together(lambda: _check_input(catalog, dtype))
         self.layout = BlockLayout.of(size, block_size)
         self.model = BlockModel(model, self.names, tuple(columns), self.layout)
+        inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
+        tried = np.zeros(len(self.names), dtype)
+        self.processes.together(lambda: self.model.check_copies(tried, inputs))
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )

@@ -5,11 +5,12 @@ devices. ``params`` maps parameter names to scalars, ``key`` is the random key o
 ``catalog`` is the block of the input catalog (column names to (n,) arrays) or, for a purely
 generative model, the integer n. It returns a ``Population`` (or what one is made of) of n
 samples, or of m n samples made of m concatenated copies of the block in its order, as when every
-galaxy is drawn once red and once blue.
+galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are refused: weights of
+the input catalog would go to other rows.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from kdescent_dist.errors import InputError, closest
 from kdescent_dist.random import block_key
 
 Model = Callable[..., Any]
+Made = Callable[[Any, Mapping[str, Any]], "Population"]
 INPUT_WEIGHTS = "weights of the input catalog"  # a column that the model does not see
+MARKED_ROWS = 3  # rows of the input catalog by which the order of copies is found out
 
 
 @jax.tree_util.register_dataclass
@@ -148,33 +151,102 @@ class BlockModel:
             required: columns that the bins need.
 
         Raises:
-            InputError: it fails, a shape or column is wrong, or a value is not finite.
+            InputError: it fails, a shape or column is wrong, a value is not finite, or copies of
+                a row are side by side.
         """
+        first, made = self._first(params, catalog), self._made()
+        check_model(lambda params: made(params, first), params, required)
+        self._check_copies(made, params, first)
+
+    def check_copies(self, params: np.ndarray, catalog: Mapping[str, np.ndarray]) -> None:
+        """Check where a model that returns several copies of its block has those of one row.
+
+        Some rows are replaced by others, one at a time, to see which samples change.
+
+        Args:
+            params: (parameters,) values at which to try it.
+            catalog: columns of the input catalog, some rows of each; empty if generative.
+
+        Raises:
+            InputError: it fails, or copies of a row are side by side.
+        """
+        self._check_copies(self._made(), params, self._first(params, catalog))
+
+    def _check_copies(
+        self, made: Made, params: np.ndarray, first: Mapping[str, np.ndarray]
+    ) -> None:
+        if not first:
+            return
+        with _model_errors():
+            shape = jax.eval_shape(made, params, first)
+        size = self.layout.block_size
+        copies = shape.size // size
+        if copies == 1:
+            return
+        # Backwards, too: a model that sorts its samples may leave rows in order where they are.
+        backwards = {name: values[::-1] for name, values in first.items()}
+        found = [*_changes(made, params, first), *_changes(made, params, backwards)]
+        elsewhere = {name for name, row, samples in found if np.any(samples % size != row)}
+        apart = {name for name, row, samples in found if np.any(samples // copies != row)}
+        if elsewhere - apart:
+            raise InputError(
+                f"model: it returns the {copies} copies of each row side by side, where weights "
+                "of the input catalog would go to other rows: return all rows once, then all of "
+                "them again (jnp.concatenate or jnp.tile in place of jnp.repeat)"
+            )
+
+    def _made(self) -> Made:
+        """What makes the population of the first block, compiled."""
+        key = jax.random.key(0)
+        return jax.jit(lambda params, catalog: self.population(params, key, 0, catalog))
+
+    def _first(
+        self, params: np.ndarray, catalog: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Rows for the first block, in the type of the parameters."""
         rows = np.arange(self.layout.block_size)
-        first = {
-            n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()
-        }
-        block = functools.partial(self.population, key=jax.random.key(0), block=0, catalog=first)
-        check_model(block, params, required)
+        return {n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()}
 
 
-def check_model(
-    block: Callable[[jax.Array], Population],
-    params: jax.Array | np.ndarray,
-    required: Sequence[str],
-) -> None:
-    """Trace a model on one block, then run it, and check what it returns.
+def _arrays_of(population: Population) -> dict[str, np.ndarray]:
+    arrays = {**population.x, "weights": population.weights}
+    return {name: np.asarray(values) for name, values in arrays.items()}
 
-    Args:
-        block: from (parameters,) to the population of one block, traceable.
-        params: (parameters,) values at which to try it.
-        required: columns that the bins need.
+
+def _changes(
+    made: Made, params: np.ndarray, block: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Which samples change with a row, by the name of a column or weights and the row."""
+    known = _arrays_of(made(params, block))
+    for row, changed in _with_one_row_changed(block):
+        for name, values in _arrays_of(made(params, changed)).items():
+            same = (values == known[name]) | (np.isnan(values) & np.isnan(known[name]))
+            yield name, row, np.flatnonzero(~same)
+
+
+def _with_one_row_changed(
+    block: Mapping[str, np.ndarray],
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Some rows, each with a block in which it is another row; none where all are the same."""
+    table = np.stack(list(block.values()))
+    size = table.shape[1]
+    for row in sorted({size * i // (MARKED_ROWS + 1) for i in range(1, MARKED_ROWS + 1)}):
+        others = np.flatnonzero(np.any(table != table[:, [row]], axis=0))
+        if len(others):
+            changed = table.copy()
+            changed[:, row] = table[:, others[len(others) // 2]]
+            yield row, dict(zip(block, changed, strict=True))
+
+
+@contextmanager
+def _model_errors() -> Iterator[None]:
+    """Explain what a model raises.
 
     Raises:
-        InputError: it fails, a shape or column is wrong, or a value is not finite.
+        InputError: in place of any error.
     """
     try:
-        traced = jax.eval_shape(block, params)
+        yield
     except InputError:
         raise
     except KeyError as error:
@@ -183,6 +255,25 @@ def check_model(
         ) from error
     except Exception as error:
         raise InputError(f"model: it failed with {type(error).__name__}: {error}") from error
+
+
+def check_model(
+    block: Callable[[Any], Population],
+    params: jax.Array | np.ndarray,
+    required: Sequence[str],
+) -> None:
+    """Trace a model on one block, then run it, and check what it returns.
+
+    Args:
+        block: from (parameters,) to the population of one block, traceable; best compiled.
+        params: (parameters,) values at which to try it.
+        required: columns that the bins need.
+
+    Raises:
+        InputError: it fails, a shape or column is wrong, or a value is not finite.
+    """
+    with _model_errors():
+        traced = jax.eval_shape(block, params)
     for name in required:
         if name not in traced.x:
             raise InputError(
@@ -191,7 +282,7 @@ def check_model(
     for name, values in {**traced.x, "weights": traced.weights}.items():
         if not jnp.issubdtype(values.dtype, jnp.floating):
             raise InputError(f"model: {name!r} is {values.dtype}, it must be floating point")
-    population = jax.device_get(jax.jit(block)(params))
+    population = jax.device_get(block(params))
     for name, values in {**population.x, "weights": population.weights}.items():
         bad = int(np.sum(~np.isfinite(values)))
         if bad:

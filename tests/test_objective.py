@@ -1,5 +1,7 @@
 """The loss of the sums and its gradient: against NumPy in float64, and 8 devices against 1."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -345,6 +347,52 @@ def test_negative_model_weights_are_refused():
 def test_a_good_model_passes_its_check_with_a_catalog_smaller_than_a_block(catalog):
     check(problems.toy, catalog=catalog)
     check(problems.toy, size=1)
+
+
+def copied(order, weights=lambda weights: weights, **columns):
+    """The toy, whose two copies of each row are brought into an order, with further columns."""
+
+    def model(params, key, catalog):
+        made = problems.toy(params, key, catalog)
+        x = made.x | {name: function(made.x["mass"]) for name, function in columns.items()}
+        return type(made)({name: order(v) for name, v in x.items()}, weights(made.weights))
+
+    return model
+
+
+def beside(values):
+    return values.reshape(2, -1).T.reshape(-1)
+
+
+MODELS = {
+    "beside": copied(beside, beside),
+    "beside, with a column that depends on all": copied(beside, beside, all=lambda m: m / m.mean()),
+    "beside, but for the weights": copied(beside),
+    "one after another": copied(lambda values: values),
+    "backwards": copied(lambda values: values[::-1]),
+    "sorted": copied(jnp.sort),
+    "centered": copied(lambda values: values - jnp.mean(values)),
+    "once": lambda p, k, c: dict.fromkeys(("red", "blue", "mass"), c["mass"] * p["slope"]),
+}
+
+
+@pytest.mark.parametrize("size", [problems.SIZE, 16, 40])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_with_copies_of_a_row_side_by_side_is_refused(catalog, name, size):
+    refused = pytest.raises(InputError, match=r"the 2 copies of each row side by side, .*jnp\.tile")
+    with refused if name.startswith("beside") else contextlib.nullcontext():
+        check(MODELS[name], size, {"mass": catalog["mass"][:size]})
+
+
+def test_an_objective_of_a_model_with_copies_side_by_side_is_refused(bins, catalog):
+    with pytest.raises(InputError, match="the 2 copies of each row side by side"):
+        PopulationObjective(
+            MODELS["beside"], problems.NAMES, bins, training_weight=1.0, catalog=catalog
+        )
+
+
+def test_rows_that_are_all_alike_tell_nothing_of_the_order_of_copies():
+    check(MODELS["beside"], catalog={"mass": np.full(problems.SIZE, 0.5, np.float32)})
 
 
 def test_an_empty_or_nearly_empty_bin_is_named():

@@ -124,7 +124,7 @@ class NpzTable(Table):
     def _check_sum(self, name: str, member: ZipInfo) -> None:
         """Check the bytes of a member that is not compressed against their CRC-32."""
         size, found = member.file_size, 0
-        stored = np.memmap(self._path, np.uint8, "r", self._start(member), (size,))
+        stored = np.memmap(self._path, np.uint8, "r", self._start(member), (size,)).data
         for first in range(0, size, CHECKED_BYTES):
             found = zlib.crc32(stored[first : first + CHECKED_BYTES], found)
         if found != member.CRC:

@@ -21,12 +21,13 @@ from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.code_identity import describe_all, is_shipped
 from kdescent_dist.content import content_digest
+from kdescent_dist.dependence import depends_on
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity import block_digests, combined, digest, source_digest_1
 from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh, platform_of
-from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population
+from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population, model_errors
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.problem import non_default
 from kdescent_dist.processes import Processes
@@ -200,8 +201,7 @@ class PopulationObjective:
         self.layout = BlockLayout.of(size, block_size)
         self.model = BlockModel(model, self.names, tuple(columns), self.layout)
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
-        tried = np.zeros(len(self.names), dtype)
-        self.processes.together(lambda: self.model.check_copies(tried, inputs))
+        self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
@@ -361,3 +361,25 @@ def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:
                 f"{what}: {bad} of {len(values)} values are NaN or infinite in {np.dtype(dtype)}: "
                 "leave these rows out"
             )
+
+
+def _check_copies(model: BlockModel, catalog: Mapping[str, np.ndarray], dtype: Any) -> None:
+    """Check the order of copies, before there is a guess.
+
+    What depends on neither parameters nor key is told at any of them, and compiles fast: where
+    the model returns such columns, it is these.
+
+    Raises:
+        InputError: the model fails, or copies of a row are side by side.
+    """
+    if not catalog:
+        return
+    params = np.zeros(len(model.names), dtype)
+    block = {n: jax.ShapeDtypeStruct((model.layout.block_size,), dtype) for n in catalog}
+
+    def columns(params: Any, key: jax.Array, block: Any) -> dict[str, jax.Array]:
+        return dict(model.population(params, key, 0, block).x)
+
+    with model_errors():
+        moving = depends_on(columns, (params, jax.random.key(0), block), (0, 1))
+    model.check_copies(params, catalog, [n for n in moving if not moving[n]] or None)

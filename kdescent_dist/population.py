@@ -9,7 +9,7 @@ galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are
 the input catalog would go to other rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +158,12 @@ class BlockModel:
         check_model(lambda params: made(params, first), params, required)
         self._check_copies(made, params, first)
 
-    def check_copies(self, params: np.ndarray, catalog: Mapping[str, np.ndarray]) -> None:
+    def check_copies(
+        self,
+        params: np.ndarray,
+        catalog: Mapping[str, np.ndarray],
+        columns: Collection[str] | None = None,
+    ) -> None:
         """Check where a model that returns several copies of its block has those of one row.
 
         Some rows are replaced by others, one at a time, to see which samples change.
@@ -166,39 +171,45 @@ class BlockModel:
         Args:
             params: (parameters,) values at which to try it.
             catalog: columns of the input catalog, some rows of each; empty if generative.
+            columns: those of the population to look at; by default all, and the weights.
 
         Raises:
             InputError: it fails, or copies of a row are side by side.
         """
-        self._check_copies(self._made(), params, self._first(params, catalog))
+        made = self._made(columns)
+        self._check_copies(made, params, self._first(params, catalog))
 
     def _check_copies(
         self, made: Made, params: np.ndarray, first: Mapping[str, np.ndarray]
     ) -> None:
         if not first:
             return
-        with _model_errors():
+        with model_errors():
             shape = jax.eval_shape(made, params, first)
-        size = self.layout.block_size
-        copies = shape.size // size
+        copies = shape.size // self.layout.block_size
         if copies == 1:
             return
-        # Backwards, too: a model that sorts its samples may leave rows in order where they are.
+        # A model that sorts its samples may leave those of some rows where they are, but not so
+        # of the same rows in another order.
         backwards = {name: values[::-1] for name, values in first.items()}
-        found = [*_changes(made, params, first), *_changes(made, params, backwards)]
-        elsewhere = {name for name, row, samples in found if np.any(samples % size != row)}
-        apart = {name for name, row, samples in found if np.any(samples // copies != row)}
-        if elsewhere - apart:
+        found = _side_by_side(made, params, first, copies)
+        if found and found & _side_by_side(made, params, backwards, copies):
             raise InputError(
                 f"model: it returns the {copies} copies of each row side by side, where weights "
                 "of the input catalog would go to other rows: return all rows once, then all of "
                 "them again (jnp.concatenate or jnp.tile in place of jnp.repeat)"
             )
 
-    def _made(self) -> Made:
-        """What makes the population of the first block, compiled."""
-        key = jax.random.key(0)
-        return jax.jit(lambda params, catalog: self.population(params, key, 0, catalog))
+    def _made(self, columns: Collection[str] | None = None) -> Made:
+        """What makes the population of the first block, or some of its columns, compiled."""
+
+        def made(params: Any, catalog: Any) -> Population:
+            population = self.population(params, jax.random.key(0), 0, catalog)
+            if columns is None:
+                return population
+            return Population({name: population.x[name] for name in columns})
+
+        return jax.jit(made)
 
     def _first(
         self, params: np.ndarray, catalog: Mapping[str, np.ndarray]
@@ -210,18 +221,25 @@ class BlockModel:
 
 def _arrays_of(population: Population) -> dict[str, np.ndarray]:
     arrays = {**population.x, "weights": population.weights}
-    return {name: np.asarray(values) for name, values in arrays.items()}
+    return {name: np.asarray(values) for name, values in arrays.items() if values is not None}
 
 
-def _changes(
-    made: Made, params: np.ndarray, block: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Which samples change with a row, by the name of a column or weights and the row."""
-    known = _arrays_of(made(params, block))
+def _side_by_side(
+    made: Made, params: np.ndarray, block: Mapping[str, np.ndarray], copies: int
+) -> set[str]:
+    """Columns, or the weights, in which a row seems to have its copies side by side."""
+    known, beside, apart = _arrays_of(made(params, block)), set(), set()
     for row, changed in _with_one_row_changed(block):
         for name, values in _arrays_of(made(params, changed)).items():
             same = (values == known[name]) | (np.isnan(values) & np.isnan(known[name]))
-            yield name, row, np.flatnonzero(~same)
+            samples = np.flatnonzero(~same)
+            if np.any(samples // copies != row):
+                apart.add(name)
+            elif np.any(samples % (len(values) // copies) != row):
+                beside.add(name)
+        if apart == known.keys():
+            break
+    return beside - apart
 
 
 def _with_one_row_changed(
@@ -239,7 +257,7 @@ def _with_one_row_changed(
 
 
 @contextmanager
-def _model_errors() -> Iterator[None]:
+def model_errors() -> Iterator[None]:
     """Explain what a model raises.
 
     Raises:
@@ -272,7 +290,7 @@ def check_model(
     Raises:
         InputError: it fails, a shape or column is wrong, or a value is not finite.
     """
-    with _model_errors():
+    with model_errors():
         traced = jax.eval_shape(block, params)
     for name in required:
         if name not in traced.x:

@@ -384,10 +384,26 @@ def test_a_model_with_copies_of_a_row_side_by_side_is_refused(catalog, name, siz
         check(MODELS[name], size, {"mass": catalog["mass"][:size]})
 
 
-def test_an_objective_of_a_model_with_copies_side_by_side_is_refused(bins, catalog):
+def moved(params, key, catalog):
+    """No column is as it is in the catalog."""
+    made = MODELS["beside"](params, key, catalog)
+    return type(made)({n: v + params["mean"] for n, v in made.x.items()}, made.weights)
+
+
+@pytest.mark.parametrize("model", [MODELS["beside"], moved])
+def test_an_objective_of_a_model_with_copies_side_by_side_is_refused(bins, catalog, model):
     with pytest.raises(InputError, match="the 2 copies of each row side by side"):
+        PopulationObjective(model, problems.NAMES, bins, training_weight=1.0, catalog=catalog)
+
+
+def test_an_objective_of_a_model_that_fails_is_refused(bins, catalog):
+    with pytest.raises(InputError, match="model: it asks for 'men'"):
         PopulationObjective(
-            MODELS["beside"], problems.NAMES, bins, training_weight=1.0, catalog=catalog
+            lambda p, k, c: {"red": c["mass"] + p["men"]},
+            problems.NAMES,
+            bins,
+            training_weight=1.0,
+            catalog=catalog,
         )
 
 

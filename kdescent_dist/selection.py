@@ -232,7 +232,7 @@ class Selection:
             self._dtype,
             f"{self._key}: column {name!r} of {self._source}",
             f"number them anew, subtract an offset in {self._key}.columns.{name}, or write "
-            f"1.0*{name} there to have them rounded"
+            f"1.0*({self._plan.derived[name]}) there to have them rounded"
             + ("" if self._dtype == np.float64 else "; or set runtime.x64=true"),
         )
 

@@ -101,6 +101,22 @@ def test_a_virtual_hdf5_dataset_needs_all_that_it_is_made_of(tmp_path):
     assert loaded(path, "n") == list(range(N))  # only what is used is checked
 
 
+def test_a_virtual_hdf5_dataset_without_limit_has_the_rows_of_the_files_that_are_there(tmp_path):
+    for i in range(2):
+        with h5py.File(tmp_path / f"part{i}.h5", "w") as file:
+            file["x"] = X + i
+    unlimited = h5py.h5s.UNLIMITED
+    rows = h5py.h5s.create_simple((0,), (unlimited,))
+    rows.select_hyperslab((0,), (unlimited,), stride=(N,), block=(N,))
+    source = h5py.h5s.create_simple((N,))
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_virtual(rows, b"part%b.h5", b"x", source)
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        space = h5py.h5s.create_simple((0,), (unlimited,))
+        h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F64LE, space, plist)
+    assert loaded(tmp_path / "v.h5") == [*X, *(X + 1)]
+
+
 def test_rows_that_no_file_gives_to_a_virtual_hdf5_dataset_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"'/x' of .*v\.h5: rows were never written"):
         loaded(virtual(tmp_path, N + 2)[0])

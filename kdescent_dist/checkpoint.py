@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from kdescent_dist.errors import CheckpointError, InputError
-from kdescent_dist.fit_identity import FitIdentity
+from kdescent_dist.fit_identity import FORMAT, FitIdentity
 from kdescent_dist.history import History, HistoryFile
 from kdescent_dist.identity import digest
 from kdescent_dist.save_interval import SaveInterval
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of what is saved. 2: the bits of a key in place of the key. 3: with a digest of the metadata, and
-# an identity that tells the whole problem.
-FORMAT = 3
 _ROOM = 128 * 1024  # bytes that the small files of a checkpoint take
 
 
@@ -240,7 +237,7 @@ class Checkpoints:
 
         meta = read(meta=ocp.args.JsonRestore())["meta"]
         known = meta.pop("sha256", None)
-        earlier = meta["identity"].get("format", 1) < FORMAT and known is None
+        earlier = meta["identity"].get("format", 1) <= 2 and known is None
         if not earlier and known != _sha256(meta):
             raise ValueError("its metadata do not match their digest")
         saved = dict(meta["identity"])

@@ -7,6 +7,7 @@ YAML files and overrides, so that unknown keys and wrong types are rejected befo
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -103,6 +104,21 @@ def _empty_to_none(config: Config) -> None:
 def to_yaml(config: Config) -> str:
     """The text of ``config.yaml``: the version of the schema, and every key."""
     return f"{_SCHEMA_KEY}: {SCHEMA}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
+
+
+def read_config(file: Path) -> tuple[Config, str]:
+    """The config of a run and its text, from its ``config.yaml``.
+
+    Raises:
+        InputError: it cannot be read; names the file and what to do.
+    """
+    try:
+        text = file.read_text()
+        return from_yaml(text), text
+    except (InputError, OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} cannot be read: {error}. Bring it back from a copy, or choose another run_dir"
+        ) from error
 
 
 def from_yaml(text: str) -> Config:

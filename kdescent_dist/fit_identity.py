@@ -9,6 +9,10 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+# Of what is saved. 2: the bits of a key in place of the key. 3: with a digest of the metadata, and
+# an identity that tells the whole problem.
+FORMAT = 3
+
 
 @dataclass(frozen=True)
 class FitIdentity:
@@ -38,8 +42,8 @@ class FitIdentity:
         """
         saved = dict(saved)
         saved_format = saved.pop("format", 1)
-        if saved_format < 2:
-            return [f"format: {saved_format} -> 3, which cannot be continued"]
+        if saved_format not in (2, FORMAT):
+            return [f"format: {saved_format} -> {FORMAT}, which cannot be continued"]
         if saved_format == 2:
             return self._differences_from_before(saved)
         lines = {

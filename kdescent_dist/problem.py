@@ -110,6 +110,16 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
     }
 
 
+def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) -> dict[str, Any]:
+    """The keys of bins that schema 1 had, and later ones that are not as runs then meant them."""
+    values = asdict(config)
+    for change in changes:
+        name = change.key.removeprefix("bins.*.")
+        if change.added and values.get(name, not change.before) == change.before:
+            del values[name]
+    return values
+
+
 def non_default(config: Any) -> dict[str, Any]:
     """The fields of a dataclass of ``settings`` that are not at their defaults."""
     default = type(config)()

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from kdescent_dist import config as configs
 from kdescent_dist.bins import Bin
 from kdescent_dist.errors import InputError
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.problem import differences, fingerprint, fingerprint_1
+from kdescent_dist.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
 from kdescent_dist.processes import Processes
 from kdescent_dist.runtime import complain
 from kdescent_dist.settings import Config
@@ -119,13 +118,7 @@ class RunDirectory:
 
     def _make(self, config: Config) -> None:
         if self._config.exists():
-            try:
-                known = configs.from_yaml(self._config.read_text())
-            except (InputError, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"{self._config} cannot be read: {error}. Bring it back from a copy, or choose "
-                    "another run_dir"
-                ) from error
+            known, _ = configs.read_config(self._config)
             if changed := differences(known, config):
                 lines = "\n  ".join(changed)
                 raise InputError(
@@ -218,7 +211,8 @@ class RunDirectory:
         os.replace(temporary, file)
 
     def _counts_file(self, bin_: Bin, source: str) -> Path:
-        made_from = json.dumps([source, bin_.name, dict(bin_.window), asdict(bin_.config)])
+        config = bins_of_schema_1(bin_.config)
+        made_from = json.dumps([source, bin_.name, dict(bin_.window), config])
         key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", bin_.name).strip("_")
         return self.path / "pretrain" / f"{name}-{key}.npz"

@@ -285,3 +285,15 @@ def test_a_full_disk_has_room_for_a_result_in_the_place_of_the_last(tmp_path, mo
         directory.write_result({"message": "x" * 5000})
     assert directory.result() == {"status": "failed"}
     assert json.loads((tmp_path / "result.json").read_text())
+
+
+@pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"\t"])
+def test_a_damaged_config_is_named_and_not_the_command_of_the_user(folder, damage):
+    file = folder / "run/config.yaml"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage + whole)
+    code, err = run(folder, "fit.steps=40")
+    assert code == 2
+    assert f"{file} cannot be read: " in err
+    assert "Bring it back from a copy, or choose another run_dir" in err
+    assert "Traceback" not in err

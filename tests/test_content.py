@@ -188,7 +188,7 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("values", DIFFERENT, ids=str)
+@pytest.mark.parametrize("values", DIFFERENT)
 def test_different_contents_have_different_digests(values):
     assert len({content_digest(value) for value in values}) == len(values)
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kdescent_dist.problem import (
     SCHEMA,
     Change,
     add_implied,
+    bins_of_schema_1,
     differences,
     fingerprint,
     fingerprint_1,
@@ -136,6 +138,17 @@ def test_the_fingerprint_of_the_first_schema_has_no_part_of_keys_that_came_later
     assert fingerprint_1(later, [key]) is not None
     assert fingerprint_1(later, [key]) != fingerprint_1(later)
     assert fingerprint_1(later, [other]) is None  # the first schema had no such problem
+
+
+def test_training_counts_are_found_by_the_keys_that_they_were_saved_under():
+    added = [Change(3, "bins.*.weight", 2.0, added=True), Change(3, "loss.kde", 1.0, added=True)]
+    bins = small().bins["one"]
+    assert bins_of_schema_1(bins) == asdict(bins)
+    assert bins_of_schema_1(bins, added) == {
+        name: value for name, value in asdict(bins).items() if name != "weight"
+    }
+    bins.weight = 1.0
+    assert bins_of_schema_1(bins, added) == asdict(bins)
 
 
 def test_a_missing_key_means_what_its_version_did_without_it():

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kdescent_dist.config import from_yaml
+from kdescent_dist.config import read_config
 from kdescent_dist.errors import InputError
 from kdescent_dist.report.data import Bin, History, Residuals, Run, Samples, residuals
 from kdescent_dist.window_checks import softness_by_column
@@ -21,17 +21,17 @@ def read_run(run_dir: Path) -> Run:
     """Read a run directory.
 
     Raises:
-        InputError: it holds no ``config.yaml``.
+        InputError: it holds no ``config.yaml``, or a damaged one.
     """
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise InputError(f"run_dir={run_dir}: it holds no config.yaml, so it is no run directory")
-    text = path.read_text()
+    config, text = read_config(path)
     notes: list[str] = []
     result = _optional(run_dir / "result.json", _read_result, notes) or {}
     history = _optional(run_dir / "history.npz", _read_history, notes)
     bins, samples = _optional(run_dir / "diagnostics.npz", _read_diagnostics, notes) or ([], {})
-    return Run(run_dir, from_yaml(text), text, result, history, bins, samples, notes)
+    return Run(run_dir, config, text, result, history, bins, samples, notes)
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:

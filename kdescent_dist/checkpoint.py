@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
-from kdescent_dist.errors import CheckpointError, InputError
-from kdescent_dist.fit_identity import FORMAT, FitIdentity
+from kdescent_dist.errors import CheckpointError, InputError, SaveError
+from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import History, HistoryFile
 from kdescent_dist.identity import digest
 from kdescent_dist.save_interval import SaveInterval
@@ -67,13 +68,13 @@ class Checkpoints:
         self.identity = identity
         self._tell_saved = saved
         self._history = HistoryFile(self.directory / "history.bin")
-        self._quiet = _Quiet()
+        self._manager = self._open()
+        self._quiet = _Quiet(self.directory)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._quiet)
-        self._manager = self._open()
         self._saved_step = self._manager.latest_step()
         self._pending: int | None = None  # the step that is being saved
-        self._interval = SaveInterval(config.every_seconds)
+        self.interval = SaveInterval(config.every_seconds)
 
     def _open(self) -> "ocp.CheckpointManager":
         # Importing Orbax adds a handler to the root logger, so it waits until it is needed.
@@ -95,13 +96,13 @@ class Checkpoints:
         every, last = self.config.every_steps, self._saved_step or 0
         if every is not None and step // every > last // every:
             return True
-        return self._interval.due()
+        return self.interval.due()
 
     def save(self, state: FitState, history: History) -> None:
         """Save in the background; the previous save is complete when this returns.
 
         Raises:
-            CheckpointError: it, or the save before it, failed; names the folder and the reason.
+            SaveError: it, or the save before it, failed; names the folder and the reason.
         """
         import orbax.checkpoint as ocp
 
@@ -117,7 +118,7 @@ class Checkpoints:
             self._check_room(arrays)
             meta = {
                 "step": step,
-                "identity": {"format": FORMAT, **self.identity.now, "state": _shapes(state)},
+                "identity": {**self.identity.to_save(), "state": _shapes(state)},
                 "state": digest(arrays),
                 "history": self._history.save(history.part(0, step)),
             }
@@ -134,12 +135,13 @@ class Checkpoints:
         if not saved:
             raise self._failed(step, RuntimeError("Orbax refused it"))
         self._pending = self._saved_step = step
-        self._interval.saved(time.monotonic() - begun)
+        self.interval.saved(time.monotonic() - begun)
 
     def _check_room(self, arrays: FitState) -> None:
         """Refuse a save for which the disk has no room, before it has begun."""
         needed = 2 * sum(array.nbytes for array in jax.tree.leaves(arrays)) + _ROOM
-        if shutil.disk_usage(self.directory).free < needed:
+        disk = shutil.disk_usage(self.directory)
+        if disk.total and disk.free < needed:  # some file systems tell no sizes
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def commit(self, *, wait: bool = True) -> None:
@@ -149,7 +151,7 @@ class Checkpoints:
             wait: for that; else return where it is still under way.
 
         Raises:
-            CheckpointError: it failed.
+            SaveError: it failed.
         """
         if self._pending is None or not (wait or not self._manager.is_saving_in_progress()):
             return
@@ -162,15 +164,18 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(step, error) from error
         log.info("saved checkpoint of step %d", step)
+        begun = time.monotonic()
         self._tell_saved(step)
+        self.interval.told(time.monotonic() - begun)
 
-    def _failed(self, step: int, error: Exception) -> CheckpointError:
+    def _failed(self, step: int, error: Exception) -> SaveError:
         self._saved_step = latest_step(self.directory)
         reason = _reason(error) if self.directory.is_dir() else "this folder is gone"
-        kept = f"that of step {self._saved_step} stands" if self._saved_step else "there is none"
-        return CheckpointError(
-            f"the checkpoint of step {step} could not be saved in {self.directory}: "
-            f"{reason}; of those before it, {kept}"
+        last = self._saved_step
+        kept = f"the checkpoint of step {last} stands" if last else "there is no earlier checkpoint"
+        return SaveError(
+            f"the checkpoint of step {step} could not be saved in {self.directory}: {reason}; "
+            f"{kept}"
         )
 
     def close(self) -> None:
@@ -209,7 +214,7 @@ class Checkpoints:
                     damaged[step],
                 )
                 continue
-            history, lost = self._history.load(rows, len(like.params))
+            history, lost = self._load_history(rows, step, like)
             if lost:
                 log.warning(
                     "%s: %d of the %d rows of the history are lost, to the plots alone: the state "
@@ -227,6 +232,16 @@ class Checkpoints:
                 "or, to fit from the beginning, choose another run directory or remove this one"
             )
         return None
+
+    def _load_history(self, saved: Any, step: int, like: FitState) -> tuple[History, int]:
+        """The history, and how many of its rows are lost."""
+        size, dtype = len(like.params), like.params.dtype
+        try:
+            if saved["rows"] == step and np.dtype(saved["dtype"]) == dtype:
+                return self._history.load(saved, size)
+        except (KeyError, TypeError):  # damage of metadata of format 2, which have no digest
+            pass
+        return History.lost(step, size, dtype), step
 
     def _restore_step(self, step: int, like: FitState) -> tuple[FitState, dict[str, Any]]:
         """The state, and what the history needs to load its rows."""
@@ -247,10 +262,12 @@ class Checkpoints:
             different.append(f"state: {shapes} -> {_shapes(like)}")
         if different:
             lines = "".join(f"\n  {line}" for line in different)
+            names = ", ".join(line.partition(":")[0] for line in different)
             raise InputError(
                 f"{self.directory}: step {step} was saved by another fit:{lines}\n"
-                "Undo these changes to continue it, or choose another folder; to begin where it "
-                "has ended, set fit.guess_from to its run directory"
+                "Undo these changes to continue it, or choose another folder. To begin where it "
+                "has ended, set fit.guess_from to its run directory. To continue in spite of them, "
+                f"set checkpoint.accept=[{names}]"
             )
         arrays = read(state=ocp.args.StandardRestore(to_host(like)))["state"]
         if digest(arrays) != meta["state"]:
@@ -297,8 +314,14 @@ def _reason(error: BaseException) -> str:
 class _Quiet(logging.Filter):
     """Keeps what Orbax logs of a failed save, with pages of tracebacks, for those who debug."""
 
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = str(directory)
+
     def filter(self, record: logging.LogRecord) -> bool:
-        failed = record.levelno >= logging.ERROR
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        ours = "orbax" in record.pathname or self._directory in f"{record.getMessage()} {error}"
+        failed = record.levelno >= logging.ERROR and ours
         if failed:
             log.debug("orbax: %s", record.getMessage(), exc_info=record.exc_info)
         return not failed

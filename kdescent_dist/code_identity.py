@@ -7,7 +7,7 @@ installed packages is told by the versions of these.
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -33,16 +33,16 @@ def describe(function: Any) -> dict[str, str]:
 
     Returns:
         By name: the digest of the object (``object``), those of the modules of the user
-        (``code <module>``) and the versions of installed packages (``package <distribution>``).
+        (``code.<module>``) and the versions of installed packages (``package.<distribution>``).
         Digests begin with the number of this scheme, as in ``2:0123456789abcdef``.
     """
     if function is None:
         return {"object": "none"}
-    digest, own, installed = _told([function])
+    digest, own, installed = _told(function)
     return {
         "object": f"{SCHEME}:{digest}",
-        **{f"code {name}": f"{SCHEME}:{_file_digest(file)}" for name, file in own.items()},
-        **{f"package {name}": version for name, version in versions(installed).items()},
+        **{f"code.{name}": f"{SCHEME}:{_file_digest(file)}" for name, file in own.items()},
+        **{f"package.{name}": version for name, version in versions(installed).items()},
     }
 
 
@@ -50,14 +50,13 @@ def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
     """Tell several functions by their roles, such as ``model``; None for one that is not there.
 
     Returns:
-        By name: the digest of each object (by its role), and what ``describe`` tells besides, as
-        ``code.<module>`` and ``package.<distribution>``.
+        By name: the digest of each object, by its role, and what ``describe`` tells besides.
     """
     told = {}
     for role, function in functions.items():
         if function is not None:
             for name, value in describe(function).items():
-                told[role if name == "object" else name.replace(" ", ".", 1)] = value
+                told[role if name == "object" else name] = value
     return told
 
 
@@ -68,35 +67,8 @@ def is_shipped(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("kdescent_dist.")
 
 
-def user_modules(functions: Iterable[Any]) -> dict[str, Path]:
-    """Find the user's own modules that define functions and everything in them.
-
-    Those that these import, directly or indirectly, are among them. Nothing is imported for it.
-
-    Args:
-        functions: functions or other values, see ``describe``.
-
-    Returns:
-        Their files by their names.
-    """
-    return _told(list(functions))[1]
-
-
-def packages(functions: Iterable[Any]) -> dict[str, str]:
-    """Versions of the installed packages that functions or their modules import, by name.
-
-    Args:
-        functions: functions or other values, see ``describe``.
-
-    Returns:
-        Versions of the distributions; neither the standard library nor this package are among
-        them.
-    """
-    return versions(_told(list(functions))[2])
-
-
-def _told(values: list[Any]) -> tuple[str, dict[str, Path], set[str]]:
-    """Digest of values without the code that their modules tell, and these modules."""
+def _told(root: Any) -> tuple[str, dict[str, Path], set[str]]:
+    """Digest of a value without the code that its modules tell; these modules; and packages."""
     modules: set[str] = set()
 
     def told(value: FunctionType | type | ModuleType) -> list[Any]:
@@ -115,7 +87,7 @@ def _told(values: list[Any]) -> tuple[str, dict[str, Path], set[str]]:
         modules.update(function_imports(value))
         return function_contents(value)
 
-    digest = content_digest(values, told)
+    digest = content_digest([root], told)
     return digest, *with_imports(modules)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError
 
 from kdescent_dist.checks import check
 from kdescent_dist.errors import InputError, closest
@@ -129,8 +128,9 @@ def from_yaml(text: str) -> Config:
     """
     try:
         tree: Any = OmegaConf.to_container(OmegaConf.create(text))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"it is no config: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever OmegaConf raises of a damaged text
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"it is no config: {reason}") from error
     if not isinstance(tree, dict):
         raise InputError("it is no config")
     schema = tree.pop(_SCHEMA_KEY, 1)

@@ -17,6 +17,10 @@ class CheckpointError(RuntimeError):
     """Checkpoints that cannot be written, or that are lost or damaged (exit code 1)."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint that could not be written; raised in the process that saves."""
+
+
 class StoppedFitError(Exception):
     """A fit ended before its last step; carries what was computed.
 

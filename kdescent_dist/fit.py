@@ -1,5 +1,6 @@
 """The fit loop: many steps per dispatch, and between dispatches checkpoints and callbacks."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import optax
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.checks import check_fit
-from kdescent_dist.content import content_digest
+from kdescent_dist.code_identity import describe_all
 from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import GrowingHistory, History
@@ -22,10 +23,13 @@ from kdescent_dist.number_flags import number_flags
 from kdescent_dist.objective import Objective
 from kdescent_dist.processes import Processes
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.runtime import versions
 from kdescent_dist.settings import CheckpointConfig, FitConfig
 from kdescent_dist.shared_checkpoints import SharedCheckpoints
 from kdescent_dist.state import FitState, init_state
 from kdescent_dist.steps import KeySchedule, compile_steps
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def fit(
             complete.
         samples: model samples per step, for the callbacks.
         problem: names and values, ready for JSON, that tell this fit from others, in place of what
-            ``optimizer`` and ``config`` hold; what is at its default is left out.
+            ``optimizer``, ``schedule`` and the settings of the objective do; what is at its
+            default is left out.
 
     Raises:
         InputError: the guess is outside its bounds; the checkpoints are of another fit, or beyond
@@ -133,21 +138,25 @@ def fit(
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         if problem is None:
-            problem = {
-                "optimizer": content_digest(optimizer),
-                "schedule": content_digest(schedule),
-            }
-        flags = {name.replace(" ", ".", 1): value for name, value in number_flags().items()}
+            told: dict[str, Any] = {"optimizer": optimizer}
+            if schedule not in (fold_schedule, fixed_schedule):
+                told["schedule"] = schedule
+            problem = {**getattr(objective, "settings", {}), **describe_all(told)}
+            if schedule is fixed_schedule:
+                problem["fit.fixed_key"] = True
         identity = FitIdentity(
-            now={**basics, **objective.identity, **flags, **problem},
+            now={**basics, **objective.identity, **number_flags(), **problem},
             before={**basics, **getattr(objective, "identity_before", objective.identity)},
             shipped=getattr(objective, "shipped", ()),
             accept=checkpoint.accept,
+            version=versions(["kdescent-dist"])["kdescent-dist"],
         )
         saver = SharedCheckpoints(processes, Path(checkpoints), checkpoint, identity, saved)
     with _completing(saver):
         if saver is not None:
             state, history = saver.restore(state) or (state, history)
+            if int(state.step):
+                log.info("continuing from the checkpoint of step %d", int(state.step))
             if int(state.step) > config.steps:
                 raise InputError(
                     f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
@@ -199,6 +208,8 @@ class _Loop:
         ending, count = "", 1
         if int(state.step) < self.config.steps:
             state, _ = self._run(state, 0, moving=True)  # compile, which is not a step's time
+        if self.saver is not None:
+            self.saver.begin()
         while (step := int(state.step)) < self.config.steps:
             asked, ending, count = self._agreed(ending, count)
             if ending:

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 # Of what is saved. 2: the bits of a key in place of the key. 3: with a digest of the metadata, and
 # an identity that tells the whole problem.
 FORMAT = 3
+_SHIPPED = "code.kdescent_dist."
 
 
 @dataclass(frozen=True)
@@ -27,48 +28,46 @@ class FitIdentity:
         shipped: names of ``before`` whose functions come with this package. Their digests were of
             the text of a file, which later versions may write otherwise.
         accept: patterns of names, such as ``package.*``, that may differ.
+        version: of this package. Where another one has saved, its shipped models may be written
+            otherwise.
     """
 
     now: Mapping[str, Any]
     before: Mapping[str, Any] = field(default_factory=dict)
     shipped: Collection[str] = ()
     accept: Collection[str] = ()
+    version: str = ""
+
+    def to_save(self) -> dict[str, Any]:
+        """What a checkpoint has to have."""
+        return {"format": FORMAT, "version": self.version, **self.now}
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """Lines ``name: saved -> now`` of what differs from a saved identity.
 
         Args:
-            saved: what a checkpoint has, with its ``format``.
+            saved: what a checkpoint has, as ``to_save`` made it.
         """
         saved = dict(saved)
-        saved_format = saved.pop("format", 1)
+        saved_format, saved_version = saved.pop("format", 1), saved.pop("version", None)
         if saved_format not in (2, FORMAT):
             return [f"format: {saved_format} -> {FORMAT}, which cannot be continued"]
-        if saved_format == 2:
-            return self._differences_from_before(saved)
-        lines = {
-            name: f"{name}: {_shown(saved.get(name))} -> {_shown(self.now.get(name))}"
-            for name in sorted(saved.keys() | self.now.keys())
-            if _text(saved.get(name)) != _text(self.now.get(name))
-        }
-        for name in list(lines):
-            if any(fnmatchcase(name, pattern) for pattern in self.accept):
-                log.warning("accepted by checkpoint.accept: %s", lines.pop(name))
-        return list(lines.values())
-
-    def _differences_from_before(self, saved: Mapping[str, Any]) -> list[str]:
+        before = saved_format == 2
+        now = self.before if before else self.now
+        names = now.keys() if before else now.keys() | saved.keys()
         lines = []
-        for name, value in self.before.items():
-            if _text(saved.get(name)) == _text(value):
+        for name in sorted(names):
+            if _text(saved.get(name)) == _text(now.get(name)):
                 continue
-            if name in self.shipped:
-                log.warning(
-                    "the checkpoint has a digest of an earlier scheme for the function of %s, "
-                    "which cannot be compared: it is taken for the same",
-                    name,
-                )
+            line = f"{name}: {_shown(name, saved)} -> {_shown(name, now)}"
+            if before and name in self.shipped:
+                log.warning("the digests of %s cannot be compared, and are taken for equal", name)
+            elif name.startswith(_SHIPPED) and saved_version != self.version:
+                log.warning("%s: another version of this package, which is accepted", line)
+            elif any(fnmatchcase(name, pattern) for pattern in self.accept):
+                log.warning("accepted by checkpoint.accept: %s", line)
             else:
-                lines.append(f"{name}: {_shown(saved.get(name))} -> {_shown(value)}")
+                lines.append(line)
         return lines
 
 
@@ -76,5 +75,6 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)  # in which NaN equals NaN, and a tuple a list
 
 
-def _shown(value: Any) -> str:
-    return "default" if value is None else str(value)
+def _shown(name: str, values: Mapping[str, Any]) -> str:
+    missing = "absent" if name.startswith(("code.", "package.")) else "default"
+    return str(values.get(name, missing))

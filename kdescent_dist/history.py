@@ -31,6 +31,12 @@ class History:
     def empty(cls, size: int, dtype: Any) -> "History":
         return cls(np.zeros((0, size), dtype), np.zeros(0, dtype), np.zeros(0, dtype))
 
+    @classmethod
+    def lost(cls, rows: int, size: int, dtype: Any) -> "History":
+        """Rows of which nothing is known: NaN."""
+        nan = np.full((rows, size + 2), np.nan, dtype)
+        return cls(nan[:, :size], nan[:, size], nan[:, size + 1])
+
     def __len__(self) -> int:
         return len(self.loss)
 

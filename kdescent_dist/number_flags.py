@@ -70,8 +70,8 @@ def number_flags() -> dict[str, str]:
     An XLA flag counts unless it is known not to change numbers; its default is not known here.
 
     Returns:
-        Values by ``flag <name>``, such as ``flag jax_threefry_partitionable``, ``flag
-        --xla_gpu_deterministic_ops`` or ``flag NVIDIA_TF32_OVERRIDE``.
+        Values by ``flag.<name>``, such as ``flag.jax_threefry_partitionable``,
+        ``flag.--xla_gpu_deterministic_ops`` or ``flag.NVIDIA_TF32_OVERRIDE``.
     """
     values = {name: getattr(jax.config, name, default) for name, default in _DEFAULTS.items()}
     texts = {name: _text(value) for name, value in values.items()}
@@ -79,7 +79,7 @@ def number_flags() -> dict[str, str]:
     found |= _xla_flags(os.environ.get("XLA_FLAGS", ""))
     if tf32 := os.environ.get("NVIDIA_TF32_OVERRIDE"):
         found["NVIDIA_TF32_OVERRIDE"] = tf32
-    return {f"flag {name}": found[name] for name in sorted(found)}
+    return {f"flag.{name}": found[name] for name in sorted(found)}
 
 
 def _text(value: Any) -> str:

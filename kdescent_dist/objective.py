@@ -5,6 +5,7 @@ kernel counts, of Fourier counts and of number densities between model and train
 plain (``mse``) or in units of their errors (``chisq``), plus a term of the user's own.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -20,7 +21,6 @@ from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.checks import check_counts, check_loss, check_terms
 from kdescent_dist.code_identity import describe_all, is_shipped
-from kdescent_dist.content import content_digest
 from kdescent_dist.dependence import depends_on
 from kdescent_dist.errors import InputError
 from kdescent_dist.fixed_orders import fixed_orders
@@ -29,11 +29,13 @@ from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.mesh import make_mesh, platform_of
 from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population, model_errors
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.problem import non_default
+from kdescent_dist.problem import flatten, non_default
 from kdescent_dist.processes import Processes
 from kdescent_dist.random import draw_key
 from kdescent_dist.settings import CountsConfig, LossConfig
 from kdescent_dist.stacks import stack_bins
+
+log = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
@@ -77,7 +79,7 @@ class LossObjective:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this objective from another, for a resume."""
-        return {**describe_all({"loss": self.loss}), "options": content_digest(dict(self.options))}
+        return describe_all({"loss": self.loss, "options": dict(self.options)})
 
     @property
     def identity_before(self) -> dict[str, str]:
@@ -146,6 +148,7 @@ class PopulationObjective:
         reproducible: the reduction, see ``BlockSums``.
         counts: how counts are computed; how they were pretrained does not matter here.
         dtype: floating-point type.
+        model_checked: whether ``BlockModel.check`` has passed the model, at parameters of the fit.
 
     Raises:
         InputError: what does not fit together; a column of ``catalog`` has a value that is
@@ -174,6 +177,7 @@ class PopulationObjective:
         reproducible: bool = True,
         counts: CountsConfig | None = None,
         dtype: Any = np.float32,
+        model_checked: bool = False,
     ) -> None:
         catalog = {name: unmasked(values) for name, values in (catalog or {}).items()}
         if catalog_weights is not None:
@@ -201,7 +205,8 @@ class PopulationObjective:
         self.layout = BlockLayout.of(size, block_size)
         self.model = BlockModel(model, self.names, tuple(columns), self.layout)
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
-        self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
+        if not model_checked:
+            self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
         self._sums = BlockSums(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
@@ -223,13 +228,13 @@ class PopulationObjective:
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
+        self.identity = {**describe_all(functions), **arrays}
         terms = {
             "loss": non_default(replace(self.config, custom=None, statistics=None)),
             "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
             "sums": {"kernel_blocks": self._sums.kernel_blocks, "reproducible": reproducible},
         }
-        told = {name: value for name, value in terms.items() if value}
-        self.identity = {**describe_all(functions), **arrays, **told}
+        self.settings = flatten({name: term for name, term in terms.items() if term})
         self.identity_before = {
             **{name: source_digest_1(function) for name, function in functions.items()},
             **arrays,
@@ -366,11 +371,12 @@ def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:
 def _check_copies(model: BlockModel, catalog: Mapping[str, np.ndarray], dtype: Any) -> None:
     """Check the order of copies, before there is a guess.
 
-    What depends on neither parameters nor key is told at any of them, and compiles fast: where
-    the model returns such columns, it is these.
+    Columns that depend on neither parameters nor key are the same at any parameters, and compile
+    fast. They are looked at where the model returns some. Otherwise all parameters are 0. A model
+    that fails there is not checked: its parameters may have to be positive.
 
     Raises:
-        InputError: the model fails, or copies of a row are side by side.
+        InputError: the model cannot be traced, or copies of a row are side by side.
     """
     if not catalog:
         return
@@ -382,4 +388,9 @@ def _check_copies(model: BlockModel, catalog: Mapping[str, np.ndarray], dtype: A
 
     with model_errors():
         moving = depends_on(columns, (params, jax.random.key(0), block), (0, 1))
-    model.check_copies(params, catalog, [n for n in moving if not moving[n]] or None)
+    try:
+        model.check_copies(params, catalog, [n for n in moving if not moving[n]] or None)
+    except InputError:
+        raise
+    except Exception as error:
+        log.debug("the order of copies is not checked, as the model fails at 0: %r", error)

@@ -156,7 +156,8 @@ class BlockModel:
         """
         first, made = self._first(params, catalog), self._made()
         check_model(lambda params: made(params, first), params, required)
-        self._check_copies(made, params, first)
+        with model_errors():
+            self._check_copies(made, params, first)
 
     def check_copies(
         self,

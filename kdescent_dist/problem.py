@@ -8,9 +8,11 @@ old ``config.yaml`` lacks means what its own version did without it.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
+
+import numpy as np
 
 from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
 
@@ -121,13 +123,22 @@ def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) ->
 
 
 def non_default(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass of ``settings`` that are not at their defaults."""
-    default = type(config)()
-    return {
-        field.name: getattr(config, field.name)
-        for field in fields(config)
-        if getattr(config, field.name) != getattr(default, field.name)
-    }
+    """The fields of a dataclass of ``settings`` that are not at their defaults, as plain values.
+
+    From Python they may be arrays, tuples and scalars of NumPy.
+    """
+    values, defaults = _plain(asdict(config)), _plain(asdict(type(config)()))
+    return {name: value for name, value in values.items() if _text(value) != _text(defaults[name])}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
 
 
 def fingerprint(config: Config, changes: Sequence[Change] = CHANGES) -> str:

@@ -15,9 +15,14 @@ from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.code_identity import packages
 from kdescent_dist.diagnostics import diagnose
-from kdescent_dist.errors import CheckpointError, InputError, Preempted, StoppedFitError
+from kdescent_dist.errors import (
+    CheckpointError,
+    InputError,
+    Preempted,
+    SaveError,
+    StoppedFitError,
+)
 from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
@@ -35,7 +40,7 @@ from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
-from kdescent_dist.run_result import saved_step, told, with_saved_step
+from kdescent_dist.run_result import saved_step, told, with_lost_rows, with_saved_step
 from kdescent_dist.runtime import StopSignals
 from kdescent_dist.settings import Config
 from kdescent_dist.stated_errors import state_errors
@@ -82,9 +87,10 @@ def run(config: Config) -> dict[str, Any]:
                 return _Run(config, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
             expected = isinstance(error, InputError | CheckpointError | StoppedFitError | OSError)
+            alone = isinstance(error, SaveError)  # raised in the process that saves
             log.error("%s", error, exc_info=not expected)
             if watchdog is not None:
-                watchdog.leave(error, expected=expected)
+                watchdog.leave(error, expected=expected and not alone)
             raise
 
 
@@ -154,10 +160,9 @@ class _Run:
         with contextlib.suppress(OSError):
             if isinstance(error, InputError) and self.before:
                 self.directory.write_result(self.before)  # refused: as if it had not been started
-            elif isinstance(error, InputError | CheckpointError):
-                self._write_result("failed", message=str(error), **self.trial)
             else:
-                self._write_result("failed", message=f"{type(error).__name__}: {error}")
+                kind = "" if isinstance(error, CheckpointError) else f"{type(error).__name__}: "
+                self._write_result("failed", message=f"{kind}{error}", **self.trial)
 
     def _inspect(self) -> dict[str, Any]:
         """Show what a fit would do; neither claims the run directory nor changes its result."""
@@ -207,8 +212,6 @@ class _Run:
         model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
         custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
         statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
-        functions = [function for function in (model, custom, statistics) if function is not None]
-        self.packages = packages(functions)
         self._progress("reading the catalogs")
         catalogs = RunCatalogs(config, self.processes)
         training = catalogs.training()
@@ -241,8 +244,11 @@ class _Run:
             reproducible=config.mesh.reduction == "reproducible",
             counts=config.counts,
             dtype=self.dtype,
+            model_checked=True,
         )
         objective.check(self.guess)
+        versions = ((n.removeprefix("package."), v) for n, v in objective.identity.items())
+        self.packages = {n: v for n, v in versions if f"package.{n}" in objective.identity}
         self.facts |= catalogs.facts
         self.input_rows = catalogs.input_rows
         self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
@@ -250,13 +256,19 @@ class _Run:
         return objective, optimizer, pretrained, training
 
     def _refuse_lost_checkpoints(self) -> None:
-        step = saved_step(self.before)
-        if step and latest_step(self.directory.checkpoints) is None:
-            raise CheckpointError(
-                f"{self.directory.checkpoints}: there is no checkpoint, but result.json tells of "
-                f"one of step {step}. Bring it back from a copy; or, to fit from the beginning, "
-                "choose another run directory or remove this one"
-            )
+        if latest_step(self.directory.checkpoints) is not None:
+            return
+        told = f"result.json tells of one of step {saved_step(self.before)}"
+        if not saved_step(self.before):
+            if not self.directory.has_arrays("history"):
+                return
+            told = "history.npz is that of a finished fit"
+        stands = "The answer in result.json stands. " if self.before.get("params") else ""
+        raise CheckpointError(
+            f"{self.directory.checkpoints}: there is no checkpoint, but {told}. {stands}Bring it "
+            "back from a copy; or, to fit from the beginning, choose another run directory or "
+            "remove this one"
+        )
 
     def _pretrain(self, training: TrainingCatalog, mesh: jax.sharding.Mesh) -> list[PretrainedBin]:
         bins, settled = find_bins(self.config.bins, training)
@@ -280,8 +292,6 @@ class _Run:
     def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
         config = self.config
         step = latest_step(self.directory.checkpoints) or 0
-        if step:
-            log.info("continuing from the checkpoint of step %d", step)
         self._progress("compiling")
         callbacks: list[Callback] = [self._tell_progress]
         is_primary = self.processes.is_primary
@@ -329,15 +339,17 @@ class _Run:
             "params": result.params,
             "names": np.array(result.names),
         }
+        history = with_lost_rows(history, self.directory.read_arrays("history"))
         self.directory.write_arrays("history", history)
-        last = result.params[-max(len(result.params) // 10, 2) :]
-        last = last[np.isfinite(last).all(axis=1)]  # rows that were lost are NaN
+        last = history["params"][-max(len(result.params) // 10, 2) :]
+        last = last[np.isfinite(last).all(axis=1)]
+        scatter = last.std(axis=0).tolist() if len(last) > 1 else [None] * len(self.names)
         return self._write_result(
             "done",
             message=result.message,
             step=int(result.state.step),
             params=result.final,
-            scatter=dict(zip(self.names, last.std(axis=0).tolist(), strict=True)),
+            scatter=dict(zip(self.names, scatter, strict=True)),
             loss=float(result.losses[-1]),
         )
 

@@ -185,6 +185,17 @@ class RunDirectory:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, self.path / f"{name}.npz")
 
+    def has_arrays(self, name: str) -> bool:
+        return (self.path / f"{name}.npz").is_file()
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of ``<name>.npz``, none where there is no such file or a damaged one."""
+        try:
+            with np.load(self.path / f"{name}.npz") as file:
+                return dict(file)
+        except Exception:  # whatever a truncated or altered file raises
+            return {}
+
     def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
         """Training counts of a bin that were saved before from the same ``source``, if any.
 
@@ -230,14 +241,18 @@ def _write(file: Path, text: str, mark: str = "") -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _fits_in_place(file, text):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _may_be_overwritten(file, text):
             raise
         with file.open("r+") as opened:
             opened.write(text)
             opened.truncate()
 
 
-def _fits_in_place(file: Path, text: str) -> bool:
-    """Whether a full disk still has room for a text in the blocks of a file that it replaces."""
-    blocks = -(-file.stat().st_size // _DISK_BLOCK) if file.exists() else 0
-    return len(text.encode()) <= blocks * _DISK_BLOCK
+def _may_be_overwritten(file: Path, text: str) -> bool:
+    """Whether a full disk has room for a text in the blocks of a file, and no answer is in it.
+
+    A file that is overwritten in place is lost where that fails.
+    """
+    before = file.read_bytes() if file.exists() else b""
+    blocks = -(-len(before) // _DISK_BLOCK)
+    return len(text.encode()) <= blocks * _DISK_BLOCK and b'"status": "done"' not in before

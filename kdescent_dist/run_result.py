@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
-OF_ANSWER = ("errors", "errors_note")  # of the parameters, computed after them
+OF_ANSWER = ("errors", "errors_note", "scatter")  # of the parameters, beside them
 CONTINUED = ("status", "message", "step", "steps", "params", "loss")
 
 
@@ -29,6 +31,25 @@ def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     if now.get("params") is None and before.get("params") is not None:
         return {**now, "params": before["params"], "loss": before.get("loss")}
     return dict(now)
+
+
+def with_lost_rows(
+    history: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A history whose lost rows, which are NaN, are those of an earlier one of the same fit.
+
+    Args:
+        history: arrays of ``history.npz``.
+        known: those of the present file, empty where there is none.
+    """
+    rows = min(len(history["loss"]), len(known.get("loss", ())))
+    if not rows or known["names"].tolist() != history["names"].tolist():
+        return dict(history)
+    lost = np.flatnonzero(np.isnan(history["loss"][:rows]))
+    filled = {name: np.array(values) for name, values in history.items()}
+    for name in ("loss", "grad_norm", "params"):
+        filled[name][lost] = known[name][lost]
+    return filled
 
 
 def was_running(result: Mapping[str, Any]) -> bool:

@@ -11,9 +11,9 @@ SHARE = 0.005  # of the time of a fit that may be spent on saves
 class SaveInterval:
     """Tells when to save, so that a run gets on that is killed again and again.
 
-    The first save comes ``FIRST`` seconds after the first step. From then on, saves are as far
-    apart as keeps their cost below ``SHARE`` of the time, at least ``LEAST`` and never more than
-    ``most`` seconds.
+    The first save comes ``FIRST`` seconds after the first step begins. From then on, saves are as
+    far apart as keeps their cost below ``SHARE`` of the time, at least ``LEAST`` and never more
+    than ``most`` seconds.
 
     Args:
         most: seconds between saves at most; None: no save by wall time.
@@ -23,21 +23,29 @@ class SaveInterval:
     def __init__(self, most: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._last: float | None = None
-        self._wait = FIRST if most is None else min(FIRST, most)
+        self._cost: float | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin to wait, as the first step begins."""
+        self._last = self._clock()
 
     def due(self) -> bool:
-        """Whether it is time to save; asked after each dispatch of steps."""
-        if self._last is None:
-            self._last = self._clock()
-        return self._most is not None and self._clock() - self._last >= self._wait
+        """Whether it is time to save."""
+        if self._most is None:
+            return False
+        wait = FIRST if self._cost is None else max(self._cost / SHARE, LEAST)
+        return self._clock() - self._last >= min(wait, self._most)
 
     def saved(self, cost: float) -> None:
         """Begin to wait for the next save.
 
         Args:
-            cost: seconds for which the last save kept the fit waiting.
+            cost: seconds for which this save has kept the fit waiting.
         """
-        self._last = self._clock()
-        if self._most is not None:
-            self._wait = min(max(cost / SHARE, LEAST), self._most)
+        self._cost = cost
+        self.begin()
+
+    def told(self, cost: float) -> None:
+        """Count what came after a save, such as the record of it."""
+        self._cost = (self._cost or 0.0) + cost

@@ -59,6 +59,11 @@ class SharedCheckpoints:
         leaves, history = found
         return from_host(jax.tree.unflatten(jax.tree.structure(like), leaves), like), history
 
+    def begin(self) -> None:
+        """Begin to wait for the first save by wall time."""
+        if self._own is not None:
+            self._own.interval.begin()
+
     def save(self, state: FitState, history: History) -> None:
         """Save in the background; the save before is complete when this returns."""
         if self._own is not None:

@@ -140,6 +140,27 @@ def test_checkpoints_that_are_gone_are_missed_at_each_start(folder):
     assert run(folder, "fit.steps=40")[0] == 0
 
 
+def test_with_the_result_gone_as_well_the_history_tells_that_a_fit_was_finished(folder):
+    shutil.rmtree(folder / "run/checkpoints")
+    (folder / "run/result.json").unlink()
+    for _ in range(2):
+        code, err = run(folder, "fit.steps=40")
+        assert code == 1
+        assert "there is no checkpoint, but history.npz is that of a finished fit" in err
+
+
+def test_a_lost_history_of_checkpoints_costs_a_finished_run_nothing(folder):
+    before = result(folder / "run")
+    history = dict(np.load(folder / "run/history.npz"))
+    (folder / "run/checkpoints/history.bin").unlink()
+    code, err = run(folder)
+    assert code == 0
+    assert "30 of the 30 rows of the history are lost" in err
+    assert result(folder / "run")["scatter"] == before["scatter"]
+    for name, values in np.load(folder / "run/history.npz").items():
+        np.testing.assert_array_equal(values, history[name])
+
+
 def test_checkpoints_that_are_all_damaged_are_named_at_each_start(folder):
     for file in (folder / "run/checkpoints").rglob("metadata"):
         file.write_bytes(b"")
@@ -284,7 +305,11 @@ def test_a_full_disk_has_room_for_a_result_in_the_place_of_the_last(tmp_path, mo
     with pytest.raises(OSError, match="No space"):
         directory.write_result({"message": "x" * 5000})
     assert directory.result() == {"status": "failed"}
-    assert json.loads((tmp_path / "result.json").read_text())
+    # An answer is never overwritten in place, where half of it might be all that is left.
+    (tmp_path / "result.json").write_text(json.dumps(DONE, indent=2))
+    with pytest.raises(OSError, match="No space"):
+        directory.write_result({"status": "failed"})
+    assert directory.result() == DONE
 
 
 @pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"\t"])

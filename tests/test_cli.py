@@ -166,6 +166,7 @@ def test_pretrained_counts_that_are_damaged_are_computed_again(finished, tmp_pat
     directory = shutil.copytree(finished[0], tmp_path / "run")
     shutil.rmtree(directory / "checkpoints")
     (directory / "result.json").unlink()
+    (directory / "history.npz").unlink()
     (file,) = (directory / "pretrain").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:size])

@@ -18,7 +18,7 @@ import pytest
 
 import kdescent_dist
 from kdescent_dist import module_origins, own_modules
-from kdescent_dist.code_identity import describe, packages, user_modules
+from kdescent_dist.code_identity import describe
 from kdescent_dist.identity import source_digest_1
 from kdescent_dist.models.gaussian import gaussian
 from kdescent_dist.number_flags import number_flags
@@ -199,11 +199,15 @@ def changed(before, after):
     return {key for key in before | after if before.get(key) != after.get(key)}
 
 
-def test_the_modules_are_those_that_the_function_needs(project, tmp_path):
+def told(kind, value):
+    """What is told of a kind of things, by their names."""
+    found = describe(value).items()
+    return {name.removeprefix(kind): text for name, text in found if name.startswith(kind)}
+
+
+def test_the_modules_are_those_that_the_function_needs(project):
     module = project()
-    found = user_modules([module.model])
-    assert set(found) == OWN
-    assert found["folder.part"] == tmp_path / "folder/part.py"
+    assert told("code.", module.model).keys() == OWN
     assert not {"later", "latest"} & set(sys.modules)
 
 
@@ -223,7 +227,7 @@ def test_the_modules_are_those_that_the_function_needs(project, tmp_path):
     ],
 )
 def test_a_module_is_found_through_whatever_holds_something_of_it(project, make):
-    assert set(user_modules([make(project())])) >= OWN
+    assert told("code.", make(project())).keys() >= OWN
 
 
 @pytest.mark.parametrize("file", sorted({*FILES} - {"alone.py"}))
@@ -233,7 +237,7 @@ def test_a_change_of_a_module_is_told_by_its_name(project, tmp_path, file):
     (tmp_path / file).write_text(FILES[file] + "\nANOTHER = 3\n")
     module = project()
     name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    assert changed(before, describe(module.model)) == {f"code {name}"}
+    assert changed(before, describe(module.model)) == {f"code.{name}"}
     assert (source_digest_1(module.model) == scheme_1) == (name != "modelling")
 
 
@@ -275,7 +279,7 @@ def test_the_name_of_a_function_counts(project):
     assert changed(describe(module.Model(1).draw), describe(module.Model(1))) == {"object"}
 
 
-PACKAGES = ("package jax", "package jaxlib", "package numpy")
+PACKAGES = ("package.jax", "package.jaxlib", "package.numpy")
 SCRIPT = '''
 """A script."""
 import dataclasses, enum
@@ -353,7 +357,7 @@ def run(tmp_path, text):
         ("2 * self", "3 * self", {"object"}),
         ("class Derived(Base)", "class Derived(Base, dict)", {"object"}),
         ("import jax.numpy as jnp", "import numpy as jnp", {"object", *PACKAGES}),
-        ("    import later\n", "", {"code later", "code latest"}),
+        ("    import later\n", "", {"code.later", "code.latest"}),
     ],
 )
 def test_a_function_of_a_script_is_told_by_what_it_refers_to(project, tmp_path, old, new, told):
@@ -409,7 +413,7 @@ def test_no_function_has_an_identity_too():
 
 def test_the_shipped_models_count_like_those_of_the_user():
     found = describe(gaussian)
-    assert {"object", "code kdescent_dist.models.gaussian", "package jax"} <= set(found)
+    assert {"object", "code.kdescent_dist.models.gaussian", "package.jax"} <= set(found)
     assert not [key for key in found if key.startswith("code") and ".models." not in key]
     assert not [key for key in found if "kdescent-dist" in key]
 
@@ -421,10 +425,10 @@ def test_the_shipped_models_do_so_where_the_package_is_installed(monkeypatch):
 
 
 def test_packages_are_those_that_the_modules_import(project):
-    found = packages([project().model])
+    found = told("package.", project().model)
     assert set(found) == {"jax", "jaxlib", "numpy"}
     assert found["numpy"] == np.__version__
-    assert packages([optax.adam(0.1)])["optax"] == optax.__version__
+    assert told("package.", optax.adam(0.1))["optax"] == optax.__version__
 
 
 def test_a_new_version_of_a_package_is_told(project, tmp_path, monkeypatch):
@@ -445,8 +449,8 @@ def test_a_new_version_of_a_package_is_told(project, tmp_path, monkeypatch):
 
     old, new = with_version("1.0"), with_version("1.1")
     own_modules._distributions.cache_clear()
-    assert (old["package some-package"], new["package some-package"]) == ("1.0", "1.1")
-    assert changed(old, new) == {"package some-package"}
+    assert (old["package.some-package"], new["package.some-package"]) == ("1.0", "1.1")
+    assert changed(old, new) == {"package.some-package"}
 
 
 def test_the_defaults_of_the_settings_are_those_of_this_jax(monkeypatch):
@@ -464,10 +468,10 @@ def test_settings_that_change_numbers_are_told(monkeypatch):
         jax.numpy_dtype_promotion("strict"),
     ):
         assert number_flags() == {
-            "flag NVIDIA_TF32_OVERRIDE": "0",
-            "flag jax_default_matmul_precision": "highest",
-            "flag jax_numpy_dtype_promotion": "strict",
-            "flag jax_threefry_partitionable": "False",
+            "flag.NVIDIA_TF32_OVERRIDE": "0",
+            "flag.jax_default_matmul_precision": "highest",
+            "flag.jax_numpy_dtype_promotion": "strict",
+            "flag.jax_threefry_partitionable": "False",
         }
 
 
@@ -489,11 +493,11 @@ def test_settings_that_change_numbers_are_told(monkeypatch):
 def test_flags_of_xla_are_told_unless_they_change_no_number(monkeypatch, text, told):
     monkeypatch.setenv("XLA_FLAGS", text)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    assert number_flags() == {f"flag --xla_{name}": value for name, value in told.items()}
+    assert number_flags() == {f"flag.--xla_{name}": value for name, value in told.items()}
 
 
 def test_flags_of_xla_may_be_in_a_file(monkeypatch, tmp_path):
     (tmp_path / "flags").write_text("--xla_a=1\n--xla_dump_to=x\n")
     monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    assert number_flags() == {"flag --xla_a": "1"}
+    assert number_flags() == {"flag.--xla_a": "1"}

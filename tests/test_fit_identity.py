@@ -1,5 +1,7 @@
 """A fit is continued only where nothing has changed that decides its result."""
 
+import dataclasses
+import json
 import sys
 
 import fits
@@ -38,8 +40,8 @@ def run(folder, objective=None, optimizer=None, steps=3, **options):
     ("changes", "message"),
     [
         # The first two have a state of the same shapes.
-        ({"optimizer": optax.adam(0.2)}, r"optimizer: \w+ -> \w+"),
-        ({"optimizer": optax.adamw(0.1)}, r"optimizer: \w+ -> \w+"),
+        ({"optimizer": optax.adam(0.2)}, r"optimizer: 2:\w+ -> 2:\w+"),
+        ({"optimizer": optax.adamw(0.1)}, r"optimizer: 2:\w+ -> 2:\w+"),
         ({"objective": LossObjective(power, {"exponent": 4})}, "options: "),
         ({"schedule": lambda key, step: (key, key)}, "schedule: "),
     ],
@@ -73,11 +75,11 @@ ONE = problems.GRIDS["one"]
 @pytest.mark.parametrize(
     ("options", "bin_", "message"),
     [
-        ({"loss": LossConfig(kde=2.0)}, ONE, r"loss: default -> {'kde': 2.0}"),
-        ({"loss": LossConfig(statistic="chisq")}, ONE, "loss: "),
-        ({}, BinsConfig(**{**vars(ONE), "weight": 3.0}), r"bins: .*'weight': 2.0.* -> .*3.0"),
-        ({}, BinsConfig(**{**vars(ONE), "normalization": "counts"}), "bins: "),
-        ({"reproducible": False}, ONE, "sums: "),
+        ({"loss": LossConfig(kde=2.0)}, ONE, r"loss\.kde: default -> 2\.0"),
+        ({"loss": LossConfig(statistic="chisq")}, ONE, r"loss\.statistic: default -> chisq"),
+        ({}, BinsConfig(**{**vars(ONE), "weight": 3.0}), r"bins\.one\.weight: 2\.0 -> 3\.0"),
+        ({}, BinsConfig(**{**vars(ONE), "normalization": "counts"}), "bins.one.normalization: "),
+        ({"reproducible": False}, ONE, r"sums\.reproducible: True -> False"),
     ],
 )
 def test_the_loss_and_the_bins_are_part_of_a_fit_from_python(tmp_path, options, bin_, message):
@@ -153,6 +155,64 @@ def test_another_version_of_a_package_is_refused_unless_accepted(own, monkeypatc
     assert "accepted by checkpoint.accept: package.jax: " in caplog.text
     # What was saved since then knows the new version.
     run(folder / "fit", imported(), steps=6)
+
+
+def test_values_of_numpy_in_a_config_are_saved_and_compared(tmp_path):
+    def continued(steps, edges):
+        bin_ = BinsConfig(
+            columns=["red"],
+            edges={"mass": edges},
+            kernels=np.int64(6),
+            fourier=0,
+            pretrain_kernels=60,
+        )
+        return fit(
+            problems.objective(problems.pretrained({"one": bin_}), kernel_blocks=1),
+            problems.GUESS,
+            fits.ADAM,
+            bounds=problems.BOUNDS,
+            config=FitConfig(steps=steps),
+            checkpoints=tmp_path,
+        )
+
+    continued(2, np.linspace(0.0, 1.0, 3, dtype=np.float32))
+    continued(3, (0.0, 0.5, 1.0))
+    with pytest.raises(InputError, match=r"bins\.one\.edges\.mass: \[0.0, 0.5, 1.0\] -> "):
+        continued(4, [0.0, 0.4, 1.0])
+
+
+def test_a_fit_from_python_knows_its_optimizer_in_a_form_that_later_versions_have(tmp_path):
+    """By the version of its package and what it holds, not by the code of this one's schedule."""
+    run(tmp_path)
+    meta = json.loads((tmp_path / "3/meta/metadata").read_text())["identity"]
+    assert meta["optimizer"].startswith("2:")
+    assert meta["package.optax"] == optax.__version__
+    assert not {"schedule", "fit.fixed_key"} & meta.keys()
+
+
+def test_a_change_may_be_accepted_by_its_name_also_of_an_earlier_format(caplog):
+    saved = {"format": 2, "model": "0123", "guess": [1.0]}
+    identity = FitIdentity({}, before={"model": "4567", "guess": [1.0]})
+    assert identity.differences(saved) == ["model: 0123 -> 4567"]
+    accepting = dataclasses.replace(identity, accept=["mod*"])
+    assert accepting.differences(saved) == []
+    assert "accepted by checkpoint.accept: model: 0123 -> 4567" in caplog.text
+
+
+def test_a_shipped_model_may_be_written_otherwise_by_another_version_alone(caplog):
+    name = "code.kdescent_dist.models.gaussian"
+    saved = FitIdentity({name: "2:a"}, version="1.0").to_save()
+    assert FitIdentity({name: "2:b"}, version="1.0").differences(saved) == [f"{name}: 2:a -> 2:b"]
+    assert FitIdentity({name: "2:b"}, version="1.1").differences(saved) == []
+    assert "another version of this package" in caplog.text
+    own = FitIdentity({"code.mine": "2:a"}, version="1.0").to_save()
+    assert FitIdentity({"code.mine": "2:b"}, version="1.1").differences(own)
+
+
+def test_a_later_format_is_refused():
+    assert FitIdentity({}).differences({"format": 4}) == [
+        "format: 4 -> 3, which cannot be continued"
+    ]
 
 
 def test_what_is_at_its_default_may_be_missing_on_either_side():

@@ -100,17 +100,22 @@ class Metrics:
         rate = round(event.samples_per_second, 1)
         seconds = round(event.seconds / max(len(event.history), 1), 6)
         rows = zip(event.history.loss.tolist(), event.history.grad_norm.tolist(), strict=True)
-        with self.path.open("a") as file:
-            for i, (loss, grad_norm) in enumerate(rows):
-                row = {
-                    "step": event.first + i,
-                    "loss": loss,
-                    "grad_norm": grad_norm,
-                    "samples_per_second": rate,
-                    "seconds": seconds,
-                    "time": round(time.time(), 3),
-                }
-                file.write(json.dumps(row) + "\n")
+        lines = []
+        for i, (loss, grad_norm) in enumerate(rows):
+            row = {
+                "step": event.first + i,
+                "loss": loss,
+                "grad_norm": grad_norm,
+                "samples_per_second": rate,
+                "seconds": seconds,
+                "time": round(time.time(), 3),
+            }
+            lines.append(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.writelines(lines)
+        except OSError as error:  # of a full disk, which names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _cut(self, step: int) -> None:
         if not self.path.exists():

@@ -7,6 +7,7 @@ installed packages is told by the versions of these.
 
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,6 +18,8 @@ from kdescent_dist.module_origins import is_told_elsewhere
 from kdescent_dist.own_modules import versions, with_imports
 from kdescent_dist.script_code import class_contents, function_contents, function_imports
 from kdescent_dist.syntax_digests import DIGITS, syntax_digest
+
+log = logging.getLogger(__name__)
 
 SCHEME = 2
 
@@ -50,13 +53,20 @@ def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
     """Tell several functions by their roles, such as ``model``; None for one that is not there.
 
     Returns:
-        By name: the digest of each object, by its role, and what ``describe`` tells besides.
+        By name: the digest of each object, by its role, and what ``describe`` tells besides. An
+        object whose contents cannot be told is told by the names of its class and of itself.
     """
     told = {}
     for role, function in functions.items():
-        if function is not None:
-            for name, value in describe(function).items():
-                told[role if name == "object" else name] = value
+        if function is None:
+            continue
+        try:
+            found = describe(function)
+        except Exception as error:  # whatever an object raises that is looked into
+            log.warning("%s: its contents cannot be told (%r), only its name", role, error)
+            name = getattr(function, "__qualname__", "")
+            found = {"object": f"{SCHEME}:{type(function).__qualname__} {name}".strip()}
+        told |= {role if name == "object" else name: value for name, value in found.items()}
     return told
 
 

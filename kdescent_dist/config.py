@@ -4,6 +4,7 @@ The library takes the dataclasses of ``settings`` as they are; the command line 
 YAML files and overrides, so that unknown keys and wrong types are rejected before anything runs.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ from kdescent_dist.problem import SCHEMA, add_implied
 from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 _SCHEMA_KEY = "schema_version"  # in config.yaml
+_DIGEST = "# sha256 of the lines above: "
 
 # Free-form keys, which the command line may fill with and without a plus sign.
 FREE: tuple[str, ...] = (
@@ -101,8 +103,13 @@ def _empty_to_none(config: Config) -> None:
 
 
 def to_yaml(config: Config) -> str:
-    """The text of ``config.yaml``: the version of the schema, and every key."""
-    return f"{_SCHEMA_KEY}: {SCHEMA}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
+    """The text of ``config.yaml``: the version of the schema, every key, and a digest of these."""
+    text = f"{_SCHEMA_KEY}: {SCHEMA}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
+    return f"{text}{_DIGEST}{_sha256(text)}\n"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_config(file: Path) -> tuple[Config, str]:
@@ -136,6 +143,9 @@ def from_yaml(text: str) -> Config:
     schema = tree.pop(_SCHEMA_KEY, 1)
     if schema not in range(1, SCHEMA + 1):
         raise InputError(f"{_SCHEMA_KEY}: {schema}: it was written by a later version")
+    above, _, digest = text.rpartition(_DIGEST)
+    if schema > 1 and digest.strip() != _sha256(above):
+        raise InputError("it was cut or changed since the run has written it")
     return from_omegaconf(OmegaConf.create(add_implied(tree, schema)))
 
 

@@ -118,6 +118,8 @@ def _code_node(value: Any, told: Told) -> Node | None:
         owner = value.__self__
         named = owner is None or isinstance(owner, ModuleType)
         return Node(f"builtin {name_of(value)}", [] if named else [owner])
+    if type(value).__name__ == "cython_function_or_method":
+        return Node(f"compiled {value.__module__}.{value.__qualname__}")
     if isinstance(value, np.ufunc):
         return Node(f"ufunc {value.__name__}")
     if isinstance(value, CodeType):

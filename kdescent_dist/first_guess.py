@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from kdescent_dist.config import read_config
 from kdescent_dist.errors import InputError, closest
 from kdescent_dist.settings import Config
 
@@ -11,7 +12,8 @@ from kdescent_dist.settings import Config
 def with_guess_of_run(config: Config) -> Config:
     """The config with the parameters of the run directory ``fit.guess_from`` as its guess.
 
-    Parameters that the other run does not have keep their own guess.
+    Parameters that the other run does not have keep their own guess. A fit that has begun in
+    ``run_dir`` keeps the guess that it had then, whatever has become of the other run.
 
     Raises:
         InputError: there is no such run, it has no parameters yet, or none of this fit.
@@ -19,6 +21,8 @@ def with_guess_of_run(config: Config) -> Config:
     path = config.fit.guess_from
     if path is None:
         return config
+    if (known := _begun_there(config)) is not None:
+        return known
     key = f"fit.guess_from={path}"
     try:
         result = json.loads((Path(path) / "result.json").read_text())
@@ -34,6 +38,23 @@ def with_guess_of_run(config: Config) -> Config:
         raise InputError(f"{key}: none of its parameters are those of this fit: {names}")
     parameters = {
         name: replace(parameter, guess=float(found[name])) if name in found else parameter
+        for name, parameter in config.parameters.items()
+    }
+    return replace(config, parameters=parameters)
+
+
+def _begun_there(config: Config) -> Config | None:
+    """The config with the guess of the fit in its ``run_dir``, if that began at the same run."""
+    file = Path(config.run_dir or "") / "config.yaml"
+    if config.run_dir is None or not file.is_file():
+        return None
+    known, _ = read_config(file)
+    if known.fit.guess_from != config.fit.guess_from:
+        return None
+    parameters = {
+        name: replace(parameter, guess=known.parameters[name].guess)
+        if name in known.parameters
+        else parameter
         for name, parameter in config.parameters.items()
     }
     return replace(config, parameters=parameters)

@@ -168,6 +168,10 @@ def _append(path: Path, size: int, data: bytes | bytearray) -> None:
 
     What is cut off is of a checkpoint that was damaged, or that was never completed.
     """
+    if path.is_dir():
+        aside = path.with_name(f"{path.name}.damaged")
+        log.warning("%s is a folder: it is renamed to %s", path, aside.name)
+        path.rename(aside)
     target = path if size else path.with_name(f".{path.name}")
     with target.open("r+b" if size else "wb") as file:
         file.truncate(size)
@@ -189,7 +193,4 @@ def _read(path: Path, size: int) -> bytes:
 
 
 def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    return path.stat().st_size if path.is_file() else 0

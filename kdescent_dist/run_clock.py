@@ -20,12 +20,14 @@ class RunClock:
     def __init__(self, before: dict[str, Any], metrics: Path) -> None:
         self._metrics = metrics
         self._begun = time.time()
-        self._first = before.get("first_start", self._begun)
-        self._starts = before.get("starts", 0) + 1
-        self._earlier = before.get("wall_s", 0.0)
+        # Numbers of a file that was altered count as not there.
+        known = {name: n for name, n in before.items() if isinstance(n, int | float)}
+        self._first = known.get("first_start", self._begun)
+        self._starts = known.get("starts", 0) + 1
+        self._earlier = known.get("wall_s", 0.0)
         if was_running(before):
             alive = [row["time"] for row in read_metrics(self._metrics)][-1:] or [0.0]
-            self._earlier += max(alive[0] - before.get("last_start", alive[0]), 0.0)
+            self._earlier += max(alive[0] - known.get("last_start", alive[0]), 0.0)
 
     def times(self) -> dict[str, Any]:
         """For ``result.json``.

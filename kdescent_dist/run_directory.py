@@ -208,7 +208,7 @@ class RunDirectory:
         try:
             counts = KPretrainer.load(file)
         except Exception as error:  # whatever a truncated or altered file raises
-            log.warning("%s cannot be used (%s): counting anew", file, error)
+            log.warning("%s cannot be used (%s): counting anew", file, type(error).__name__)
         # What one process sees all of them must do.
         return None if self._processes.any(counts is None) else counts
 

@@ -54,17 +54,22 @@ def with_lost_rows(
 
 def was_running(result: Mapping[str, Any]) -> bool:
     """Whether the last start was killed, by what the file says."""
-    return result.get("continued", result).get("status") == "running"
+    return (_continued(result) or result).get("status") == "running"
 
 
 def saved_step(result: Mapping[str, Any]) -> int:
     """The step up to which the run has saved its state, by what the file says."""
-    steps = (result.get("step"), result.get("continued", {}).get("step"))
+    steps = (result.get("step"), _continued(result).get("step"))
     return max((step for step in steps if isinstance(step, int)), default=0)
 
 
 def with_saved_step(result: Mapping[str, Any], step: int) -> dict[str, Any]:
     """The same with the step of a checkpoint that has been saved since."""
-    if "continued" in result:
-        return {**result, "continued": {**result["continued"], "step": step}}
+    if continued := _continued(result):
+        return {**result, "continued": {**continued, "step": step}}
     return {**result, "step": step}
+
+
+def _continued(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    continued = result.get("continued")
+    return continued if isinstance(continued, dict) else {}

@@ -4,7 +4,7 @@ The whole script does not matter. What does is the code itself, and what it refe
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import FunctionType
 from typing import Any
@@ -31,7 +31,8 @@ def function_imports(function: FunctionType) -> Iterable[str]:
 def class_contents(cls: type) -> list[Any]:
     """What tells the code of a class: its bases, methods, attributes and fields."""
     members = dict(vars(cls))
-    fields = list(members.get("__annotations__", ()))
+    annotations = members.get("__annotations__")
+    fields = list(annotations) if isinstance(annotations, Mapping) else []
     if dataclasses.is_dataclass(cls):
         fields += [f.default_factory for f in dataclasses.fields(cls)]
     if issubclass(cls, Enum):

@@ -15,6 +15,7 @@ from process_groups import SMALL, command, environment, result
 
 from kdescent_dist.callbacks import Event, Metrics, read_metrics
 from kdescent_dist.history import History
+from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_result import saved_step, told, was_running, with_saved_step
 
@@ -124,6 +125,20 @@ def test_a_checkpoint_knows_as_much_of_its_problem_as_config_yaml(folder, change
     code, err = run(folder, "fit.steps=40", "+" * change.startswith("optimizer.options") + change)
     assert code == 2
     assert f"config.{change.partition('=')[0]}: default -> " in err
+
+
+def test_a_fit_keeps_the_guess_that_it_had_from_another_run_whatever_became_of_it(folder):
+    begun = ["fit.guess_from=run", "run_dir=other", "fit.steps=5"]
+    code, err = run(folder, *begun)
+    assert code == 0, err
+    guess = np.load(folder / "other/history.npz")["params"][0]
+    assert run(folder, "fit.steps=33")[0] == 0
+    assert run(folder, *begun, "fit.steps=7")[0] == 0
+    (folder / "run").rename(folder / "elsewhere")
+    code, err = run(folder, *begun, "fit.steps=9")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 7" in err
+    np.testing.assert_array_equal(np.load(folder / "other/history.npz")["params"][0], guess)
 
 
 def test_checkpoints_that_are_gone_are_missed_at_each_start(folder):
@@ -260,6 +275,14 @@ def test_a_damaged_row_of_the_metrics_costs_that_row_alone(tmp_path, damage):
     assert {row["step"] for row in read_metrics(file)} >= set(range(12)) - {4}
 
 
+def test_numbers_of_a_result_that_was_altered_count_as_not_there(tmp_path):
+    before = {"continued": None, "starts": "x", "wall_s": None, "first_start": [], "step": "1"}
+    times = RunClock(before, tmp_path / "metrics.jsonl").times()
+    assert times["starts"] == 1
+    assert saved_step(before) == 0
+    assert not was_running(before)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1, 2]", b'{"status": "do', b"[" * 10**5])
 def test_a_damaged_result_says_nothing(tmp_path, content):
     (tmp_path / "result.json").write_bytes(content)
@@ -312,7 +335,7 @@ def test_a_full_disk_has_room_for_a_result_in_the_place_of_the_last(tmp_path, mo
     assert directory.result() == DONE
 
 
-@pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"\t"])
+@pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"name: x\n"])
 def test_a_damaged_config_is_named_and_not_the_command_of_the_user(folder, damage):
     file = folder / "run/config.yaml"
     whole = file.read_bytes()

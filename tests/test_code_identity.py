@@ -18,7 +18,7 @@ import pytest
 
 import kdescent_dist
 from kdescent_dist import module_origins, own_modules
-from kdescent_dist.code_identity import describe
+from kdescent_dist.code_identity import describe, describe_all
 from kdescent_dist.identity import source_digest_1
 from kdescent_dist.models.gaussian import gaussian
 from kdescent_dist.number_flags import number_flags
@@ -422,6 +422,27 @@ def test_the_shipped_models_do_so_where_the_package_is_installed(monkeypatch):
     before = describe(gaussian)
     monkeypatch.setattr(module_origins, "_is_installed", lambda file: True)
     assert describe(gaussian) == before
+
+
+def test_a_compiled_function_of_another_package_is_told_by_its_name():
+    """The cosmologies of astropy hold functions of Cython, whose module has no file."""
+    from astropy.cosmology import FlatLambdaCDM, Planck18
+
+    found = [describe(cosmology)["object"] for cosmology in (Planck18, FlatLambdaCDM(70, 0.3))]
+    assert found[0] != found[1]
+    assert found[1] == describe(FlatLambdaCDM(70, 0.3))["object"]
+
+
+def test_an_object_that_cannot_be_looked_into_is_told_by_its_name(caplog):
+    class Closed:
+        def __reduce_ex__(self, protocol):
+            raise RuntimeError("no")
+
+        __getstate__ = __reduce_ex__
+
+    first, second = (describe_all({"model": Closed()}) for _ in range(2))
+    assert first == second
+    assert "model" in first
 
 
 def test_packages_are_those_that_the_modules_import(project):

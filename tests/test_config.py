@@ -219,7 +219,9 @@ def test_every_key_can_be_set_and_unset_on_the_command_line(overrides, key, valu
 def test_unset_keys_read_back_and_are_the_same_problem():
     config = composed()
     assert differences(configs.from_yaml(configs.to_yaml(config)), config) == []
-    text = configs.to_yaml(config).replace("custom: null", "custom: {}")
+    # As schema 1 had it: without its number and without a digest.
+    lines = configs.to_yaml(config).replace("custom: null", "custom: {}").splitlines()[1:-1]
+    text = "\n".join(lines)
     assert fingerprint(configs.from_yaml(text)) == fingerprint(config)
 
 

@@ -30,27 +30,55 @@ from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterC
 EARLIER = Path(__file__).parent / "earlier_runs"
 
 
+def made_by(schema: int, folder: Path) -> Path:
+    """Runs of 20 steps by an earlier version, in a folder with all that they were made from.
+
+    ``shipped`` has a model of this package, ``own`` one beside the config, with an option; since
+    schema 2, ``library`` is a fit from Python. They were also carried out to step 40 by the
+    version that made them: ``expected.npz``.
+    """
+    with tarfile.open(EARLIER / f"schema_{schema}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """Two runs of 20 steps of the first schema, with all that they were made from.
-
-    ``shipped`` has a model of this package, ``own`` one beside the config, with an option. Both
-    were also carried out to step 40 by the version that made them: ``expected.npz``.
-    """
-    with tarfile.open(EARLIER / "schema_1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path
+    return made_by(1, tmp_path)
 
 
-def fit(folder, *overrides):
-    arguments = [sys.executable, "-m", "kdescent_dist.cli", "--config-dir", "conf", *overrides]
+def run(folder, *arguments):
     return subprocess.run(
-        arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
+def fit(folder, *overrides):
+    # The tests also run with other versions of packages than the runs were made with.
+    accept = "checkpoint.accept=[package.*]"
+    return run(folder, "-m", "kdescent_dist.cli", "--config-dir", "conf", accept, *overrides)
+
+
+def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_version(tmp_path):
+    folder = made_by(2, tmp_path)
+    done = run(folder, "library.py", "40")
+    assert done.returncode == 0, done.stderr
+    found, expected = np.load(folder / "library.npz"), np.load(folder / "expected.npz")
+    for what in ("params", "loss"):
+        values, wanted = found[what], expected[f"library_{what}"]
+        np.testing.assert_array_equal(values[:20], wanted[:20])
+        np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
 @pytest.mark.parametrize("name", ["shipped", "own"])
-def test_a_run_of_the_first_schema_is_continued_to_the_parameters_of_its_version(folder, name):
+def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema):
+    folder = made_by(schema, tmp_path)
     done = fit(folder, f"experiment={name}", "fit.steps=40")
     assert done.returncode == 0, done.stderr
     assert "continuing from the checkpoint of step 20" in done.stderr

@@ -1,4 +1,5 @@
-# Sourced by scripts/run, scripts/test, scripts/test_newest and .ci/run: sets $root and offers the functions below.
+# Sourced by scripts/run, scripts/test, scripts/test_newest and .ci/run: sets $root and offers the
+# functions below.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -7,7 +8,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 find_python() {
     local candidate candidates=(python3.11 python3.12 python3.13 python3)
     for candidate in "${PYTHON:-${candidates[@]}}"; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+            2>/dev/null; then
             echo "$candidate"
             return
         fi

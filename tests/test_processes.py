@@ -101,6 +101,19 @@ def test_a_process_that_raises_or_hangs_ends_the_others(fails, expected, message
     alone(directory, model, cwd=folder)
 
 
+def test_a_save_that_fails_in_the_process_that_saves_ends_all(folder):
+    directory = folder / "unsaved"
+    many = ["fit.steps=100000", "checkpoint.every_steps=20"]
+    with Group(directory, 2, *many, cwd=folder) as group:
+        group.wait_for("saved checkpoint of step")
+        (directory / "checkpoints").rename(folder / "away")
+        (directory / "checkpoints").write_text("no folder any more")
+        ends = group.ends()
+    assert [code for code, _ in ends] == [1, 1], ends
+    assert result(directory)["status"] == "failed"
+    assert re.search(r"step \d+ could not be saved in .*checkpoints", result(directory)["message"])
+
+
 HALOS = """
 import jax
 from kdescent_dist import Population

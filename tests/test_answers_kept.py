@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from process_groups import SMALL, command, environment, result
 
 from kdescent_dist.callbacks import Event, Metrics, read_metrics
@@ -37,17 +38,25 @@ def start(folder: Path, *overrides: str, own_cache: bool = False) -> subprocess.
     )
 
 
-def run(folder: Path, *overrides: str) -> tuple[int, str]:
-    process = start(folder, *overrides)
-    _, err = process.communicate(timeout=200)
-    return process.returncode, err
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Call the command in this process: its exit code, and what it complained about."""
+
+    def call_in(folder: Path, *overrides: str) -> tuple[int, str]:
+        monkeypatch.chdir(folder)
+        capfd.readouterr()
+        code = call(monkeypatch, f"run_dir={folder / 'run'}", *FIT, *overrides)
+        return code, capfd.readouterr().err
+
+    return call_in
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    code, err = run(folder)
-    assert code == 0, err
+    process = start(folder)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
     return folder
 
 
@@ -71,7 +80,7 @@ def kill(process):
     process.communicate(timeout=60)
 
 
-def test_a_start_that_is_killed_leaves_what_a_finished_run_has_found(folder):
+def test_a_start_that_is_killed_leaves_what_a_finished_run_has_found(folder, run):
     before = result(folder / "run")
     process = start(folder, "fit.steps=100000000", "checkpoint.every_seconds=null")
     wait_for(lambda: result(folder / "run").get("continued"), process)
@@ -84,7 +93,7 @@ def test_a_start_that_is_killed_leaves_what_a_finished_run_has_found(folder):
     assert code == 0, err
 
 
-def test_a_signal_tells_how_far_a_finished_run_was_continued(folder):
+def test_a_signal_tells_how_far_a_finished_run_was_continued(folder, run):
     before = result(folder / "run")
     process = start(folder, "fit.steps=100000000")
     wait_for(lambda: len(read_metrics(folder / "run/metrics.jsonl")) > 40, process)
@@ -104,7 +113,7 @@ def test_a_signal_tells_how_far_a_finished_run_was_continued(folder):
 
 
 @pytest.mark.parametrize("keep_config", [True, False])
-def test_a_start_that_is_refused_leaves_the_result_as_it_was(folder, keep_config):
+def test_a_start_that_is_refused_leaves_the_result_as_it_was(folder, keep_config, run):
     """By config.yaml; and where that is lost, by the checkpoint."""
     if not keep_config:
         (folder / "run/config.yaml").unlink()
@@ -120,14 +129,14 @@ def test_a_start_that_is_refused_leaves_the_result_as_it_was(folder, keep_config
     "change",
     ["optimizer.options.b1=0.8", "loss.statistic=chisq", "bins.all.weight=2", "fit.fixed_key=true"],
 )
-def test_a_checkpoint_knows_as_much_of_its_problem_as_config_yaml(folder, change):
+def test_a_checkpoint_knows_as_much_of_its_problem_as_config_yaml(folder, change, run):
     (folder / "run/config.yaml").unlink()
     code, err = run(folder, "fit.steps=40", "+" * change.startswith("optimizer.options") + change)
     assert code == 2
     assert f"config.{change.partition('=')[0]}: default -> " in err
 
 
-def test_a_fit_keeps_the_guess_that_it_had_from_another_run_whatever_became_of_it(folder):
+def test_a_fit_keeps_the_guess_that_it_had_from_another_run_whatever_became_of_it(folder, run):
     begun = ["fit.guess_from=run", "run_dir=other", "fit.steps=5"]
     code, err = run(folder, *begun)
     assert code == 0, err
@@ -141,7 +150,7 @@ def test_a_fit_keeps_the_guess_that_it_had_from_another_run_whatever_became_of_i
     np.testing.assert_array_equal(np.load(folder / "other/history.npz")["params"][0], guess)
 
 
-def test_checkpoints_that_are_gone_are_missed_at_each_start(folder):
+def test_checkpoints_that_are_gone_are_missed_at_each_start(folder, run):
     (folder / "run/checkpoints").rename(folder / "elsewhere")
     before = (folder / "run/result.json").read_bytes()
     for _ in range(2):
@@ -155,7 +164,7 @@ def test_checkpoints_that_are_gone_are_missed_at_each_start(folder):
     assert run(folder, "fit.steps=40")[0] == 0
 
 
-def test_with_the_result_gone_as_well_the_history_tells_that_a_fit_was_finished(folder):
+def test_with_the_result_gone_as_well_the_history_tells_that_a_fit_was_finished(folder, run):
     shutil.rmtree(folder / "run/checkpoints")
     (folder / "run/result.json").unlink()
     for _ in range(2):
@@ -164,7 +173,7 @@ def test_with_the_result_gone_as_well_the_history_tells_that_a_fit_was_finished(
         assert "there is no checkpoint, but history.npz is that of a finished fit" in err
 
 
-def test_a_lost_history_of_checkpoints_costs_a_finished_run_nothing(folder):
+def test_a_lost_history_of_checkpoints_costs_a_finished_run_nothing(folder, run):
     before = result(folder / "run")
     history = dict(np.load(folder / "run/history.npz"))
     (folder / "run/checkpoints/history.bin").unlink()
@@ -176,7 +185,7 @@ def test_a_lost_history_of_checkpoints_costs_a_finished_run_nothing(folder):
         np.testing.assert_array_equal(values, history[name])
 
 
-def test_checkpoints_that_are_all_damaged_are_named_at_each_start(folder):
+def test_checkpoints_that_are_all_damaged_are_named_at_each_start(folder, run):
     for file in (folder / "run/checkpoints").rglob("metadata"):
         file.write_bytes(b"")
     for _ in range(2):
@@ -191,7 +200,7 @@ def test_checkpoints_that_are_all_damaged_are_named_at_each_start(folder):
 def test_a_run_that_is_killed_again_and_again_gets_on(tmp_path):
     """A few seconds of steps each, by the shipped interval of a minute."""
     steps = []
-    for _ in range(3):
+    for _ in range(2):
         metrics = tmp_path / "run/metrics.jsonl"
         before = len(read_metrics(metrics))
         often = "checkpoint.every_seconds=60"
@@ -200,11 +209,11 @@ def test_a_run_that_is_killed_again_and_again_gets_on(tmp_path):
         time.sleep(4)
         kill(process)
         steps.append(saved_step(result(tmp_path / "run")))
-    assert 0 < steps[0] < steps[1] < steps[2]
+    assert 0 < steps[0] < steps[1]
     assert list((tmp_path / "run/cache").iterdir())
 
 
-@pytest.mark.parametrize("size", ["16k", "200k", "260k"])
+@pytest.mark.parametrize("size", ["16k", "200k"])
 def test_a_full_disk_is_told_in_one_line_and_costs_no_checkpoint(tmp_path, size):
     if os.geteuid() != 0:
         tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
@@ -336,7 +345,7 @@ def test_a_full_disk_has_room_for_a_result_in_the_place_of_the_last(tmp_path, mo
 
 
 @pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"name: x\n"])
-def test_a_damaged_config_is_named_and_not_the_command_of_the_user(folder, damage):
+def test_a_damaged_config_is_named_and_not_the_command_of_the_user(folder, damage, run):
     file = folder / "run/config.yaml"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage + whole)

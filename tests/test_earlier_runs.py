@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from process_groups import environment
 
 from kdescent_dist.config import from_yaml, to_yaml
@@ -47,26 +48,29 @@ def folder(tmp_path):
     return made_by(1, tmp_path)
 
 
-def run(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def fit(monkeypatch, capfd):
+    """Call the command in this process: its exit code, and what it told."""
 
+    def call_in(folder, *overrides):
+        monkeypatch.chdir(folder)
+        sys.modules.pop("own_models", None)
+        capfd.readouterr()
+        # The tests also run with other versions of packages than the runs were made with.
+        accept = "checkpoint.accept=[package.*]"
+        code = call(monkeypatch, "--config-dir", "conf", accept, *overrides)
+        return code, capfd.readouterr().err
 
-def fit(folder, *overrides):
-    # The tests also run with other versions of packages than the runs were made with.
-    accept = "checkpoint.accept=[package.*]"
-    return run(folder, "-m", "kdescent_dist.cli", "--config-dir", "conf", accept, *overrides)
+    yield call_in
+    sys.modules.pop("own_models", None)
 
 
 def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_version(tmp_path):
     folder = made_by(2, tmp_path)
-    done = run(folder, "library.py", "40")
+    program = [sys.executable, "library.py", "40"]
+    done = subprocess.run(
+        program, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     found, expected = np.load(folder / "library.npz"), np.load(folder / "expected.npz")
     for what in ("params", "loss"):
@@ -77,11 +81,11 @@ def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_ver
 
 @pytest.mark.parametrize("schema", [1, 2])
 @pytest.mark.parametrize("name", ["shipped", "own"])
-def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema):
+def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema, fit):
     folder = made_by(schema, tmp_path)
-    done = fit(folder, f"experiment={name}", "fit.steps=40")
-    assert done.returncode == 0, done.stderr
-    assert "continuing from the checkpoint of step 20" in done.stderr
+    code, err = fit(folder, f"experiment={name}", "fit.steps=40")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 20" in err
     (run,) = (folder / "runs").glob(f"{name}-*")
     found = np.load(run / "history.npz")
     expected = np.load(folder / "expected.npz")
@@ -91,31 +95,31 @@ def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, 
         # Processors of other kinds add in another order.
         np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
     # The state that was saved since then is of the present form, and is continued as well.
-    again = fit(folder, f"experiment={name}", "fit.steps=42")
-    assert again.returncode == 0, again.stderr
-    assert "continuing from the checkpoint of step 40" in again.stderr
+    code, err = fit(folder, f"experiment={name}", "fit.steps=42")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 40" in err
 
 
-def test_a_run_of_the_first_schema_refuses_another_model(folder):
+def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
     file = folder / "own_models.py"
     file.write_text(file.read_text().replace("0.05 * noise", "0.06 * noise"))
-    refused = fit(folder, "experiment=own", "fit.steps=40")
-    assert refused.returncode == 2
-    assert re.search(r"saved by another fit:\n  model: \w+ -> \w+", refused.stderr)
+    code, err = fit(folder, "experiment=own", "fit.steps=40")
+    assert code == 2
+    assert re.search(r"saved by another fit:\n  model: \w+ -> \w+", err)
 
 
-def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder):
+def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder, fit):
     """Later versions may write the file of a shipped model otherwise."""
     (meta,) = folder.glob("runs/shipped-*/checkpoints/20/meta/metadata")
     known = json.loads(meta.read_text())
     known["identity"]["model"] = "0123456789abcdef"
     meta.write_text(json.dumps(known))
-    done = fit(folder, "experiment=shipped", "fit.steps=40")
-    assert done.returncode == 0, done.stderr
-    assert "the digests of model cannot be compared, and are taken for equal" in done.stderr
-    again = fit(folder, "experiment=shipped", "fit.steps=41")
-    assert again.returncode == 0, again.stderr
-    assert "cannot be compared" not in again.stderr
+    code, err = fit(folder, "experiment=shipped", "fit.steps=40")
+    assert code == 0, err
+    assert "the digests of model cannot be compared, and are taken for equal" in err
+    code, err = fit(folder, "experiment=shipped", "fit.steps=41")
+    assert code == 0, err
+    assert "cannot be compared" not in err
 
 
 def small():

@@ -18,7 +18,7 @@ from kdescent_dist.mesh import tree_sum
 from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
-_BLOCK = 4096  # samples summed by one group of threads
+_BLOCK = 1024  # samples summed by one group of threads; the sum of more rounds more
 
 
 class FusedForm:

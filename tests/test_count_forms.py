@@ -161,7 +161,7 @@ def test_auto_is_the_fused_form_on_a_gpu(backward):
     text = lowered_for_cuda("auto", backward=backward)
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert not [line for line in products if str(SIZE) in line]
-    assert f"tensor<2x{KERNELS}x4096xf32>" in text
+    assert f"tensor<5x{KERNELS}x1024xf32>" in text
     assert "dot_general" in lowered_for_cuda("blocked", backward=backward)
     # The table of a chunk of kernels is no array: in sums over kernels they are written out.
     assert f"tensor<{KERNELS}x{SIZE}xf32>" not in text

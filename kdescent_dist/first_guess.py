@@ -1,6 +1,7 @@
 """Where a fit begins: at the guess of its config, or where another run has ended."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +37,7 @@ def with_guess_of_run(config: Config) -> Config:
     if not found.keys() & config.parameters.keys():
         names = "; ".join(f"{name}: {closest(name, found)}" for name in config.parameters)
         raise InputError(f"{key}: none of its parameters are those of this fit: {names}")
-    parameters = {
-        name: replace(parameter, guess=float(found[name])) if name in found else parameter
-        for name, parameter in config.parameters.items()
-    }
-    return replace(config, parameters=parameters)
+    return _with_guesses(config, found)
 
 
 def _begun_there(config: Config) -> Config | None:
@@ -51,10 +48,12 @@ def _begun_there(config: Config) -> Config | None:
     known, _ = read_config(file)
     if known.fit.guess_from != config.fit.guess_from:
         return None
+    return _with_guesses(config, {name: p.guess for name, p in known.parameters.items()})
+
+
+def _with_guesses(config: Config, guesses: Mapping[str, float]) -> Config:
     parameters = {
-        name: replace(parameter, guess=known.parameters[name].guess)
-        if name in known.parameters
-        else parameter
+        name: replace(parameter, guess=float(guesses[name])) if name in guesses else parameter
         for name, parameter in config.parameters.items()
     }
     return replace(config, parameters=parameters)

@@ -247,8 +247,11 @@ class _Run:
             model_checked=True,
         )
         objective.check(self.guess)
-        versions = ((n.removeprefix("package."), v) for n, v in objective.identity.items())
-        self.packages = {n: v for n, v in versions if f"package.{n}" in objective.identity}
+        self.packages = {
+            name.removeprefix("package."): version
+            for name, version in objective.identity.items()
+            if name.startswith("package.")
+        }
         self.facts |= catalogs.facts
         self.input_rows = catalogs.input_rows
         self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
@@ -339,7 +342,8 @@ class _Run:
             "params": result.params,
             "names": np.array(result.names),
         }
-        history = with_lost_rows(history, self.directory.read_arrays("history"))
+        if np.isnan(result.losses).any():
+            history = with_lost_rows(history, self.directory.read_arrays("history"))
         self.directory.write_arrays("history", history)
         last = history["params"][-max(len(result.params) // 10, 2) :]
         last = last[np.isfinite(last).all(axis=1)]

@@ -7,17 +7,8 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalog import Catalog, load_catalog
-from kdescent_dist.descent import adam, bfgs
-from kdescent_dist.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
-from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.grids import resolve_grids
-from kdescent_dist.kcalc import KCalc
-from kdescent_dist.mesh import make_mesh, mesh_of
-from kdescent_dist.objective import LossObjective, PopulationObjective
-from kdescent_dist.population import Population
-from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.runtime import start
-from kdescent_dist.settings import (
+from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
+from kdescent_dist.config.schema import (
     BinsConfig,
     CatalogConfig,
     CheckpointConfig,
@@ -26,6 +17,15 @@ from kdescent_dist.settings import (
     LossConfig,
     RuntimeConfig,
 )
+from kdescent_dist.descent import adam, bfgs
+from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.grids import resolve_grids
+from kdescent_dist.kcalc import KCalc
+from kdescent_dist.mesh import make_mesh, mesh_of
+from kdescent_dist.objective import LossObjective, PopulationObjective
+from kdescent_dist.population import Population
+from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.runtime import start
 from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.windows import soft_tophat
 

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from kdescent_dist.errors import FAILED
+from kdescent_dist.config.errors import FAILED
 
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _kept: list[object] = []  # C knows the handlers by their addresses alone

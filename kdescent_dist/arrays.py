@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 
 def unmasked(values: Any) -> Any:

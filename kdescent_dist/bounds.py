@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.selected_rows import SelectedRows
-from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Exchange, Share, alone
 
 

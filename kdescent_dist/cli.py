@@ -13,8 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kdescent_dist import config as configs
-from kdescent_dist.errors import (
+from kdescent_dist.config import compose as configs
+from kdescent_dist.config.errors import (
     BAD_INPUT,
     DONE,
     FAILED,

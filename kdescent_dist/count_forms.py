@@ -7,8 +7,8 @@ from typing import Any
 from jax import lax
 
 from kdescent_dist.blocked_sums import BlockedForm
-from kdescent_dist.checks import COUNT_FORMS
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.validation import COUNT_FORMS
 from kdescent_dist.fused_sums import FusedForm
 from kdescent_dist.pairs import Form
 from kdescent_dist.pallas_sums import PallasForm

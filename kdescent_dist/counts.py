@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.count_forms import check_form
-from kdescent_dist.errors import InputError
 from kdescent_dist.fourier_sums import fourier_squared_sums, fourier_sums
 from kdescent_dist.kde_sums import kde_sums
 

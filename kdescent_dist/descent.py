@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import ProgressBar
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.fit import fit
 from kdescent_dist.mesh import default_mesh
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
-from kdescent_dist.settings import FitConfig
 from kdescent_dist.steps import evaluate
 from kdescent_dist.threefry import split
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log10": np.log10,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from asteval import Interpreter
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.expression_syntax import (
     CONSTANTS,
     FUNCTIONS,

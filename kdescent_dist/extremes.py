@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 
 @dataclass(frozen=True)

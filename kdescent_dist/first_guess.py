@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from kdescent_dist.config import read_config
-from kdescent_dist.errors import InputError, closest
-from kdescent_dist.settings import Config
+from kdescent_dist.config.compose import read_config
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.schema import Config
 
 
 def with_guess_of_run(config: Config) -> Config:

@@ -8,10 +8,10 @@ import numpy as np
 
 from kdescent_dist.arrays import unmasked
 from kdescent_dist.bins import finite_column
-from kdescent_dist.checks import check_bins
-from kdescent_dist.errors import InputError
-from kdescent_dist.settings import BinsConfig
-from kdescent_dist.window_checks import check_increasing
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import BinsConfig
+from kdescent_dist.config.validation import check_bins
+from kdescent_dist.config.window_checks import check_increasing
 
 Extremes = Mapping[str, tuple[float, float]]
 

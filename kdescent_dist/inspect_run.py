@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist import config as configs
 from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.config import compose as configs
+from kdescent_dist.config.schema import Config
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.preview import compare_guess, try_steps
 from kdescent_dist.processes import Processes
@@ -19,7 +20,6 @@ from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_text import summary
 from kdescent_dist.run_catalogs import TrainingCatalog
 from kdescent_dist.run_directory import RunDirectory
-from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
 

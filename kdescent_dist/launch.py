@@ -5,8 +5,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kdescent_dist.errors import InputError
-from kdescent_dist.settings import RuntimeConfig
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import RuntimeConfig
 
 # Ports above those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 61_440, 4_096

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from kdescent_dist.bin_sums import BinSums, Draw
-from kdescent_dist.settings import LossConfig
+from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.stacks import Stack, StackData
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 AXES = ("samples", "kernels")
 

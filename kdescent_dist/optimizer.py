@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdescent_dist.errors import InputError, closest
-from kdescent_dist.settings import OptimizerConfig
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.schema import OptimizerConfig
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.block_layout import BlockLayout
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.random import block_key
 
 Model = Callable[..., Any]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 T = TypeVar("T")
 

@@ -15,14 +15,17 @@ from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.diagnostics import diagnose
-from kdescent_dist.errors import (
+from kdescent_dist.config.dotted_path import bind_target
+from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
     Preempted,
     SaveError,
     StoppedFitError,
 )
+from kdescent_dist.config.problem import identity_of
+from kdescent_dist.config.schema import Config
+from kdescent_dist.diagnostics import diagnose
 from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
@@ -31,7 +34,6 @@ from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
-from kdescent_dist.problem import identity_of
 from kdescent_dist.processes import Processes
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins
@@ -42,9 +44,7 @@ from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
 from kdescent_dist.run_result import saved_step, told, with_lost_rows, with_saved_step
 from kdescent_dist.runtime import StopSignals
-from kdescent_dist.settings import Config
 from kdescent_dist.stated_errors import state_errors
-from kdescent_dist.targets import bind_target
 from kdescent_dist.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist import config as configs
 from kdescent_dist.bins import Bin
-from kdescent_dist.errors import InputError
+from kdescent_dist.config import compose as configs
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
+from kdescent_dist.config.schema import Config
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
 from kdescent_dist.processes import Processes
 from kdescent_dist.runtime import complain
-from kdescent_dist.settings import Config
 
 log = logging.getLogger(__name__)
 

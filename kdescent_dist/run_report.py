@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import Config, ReportConfig
 from kdescent_dist.report import make_bin_page, make_report
 from kdescent_dist.run_directory import RunDirectory
-from kdescent_dist.settings import Config, ReportConfig
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.catalog_plan import make_plan
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.extremes import Extremes
 from kdescent_dist.held_rows import HeldRows
 from kdescent_dist.readers import Columns, Table
 from kdescent_dist.selection import Selection
-from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.shares import Share
 from kdescent_dist.side_by_side import Scratch, work_through
 from kdescent_dist.sources import find_source

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdescent_dist.arrays import unmasked
 from kdescent_dist.bins import Bin, cell_name
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 MOST_CELLS = 2**20
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 Exchange = Callable[[np.ndarray], np.ndarray]
 Result = TypeVar("Result")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.arrays import unmasked
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.dotted_path import call_target
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.readers import Columns, FileTable, Table
-from kdescent_dist.settings import CatalogConfig
-from kdescent_dist.targets import call_target
 
 SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: file in sample_data, group in it
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.exact_sums import exact_total
 from kdescent_dist.shares import Share
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hydra.core.hydra_config import HydraConfig
 
-from kdescent_dist.errors import DONE, PREEMPTED
+from kdescent_dist.config.errors import DONE, PREEMPTED
 
 
 class SweepJobError(Exception):

@@ -7,7 +7,7 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from kdescent_dist.arrays import unmasked
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import jax
 
 from kdescent_dist.aborts import abort_as_usual, on_abort
-from kdescent_dist.errors import FAILED, LOST
+from kdescent_dist.config.errors import FAILED, LOST
 from kdescent_dist.processes import meetings
 
 _FOLDER = "kdescent_dist/"

@@ -22,7 +22,7 @@ import numpy as np
 from bench_measure import optional, seconds_of
 
 from kdescent_dist.catalog import open_catalog
-from kdescent_dist.settings import CatalogConfig
+from kdescent_dist.config.schema import CatalogConfig
 
 BANDS = "ugrizy"
 NAMES = ["redshift", "logm", *(f"mag_{band}" for band in BANDS)]

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 import problems
 
+from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.settings import FitConfig
 
 STEPS = 23
 ADAM = optax.adam(0.05)

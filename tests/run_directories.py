@@ -6,8 +6,8 @@ import json
 import numpy as np
 from scipy.stats import logistic, multivariate_normal
 
-from kdescent_dist.config import to_yaml
-from kdescent_dist.settings import Config, ParameterConfig
+from kdescent_dist.config.compose import to_yaml
+from kdescent_dist.config.schema import Config, ParameterConfig
 
 
 def population(rng, size, shift=0.0):

@@ -9,8 +9,8 @@ import problems
 import pytest
 
 from kdescent_dist.block_layout import BlockLayout
+from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.mesh import make_mesh, streamed_sum, tree_sum
-from kdescent_dist.settings import BinsConfig
 
 
 def test_blocks_follow_from_the_size_alone():

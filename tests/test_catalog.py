@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from kdescent_dist.catalog import Catalog, load_catalog
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.readers import FileTable
-from kdescent_dist.settings import CatalogConfig
 
 RNG = np.random.default_rng(1)
 ROWS = 40

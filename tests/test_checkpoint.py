@@ -12,11 +12,11 @@ import optax
 import pytest
 
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.errors import CheckpointError, InputError, Preempted
+from kdescent_dist.config.errors import CheckpointError, InputError, Preempted
+from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.fit import fit
 from kdescent_dist.objective import LossObjective
 from kdescent_dist.save_interval import SaveInterval
-from kdescent_dist.settings import CheckpointConfig, FitConfig
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from kdescent_dist import checks
-from kdescent_dist import config as configs
 from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.cli import _conf
-from kdescent_dist.errors import InputError
-from kdescent_dist.problem import differences, fingerprint
-from kdescent_dist.settings import (
+from kdescent_dist.config import compose as configs
+from kdescent_dist.config import validation as checks
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.problem import differences, fingerprint
+from kdescent_dist.config.schema import (
     BinsConfig,
     CatalogConfig,
     Config,

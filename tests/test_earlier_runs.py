@@ -13,8 +13,8 @@ import pytest
 from command_line import call
 from process_groups import environment
 
-from kdescent_dist.config import from_yaml, to_yaml
-from kdescent_dist.problem import (
+from kdescent_dist.config.compose import from_yaml, to_yaml
+from kdescent_dist.config.problem import (
     CHANGES,
     SCHEMA,
     Change,
@@ -26,7 +26,7 @@ from kdescent_dist.problem import (
     identity_of,
     problem,
 )
-from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 EARLIER = Path(__file__).parent / "earlier_runs"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.expression_syntax import FUNCTIONS, entries_in, names_in, quote
 from kdescent_dist.expressions import evaluate
 

@@ -11,11 +11,11 @@ import pytest
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.checkpoint import latest_step
+from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted
+from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.descent import adam
-from kdescent_dist.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.fit import fit
 from kdescent_dist.objective import LossObjective
-from kdescent_dist.settings import FitConfig
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])

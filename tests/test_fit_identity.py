@@ -13,11 +13,11 @@ import pytest
 
 from kdescent_dist import code_identity
 from kdescent_dist.checkpoint import latest_step
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import BinsConfig, CheckpointConfig, FitConfig, LossConfig
 from kdescent_dist.fit import fit
 from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.objective import LossObjective
-from kdescent_dist.settings import BinsConfig, CheckpointConfig, FitConfig, LossConfig
 
 
 def power(params, randkey=None, exponent=2, table=None):

@@ -17,8 +17,9 @@ from scipy.interpolate import CubicSpline
 from kdescent_dist.bins import expand_bins, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalog import load_catalog
-from kdescent_dist.config import from_omegaconf
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.compose import from_omegaconf
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import Config
 from kdescent_dist.models.galaxy_colors import (
     COLOR_KNOTS,
     COLORS,
@@ -31,7 +32,6 @@ from kdescent_dist.models.galaxy_colors import (
     spline_basis,
 )
 from kdescent_dist.population import check_model
-from kdescent_dist.settings import Config
 
 CONF = Path(__file__).parents[1] / "conf"
 DEPTHS = (26.88, 26.96, 26.56, 25.94)

@@ -17,7 +17,8 @@ from hydra.core.config_store import ConfigStore
 
 from kdescent_dist.bins import expand_bins
 from kdescent_dist.catalog import load_catalog
-from kdescent_dist.config import from_omegaconf
+from kdescent_dist.config.compose import from_omegaconf
+from kdescent_dist.config.schema import CatalogConfig, Config, SamplesConfig
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.models.halo_catalog import (
     LOGM,
@@ -30,7 +31,6 @@ from kdescent_dist.models.halo_catalog import (
 )
 from kdescent_dist.processes import Processes
 from kdescent_dist.run_catalogs import RunCatalogs
-from kdescent_dist.settings import CatalogConfig, Config, SamplesConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,6 +1,5 @@
-"""Importing the package changes nothing, and its modules import in one direction only."""
+"""Importing the package changes nothing."""
 
-import ast
 import json
 import os
 import subprocess
@@ -13,81 +12,6 @@ import kdescent_dist
 
 PACKAGE = Path(kdescent_dist.__file__).parent
 
-# A module, or a subpackage as a whole, imports only from those before it.
-LAYERS = (
-    (
-        "errors",
-        "arrays",
-        "settings",
-        "problem",
-        "nufft",
-        "window_checks",
-        "checks",
-        "config",
-        "identity",
-        "syntax_digests",
-        "function_code",
-        "graph_digests",
-        "array_content",
-        "instance_content",
-        "content",
-        "module_origins",
-        "own_modules",
-        "script_code",
-        "code_identity",
-        "number_flags",
-        "targets",
-        "launch",
-    ),
-    ("processes", "exact_sums", "row_blocks", "aborts", "watchdog", "runtime"),
-    ("mesh", "threefry", "random", "bounds", "block_layout"),
-    ("expression_syntax", "expressions", "readers", "sources", "sample_data"),
-    ("shares", "side_by_side", "standardization"),
-    ("catalog_plan", "extremes", "selection", "held_rows", "selected_rows", "catalog"),
-    ("population", "models"),
-    (
-        "elementary",
-        "blocks",
-        "small_matrices",
-        "written_out",
-        "pairs",
-        "blocked_sums",
-        "fused_sums",
-        "pallas_sums",
-    ),
-    ("count_forms", "kde_sums", "fourier_sums", "counts"),
-    ("training_data", "training_rows", "ordered_sums"),
-    ("chunked_counts", "direct_counts", "training_counts"),
-    ("sharded_counts", "kernel_draws", "pretrain", "kcalc"),
-    (
-        "windows",
-        "bins",
-        "grids",
-        "settled_bins",
-        "stacks",
-        "sorted_blocks",
-        "squared_sums",
-        "sparse_sums",
-        "bin_sums",
-    ),
-    ("loss", "block_sums", "dependence", "fixed_orders", "objective"),
-    (
-        "optimizer",
-        "state",
-        "history",
-        "fit_identity",
-        "save_interval",
-        "checkpoint",
-        "shared_checkpoints",
-    ),
-    ("callbacks", "steps", "fit", "descent"),
-    ("population_sums", "diagnostics", "preview"),
-    ("influences", "population_influences", "parameter_errors"),
-    ("run_result", "run_clock", "run_catalogs", "stated_errors", "run_directory", "run_bins"),
-    ("report", "run_report", "inspect_run", "run_log", "first_guess", "run", "sweep_job", "cli"),
-)
-ORDER = [name for layer in LAYERS for name in layer]
-
 # Optional or slow to import: only the functions that need them import them.
 HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft")
 
@@ -97,33 +21,6 @@ def module_names():
     paths = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
     names = (path.parent if path.name == "__init__" else path for path in paths)
     return sorted(".".join(name.parts) for name in names if name.parts)
-
-
-def imported(name):
-    """The modules of the package that a module imports, anywhere in it."""
-    path = PACKAGE.joinpath(*name.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} has a relative import"
-            if node.module == "kdescent_dist":
-                yield from (f"kdescent_dist.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
-
-
-def test_every_module_has_a_place_in_the_order():
-    assert {name.split(".")[0] for name in module_names()} == set(ORDER)
-
-
-@pytest.mark.parametrize("name", module_names())
-def test_a_module_imports_only_from_those_before_it(name):
-    own = name.split(".")[0]
-    later = ORDER[ORDER.index(own) + 1 :]
-    parts = [module.split(".") for module in imported(name)]
-    assert not [p for p in parts if p[0] == "kdescent_dist" and p[1] in later]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from process_groups import Group, environment
 
 from kdescent_dist import diagnostics
+from kdescent_dist.config.schema import Config, ReportConfig
 from kdescent_dist.inspect_run import _drawn
 from kdescent_dist.preview import KEYS, compare_guess, try_steps
 from kdescent_dist.random import fold_schedule
@@ -21,7 +22,6 @@ from kdescent_dist.report.inspection_page import shown_bins
 from kdescent_dist.report.inspection_text import size, summary
 from kdescent_dist.report.inspection_warnings import warnings_of
 from kdescent_dist.run_directory import RunDirectory
-from kdescent_dist.settings import Config, ReportConfig
 
 MODEL = """
 import jax, jax.numpy as jnp

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.kcalc import KCalc
 from kdescent_dist.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist import kernel_draws, threefry
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.ordered_sums import prefix_sums, total
 from kdescent_dist.training_rows import TrainingRows
 

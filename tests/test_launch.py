@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
 from kdescent_dist.run_clock import RunClock
-from kdescent_dist.settings import RuntimeConfig
 
 STEP = {
     "SLURM_JOB_ID": "1234",

@@ -11,10 +11,10 @@ import pytest
 from test_readers import optional, read
 
 from kdescent_dist.catalog import load_catalog
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.readers import FileTable
 from kdescent_dist.selected_rows import LARGEST_CHUNK
-from kdescent_dist.settings import CatalogConfig
 from kdescent_dist.side_by_side import work_through
 
 X = np.array([0.5, -1.5, 2.25, 3.0])

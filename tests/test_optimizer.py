@@ -4,9 +4,9 @@ import numpy as np
 import optax
 import pytest
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import OptimizerConfig
 from kdescent_dist.optimizer import learning_rate_schedule, make_optimizer
-from kdescent_dist.settings import OptimizerConfig
 
 BAD = [
     ({"name": "lbfgs"}, "optimizer.name=lbfgs: cannot be used here"),

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.readers import FileTable
 
 

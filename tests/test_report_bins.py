@@ -8,12 +8,12 @@ from command_line import call
 from run_directories import write_run
 from test_report import Page
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.report import make_bin_page, make_report
 from kdescent_dist.report.cells import Field, conditions, plot_cells
 from kdescent_dist.report.pick import pick
 from kdescent_dist.report.read import read_run
-from kdescent_dist.settings import BinsConfig
 
 MASSES = [20.0, 22.0, 23.0, 24.0]
 

@@ -13,10 +13,10 @@ import pytest
 from thread_processes import in_threads
 
 from kdescent_dist.catalog import load_catalog, open_catalog
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.identity import block_digests, combined
 from kdescent_dist.readers import FileTable
-from kdescent_dist.settings import CatalogConfig
 
 RNG = np.random.default_rng(7)
 ROWS = 1000

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kdescent_dist.errors import InputError
-from kdescent_dist.targets import call_target, import_target
+from kdescent_dist.config.dotted_path import call_target, import_target
+from kdescent_dist.config.errors import InputError
 
 
 @pytest.fixture

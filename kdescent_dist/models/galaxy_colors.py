@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.population import Population
 
 Arrays = Mapping[str, jax.Array]

@@ -7,7 +7,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.readers.fits import FitsTable
 from kdescent_dist.readers.hdf5 import Hdf5Table
 from kdescent_dist.readers.npy import NpyTable

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 
 PROPERTIES, COLLECTION = "hats.properties", "collection.properties"
 BEFORE = "properties"  # how versions before 0.6 named it

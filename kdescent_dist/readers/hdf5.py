@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.readers.hdf5_written import check_written, opened
 from kdescent_dist.readers.table import Columns, Table, also_within_common_group
 

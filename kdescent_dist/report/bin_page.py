@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.report import panels
 from kdescent_dist.report.data import Bin, Run, ranked
 from kdescent_dist.report.html import require_plots, save_plots, write_page

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.settings import Config
+from kdescent_dist.config.schema import Config
 
 
 @dataclass(frozen=True)

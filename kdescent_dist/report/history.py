@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdescent_dist.config.schema import ParameterConfig
 from kdescent_dist.report import panels
 from kdescent_dist.report.data import History
 from kdescent_dist.report.labels import safe
 from kdescent_dist.report.panels import Plot
-from kdescent_dist.settings import ParameterConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

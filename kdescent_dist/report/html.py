@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.errors import InputError
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.report.panels import DPI, Plot
 
 

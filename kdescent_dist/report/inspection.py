@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config import from_yaml
+from kdescent_dist.config.compose import from_yaml
+from kdescent_dist.config.schema import Config
 from kdescent_dist.report.data import Bin, Samples
 from kdescent_dist.report.read import read_bins
-from kdescent_dist.settings import Config
 
 
 @dataclass(frozen=True)

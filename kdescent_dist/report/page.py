@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kdescent_dist.config.schema import ReportConfig
 from kdescent_dist.report.data import Bin, Run, grouped, ranked
 from kdescent_dist.report.history import plot_loss, plot_traces
 from kdescent_dist.report.html import require_plots, save_plots, write_page
@@ -16,7 +17,6 @@ from kdescent_dist.report.populations import plot_bins
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
 from kdescent_dist.report.tables import bin_rows, facts, parameter_rows, verdict
-from kdescent_dist.settings import ReportConfig
 
 STEMS = ("overview", "fit", "numbers", "residuals", "map", "loss", "parameters")
 

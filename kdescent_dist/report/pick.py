@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.report.data import Bin
 
 MOST_NAMED = 6

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 SCHEMA = 2  # version of the keys and their defaults; config.yaml of version 1 does not tell it
 

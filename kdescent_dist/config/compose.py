@@ -14,10 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from kdescent_dist.checks import check
-from kdescent_dist.errors import InputError, closest
-from kdescent_dist.problem import SCHEMA, add_implied
-from kdescent_dist.settings import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.problem import SCHEMA, add_implied
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.config.validation import check
 
 _SCHEMA_KEY = "schema_version"  # in config.yaml
 _DIGEST = "# sha256 of the lines above: "

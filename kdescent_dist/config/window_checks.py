@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kdescent_dist.errors import InputError, closest
+from kdescent_dist.config.errors import InputError, closest
 
 # Edges that follow from the training data, such as {number: 10, low: 0.1} or {quantiles: 10}.
 RULES = ("number", "quantiles", "low", "high", "log")

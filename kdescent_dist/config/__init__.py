@@ -1,0 +1,8 @@
+"""What a run is told.
+
+``schema`` is one page of every knob, as plain dataclasses: the library takes the dataclasses, the
+command line fills them. ``compose`` is the only contact with OmegaConf. ``problem`` says which
+keys make a problem, so that a resume can refuse another problem. ``errors`` are the exceptions
+that a user sees, ``validation`` checks the values of a config. Nothing here knows JAX, devices or
+files of data.
+"""

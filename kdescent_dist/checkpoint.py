@@ -23,9 +23,9 @@ import numpy as np
 
 from kdescent_dist.config.errors import CheckpointError, InputError, SaveError
 from kdescent_dist.config.schema import CheckpointConfig
-from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import History, HistoryFile
-from kdescent_dist.identity import digest
+from kdescent_dist.identity.digests import digest
+from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.save_interval import SaveInterval
 from kdescent_dist.state import FitState, to_host
 

@@ -14,13 +14,13 @@ import optax
 
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, StopFit
-from kdescent_dist.code_identity import describe_all
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.config.validation import check_fit
-from kdescent_dist.fit_identity import FitIdentity
 from kdescent_dist.history import GrowingHistory, History
-from kdescent_dist.number_flags import number_flags
+from kdescent_dist.identity.code import describe_all
+from kdescent_dist.identity.fit_identity import FitIdentity
+from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.objective import Objective
 from kdescent_dist.processes import Processes
 from kdescent_dist.random import as_key, fixed_schedule, fold_schedule

@@ -17,12 +17,12 @@ import optax
 import pytest
 
 import kdescent_dist
-from kdescent_dist import module_origins, own_modules
-from kdescent_dist.code_identity import describe, describe_all
-from kdescent_dist.identity import source_digest_1
+from kdescent_dist.identity import module_origins, own_modules
+from kdescent_dist.identity.code import describe, describe_all
+from kdescent_dist.identity.digests import source_digest_1
+from kdescent_dist.identity.number_flags import number_flags
+from kdescent_dist.identity.syntax_digests import syntax_digest
 from kdescent_dist.models.gaussian import gaussian
-from kdescent_dist.number_flags import number_flags
-from kdescent_dist.syntax_digests import syntax_digest
 
 PACKAGE = Path(kdescent_dist.__file__).parent
 
@@ -369,7 +369,7 @@ def test_a_function_of_a_script_is_told_by_what_it_refers_to(project, tmp_path, 
 
 
 def test_a_script_has_one_identity_in_every_process(project, tmp_path):
-    end = "import json\nfrom kdescent_dist.code_identity import describe\n"
+    end = "import json\nfrom kdescent_dist.identity.code import describe\n"
     (tmp_path / "main.py").write_text(f"{SCRIPT}\n{end}print(json.dumps(describe(model)))")
 
     def identity(seed):

@@ -22,15 +22,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdescent_dist.content import content_digest
-from kdescent_dist.identity import source_digest_1
+from kdescent_dist.identity.content import content_digest
+from kdescent_dist.identity.digests import source_digest_1
 
 # Values that name themselves, built anew in each process.
 PROGRAM = r"""
 import collections, dataclasses, datetime, decimal, enum, functools, json, re, threading, types
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np, optax
-from kdescent_dist.content import content_digest
+from kdescent_dist.identity.content import content_digest
 
 class Bare:
     def __init__(self, *values): self.values = values

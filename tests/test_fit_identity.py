@@ -11,12 +11,12 @@ import optax
 import problems
 import pytest
 
-from kdescent_dist import code_identity
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CheckpointConfig, FitConfig, LossConfig
 from kdescent_dist.fit import fit
-from kdescent_dist.fit_identity import FitIdentity
+from kdescent_dist.identity import code as code_identity
+from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.objective import LossObjective
 
 

@@ -15,7 +15,7 @@ from thread_processes import in_threads
 from kdescent_dist.catalog import load_catalog, open_catalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.identity import block_digests, combined
+from kdescent_dist.identity.digests import block_digests, combined
 from kdescent_dist.readers import FileTable
 
 RNG = np.random.default_rng(7)

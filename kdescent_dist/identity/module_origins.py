@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
-PACKAGE = __package__ or "kdescent_dist"
+PACKAGE = "kdescent_dist"
 MODELS = f"{PACKAGE}.models."  # the models of the shipped experiments count like a user's own
 
 Origin = Literal["own", "installed", "other"]

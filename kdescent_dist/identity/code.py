@@ -13,11 +13,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from kdescent_dist.content import content_digest
-from kdescent_dist.module_origins import is_told_elsewhere
-from kdescent_dist.own_modules import versions, with_imports
-from kdescent_dist.script_code import class_contents, function_contents, function_imports
-from kdescent_dist.syntax_digests import DIGITS, syntax_digest
+from kdescent_dist.identity.content import content_digest
+from kdescent_dist.identity.module_origins import is_told_elsewhere
+from kdescent_dist.identity.own_modules import versions, with_imports
+from kdescent_dist.identity.script_code import class_contents, function_contents, function_imports
+from kdescent_dist.identity.syntax_digests import DIGITS, syntax_digest
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from enum import Enum
 from types import FunctionType
 from typing import Any
 
-from kdescent_dist.function_code import code_contents, function_tree, global_names
-from kdescent_dist.module_origins import is_standard
-from kdescent_dist.own_modules import imports
+from kdescent_dist.identity.function_code import code_contents, function_tree, global_names
+from kdescent_dist.identity.module_origins import is_standard
+from kdescent_dist.identity.own_modules import imports
 
 
 def function_contents(function: FunctionType) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.graph_digests import Node
+from kdescent_dist.identity.graph_digests import Node
 
 _WEAK = (
     weakref.ref,

@@ -21,11 +21,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.array_content import array_node
-from kdescent_dist.function_code import code_contents
-from kdescent_dist.graph_digests import Node, graph_digest
-from kdescent_dist.instance_content import Entries, instance_node, name_of
-from kdescent_dist.syntax_digests import DIGITS
+from kdescent_dist.identity.array_content import array_node
+from kdescent_dist.identity.function_code import code_contents
+from kdescent_dist.identity.graph_digests import Node, graph_digest
+from kdescent_dist.identity.instance_content import Entries, instance_node, name_of
+from kdescent_dist.identity.syntax_digests import DIGITS
 
 Told = Callable[[FunctionType | type | ModuleType], Sequence[Any]]
 

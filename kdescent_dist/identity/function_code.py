@@ -8,7 +8,7 @@ import linecache
 from types import CodeType, FunctionType
 from typing import Any
 
-from kdescent_dist.syntax_digests import parsed, tree_digest
+from kdescent_dist.identity.syntax_digests import parsed, tree_digest
 
 Tree = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.graph_digests import Node
+from kdescent_dist.identity.graph_digests import Node
 
 
 def array_node(value: Any) -> Node:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kdescent_dist.module_origins import PACKAGE, is_standard, origin
-from kdescent_dist.syntax_digests import parsed
+from kdescent_dist.identity.module_origins import PACKAGE, is_standard, origin
+from kdescent_dist.identity.syntax_digests import parsed
 
 # Packages whose numbers another one computes.
 _ALONG = {"jax": ("jaxlib",)}

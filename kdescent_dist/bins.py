@@ -12,11 +12,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.arrays import unmasked
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.config.validation import PRETRAINED_PER_DRAWN, check_bins
 from kdescent_dist.config.window_checks import softness_by_column
+from kdescent_dist.numerics.arrays import unmasked
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.training_data import float_array

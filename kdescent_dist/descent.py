@@ -15,10 +15,10 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.fit import fit
 from kdescent_dist.mesh import default_mesh
+from kdescent_dist.numerics.prng import as_key, chain_schedule, fixed_schedule, is_default
+from kdescent_dist.numerics.threefry import split
 from kdescent_dist.objective import LossObjective
-from kdescent_dist.random import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.steps import evaluate
-from kdescent_dist.threefry import split
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from kdescent_dist.blocks import matmul
+from kdescent_dist.numerics.tiles import matmul
 
 CHUNK = 4096  # samples
 

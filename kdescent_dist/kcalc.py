@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.arrays import unmasked
 from kdescent_dist.mesh import default_mesh
+from kdescent_dist.numerics.arrays import unmasked
+from kdescent_dist.numerics.prng import as_key
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.random import as_key
 from kdescent_dist.sharded_counts import sharded_fourier_counts, sharded_kde_counts
 
 Pair = tuple[jax.Array, jax.Array]

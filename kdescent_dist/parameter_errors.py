@@ -23,8 +23,8 @@ import numpy as np
 
 from kdescent_dist.bins import PretrainedBin, required_columns
 from kdescent_dist.config.schema import LossConfig
-from kdescent_dist.exact_sums import exact_total
 from kdescent_dist.influences import influences
+from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population_influences import PopulationInfluences, pairs_of
 from kdescent_dist.population_sums import CountedSet, subsample

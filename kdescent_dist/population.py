@@ -20,7 +20,7 @@ import numpy as np
 
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.random import block_key
+from kdescent_dist.numerics.prng import block_key
 
 Model = Callable[..., Any]
 Made = Callable[[Any, Mapping[str, Any]], "Population"]

@@ -19,8 +19,8 @@ from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.mesh import tree_sum
+from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.random import draw_key
 from kdescent_dist.windows import in_window
 
 # Kernels and modes of a bin at which residuals are computed.

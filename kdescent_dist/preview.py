@@ -11,6 +11,7 @@ import numpy as np
 from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
 from kdescent_dist.diagnostics import compare, training_rows
 from kdescent_dist.mesh import replicated, whole
+from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import INPUT_WEIGHTS
 from kdescent_dist.population_sums import (
@@ -20,7 +21,6 @@ from kdescent_dist.population_sums import (
     count_rows,
     subsample,
 )
-from kdescent_dist.random import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.steps import evaluate
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.arrays import unmasked
 from kdescent_dist.bins import Bin, cell_name
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.numerics.arrays import unmasked
 
 MOST_CELLS = 2**20
 

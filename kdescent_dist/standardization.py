@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.exact_sums import exact_total
+from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.shares import Share
 
 # Rows of the file whose sums are rounded, the same for any number of processes.

@@ -11,10 +11,10 @@ import optax
 from jax import lax
 
 from kdescent_dist.bounds import Bounds
+from kdescent_dist.numerics.inline_linalg import written_out
+from kdescent_dist.numerics.prng import unrolled
 from kdescent_dist.objective import LossObjective, Objective
-from kdescent_dist.random import unrolled
 from kdescent_dist.state import FitState
-from kdescent_dist.written_out import written_out
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from kdescent_dist.arrays import unmasked
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.numerics.arrays import unmasked
 
 log = logging.getLogger(__name__)
 

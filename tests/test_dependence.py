@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from kdescent_dist.dependence import depends_on
+from kdescent_dist.numerics.dataflow import depends_on
 
 ARRAY = jax.ShapeDtypeStruct((4,), jnp.float32)
 

@@ -15,8 +15,8 @@ from process_groups import Group, environment
 from kdescent_dist import diagnostics
 from kdescent_dist.config.schema import Config, ReportConfig
 from kdescent_dist.inspect_run import _drawn
+from kdescent_dist.numerics.prng import fold_schedule
 from kdescent_dist.preview import KEYS, compare_guess, try_steps
-from kdescent_dist.random import fold_schedule
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_page import shown_bins
 from kdescent_dist.report.inspection_text import size, summary

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist import kernel_draws, threefry
+from kdescent_dist import kernel_draws
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.ordered_sums import prefix_sums, total
+from kdescent_dist.numerics import threefry
+from kdescent_dist.numerics.xla_order import prefix_sums, total
 from kdescent_dist.training_rows import TrainingRows
 
 

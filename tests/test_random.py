@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.random import unrolled
+from kdescent_dist.numerics.prng import unrolled
 
 DRAWS = {
     "normal": lambda key: jax.random.normal(key, (7, 3)),

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jax.extend.random import define_prng_impl
 
-from kdescent_dist import threefry
+from kdescent_dist.numerics import threefry
 
 LAST_INDEX = np.uint32(2**32 - 1)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from kdescent_dist.small_matrices import cholesky, column_sums, repeated, table_product
+from kdescent_dist.numerics.small_matrices import cholesky, column_sums, repeated, table_product
 
 SMALL = 4  # columns of a matrix or of a table that is replaced
 MANY = 64  # rows from which on an array of few columns is a table

@@ -11,7 +11,7 @@ from itertools import product
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.blocks import matmul
+from kdescent_dist.numerics.tiles import matmul
 
 PRODUCT_WIDTH = 16  # columns of a folded factor: as many products with zeros are made in vain
 SUM_WIDTH = 40  # columns of folded addends

@@ -18,14 +18,14 @@ from kdescent_dist.config.schema import (
     RuntimeConfig,
 )
 from kdescent_dist.descent import adam, bfgs
+from kdescent_dist.distributed.mesh import make_mesh, mesh_of
+from kdescent_dist.distributed.runtime import start
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.grids import resolve_grids
 from kdescent_dist.kcalc import KCalc
-from kdescent_dist.mesh import make_mesh, mesh_of
 from kdescent_dist.objective import LossObjective, PopulationObjective
 from kdescent_dist.population import Population
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.runtime import start
 from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.windows import soft_tophat
 

@@ -23,8 +23,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.block_layout import BlockLayout
-from kdescent_dist.mesh import AXES, dealt, streamed_sum, tree_sum, whole
+from kdescent_dist.distributed.mesh import AXES, dealt, streamed_sum, tree_sum, whole
+from kdescent_dist.distributed.sample_blocks import BlockLayout
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]

@@ -8,8 +8,8 @@ import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
+from kdescent_dist.distributed.shares import Exchange, Share, alone
 from kdescent_dist.selected_rows import SelectedRows
-from kdescent_dist.shares import Exchange, Share, alone
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import ProgressBar
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import FitConfig
+from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.fit import fit
-from kdescent_dist.mesh import default_mesh
 from kdescent_dist.numerics.prng import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.numerics.threefry import split
 from kdescent_dist.objective import LossObjective

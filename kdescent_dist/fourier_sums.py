@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from kdescent_dist.blocked_sums import BlockedForm, block_tables
 from kdescent_dist.count_forms import in_form
-from kdescent_dist.mesh import tree_sum
+from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns, upper_bits
 from kdescent_dist.pairs import Columns, Form, Pairs

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kdescent_dist.mesh import tree_sum
+from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number

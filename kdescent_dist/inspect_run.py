@@ -12,9 +12,9 @@ import numpy as np
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.preview import compare_guess, try_steps
-from kdescent_dist.processes import Processes
 from kdescent_dist.report import make_inspection, missing_package
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_text import summary

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.mesh import default_mesh
+from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.numerics.arrays import unmasked
 from kdescent_dist.numerics.prng import as_key
 from kdescent_dist.pretrain import KPretrainer

@@ -20,7 +20,7 @@ from jax.scipy.linalg import solve_triangular
 
 from kdescent_dist.blocked_sums import BlockedForm
 from kdescent_dist.count_forms import in_form
-from kdescent_dist.mesh import tree_sum
+from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 from kdescent_dist.pairs import Columns, Form, Pairs

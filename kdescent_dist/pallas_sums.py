@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.fused_sums import FusedForm
-from kdescent_dist.mesh import tree_sum
 from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _BLOCK = 1024  # samples: eight in the registers of each thread

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import block_key
 
 Model = Callable[..., Any]

@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from kdescent_dist.distributed.mesh import dealt, tree_sum
 from kdescent_dist.influences import influences, sum_derivatives
-from kdescent_dist.mesh import dealt, tree_sum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population_sums import CountedSet, draw_block, on_each_device

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import PRETRAIN_METHODS, PRETRAINED_PER_DRAWN
+from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
-from kdescent_dist.mesh import default_mesh
 from kdescent_dist.numerics import threefry
 from kdescent_dist.training_counts import count_kernels, count_modes
 from kdescent_dist.training_data import check_training_data

@@ -10,7 +10,8 @@ import numpy as np
 
 from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
 from kdescent_dist.diagnostics import compare, training_rows
-from kdescent_dist.mesh import replicated, whole
+from kdescent_dist.distributed.mesh import replicated, whole
+from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import INPUT_WEIGHTS
@@ -21,7 +22,6 @@ from kdescent_dist.population_sums import (
     count_rows,
     subsample,
 )
-from kdescent_dist.row_blocks import RowBlocks
 from kdescent_dist.steps import evaluate
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist import runtime
 from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
@@ -26,15 +25,18 @@ from kdescent_dist.config.errors import (
 from kdescent_dist.config.problem import identity_of
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics import diagnose
+from kdescent_dist.distributed import runtime
+from kdescent_dist.distributed.launch import find_launch
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.runtime import StopSignals
+from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
-from kdescent_dist.launch import find_launch
-from kdescent_dist.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
-from kdescent_dist.processes import Processes
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins
 from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
@@ -43,9 +45,7 @@ from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
 from kdescent_dist.run_result import saved_step, told, with_lost_rows, with_saved_step
-from kdescent_dist.runtime import StopSignals
 from kdescent_dist.stated_errors import state_errors
-from kdescent_dist.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

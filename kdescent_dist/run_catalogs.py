@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.bins import required_columns
-from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.catalog import Catalog, CatalogReader, open_catalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
-from kdescent_dist.processes import Processes
-from kdescent_dist.row_blocks import RowBlocks
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.distributed.sample_blocks import BlockLayout
 
 log = logging.getLogger(__name__)
 

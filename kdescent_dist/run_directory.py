@@ -22,9 +22,9 @@ from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
 from kdescent_dist.config.schema import Config
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.runtime import complain
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.processes import Processes
-from kdescent_dist.runtime import complain
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import jax
 
 from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.config.schema import CheckpointConfig
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.history import History
 from kdescent_dist.identity.fit_identity import FitIdentity
-from kdescent_dist.processes import Processes
 from kdescent_dist.state import FitState, from_host
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.distributed.shares import Share
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.shares import Share
 
 # Rows of the file whose sums are rounded, the same for any number of processes.
 CHUNK_ROWS = 1 << 16

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kdescent_dist.mesh import replicated, whole
+from kdescent_dist.distributed.mesh import replicated, whole
 
 
 @jax.tree_util.register_dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from kdescent_dist import direct_counts, nufft
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.mesh import platform_of
+from kdescent_dist.distributed.mesh import platform_of
 from kdescent_dist.training_data import cholesky_factor
 from kdescent_dist.training_rows import TrainingRows
 

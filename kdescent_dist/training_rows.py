@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.processes import Processes
 from kdescent_dist.training_data import check_variances
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist import runtime
+from kdescent_dist.distributed import runtime
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kdescent_dist import bins as bins_module
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import Population
 

@@ -8,9 +8,9 @@ import numpy as np
 import problems
 import pytest
 
-from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.mesh import make_mesh, streamed_sum, tree_sum
+from kdescent_dist.distributed.mesh import make_mesh, streamed_sum, tree_sum
+from kdescent_dist.distributed.sample_blocks import BlockLayout
 
 
 def test_blocks_follow_from_the_size_alone():

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
 
 KERNELS = 7
 

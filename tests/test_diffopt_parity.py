@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.kcalc import KCalc
-from kdescent_dist.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer
 
 diffopt = pytest.importorskip("diffopt.kdescent")

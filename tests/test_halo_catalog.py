@@ -19,7 +19,8 @@ from kdescent_dist.bins import expand_bins
 from kdescent_dist.catalog import load_catalog
 from kdescent_dist.config.compose import from_omegaconf
 from kdescent_dist.config.schema import CatalogConfig, Config, SamplesConfig
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.models.halo_catalog import (
     LOGM,
     NAMES,
@@ -29,7 +30,6 @@ from kdescent_dist.models.halo_catalog import (
     mean_logsm,
     mock_survey,
 )
-from kdescent_dist.processes import Processes
 from kdescent_dist.run_catalogs import RunCatalogs
 
 ROOT = Path(__file__).parents[1]

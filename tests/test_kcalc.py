@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.kcalc import KCalc
-from kdescent_dist.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer
 
 KEY = jax.random.key(1)

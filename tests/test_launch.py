@@ -6,7 +6,7 @@ import pytest
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import RuntimeConfig
-from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
+from kdescent_dist.distributed.launch import Launch, find_launch, own_gpus, tells
 from kdescent_dist.run_clock import RunClock
 
 STEP = {

@@ -10,10 +10,10 @@ import pytest
 from jax.extend.core import subjaxprs
 
 from kdescent_dist.bin_sums import draw_kernels
-from kdescent_dist.block_layout import BlockLayout
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.population import BlockModel

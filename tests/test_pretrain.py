@@ -16,7 +16,7 @@ import pytest
 import kdescent_dist
 from kdescent_dist import nufft, training_counts
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.pretrain import KPretrainer
 
 SMALL = {

@@ -7,7 +7,7 @@ from thread_processes import in_threads
 from kdescent_dist.catalog import load_catalog, open_catalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config
-from kdescent_dist.processes import Processes
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.run_catalogs import RunCatalogs
 
 ROWS = 150_000  # three chunks

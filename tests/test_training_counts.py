@@ -9,7 +9,7 @@ import pytest
 from kdescent_dist import chunked_counts, nufft, training_counts
 from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.training_counts import count_kernels, count_modes
 from kdescent_dist.training_rows import TrainingRows
 

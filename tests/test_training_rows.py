@@ -13,10 +13,10 @@ from kdescent_dist import KPretrainer
 from kdescent_dist.bins import Bin, pretrain_bin
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.mesh import make_mesh
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.processes import Processes
-from kdescent_dist.row_blocks import RowBlocks
 
 ROWS, BLOCK = 1130, 100
 RNG = np.random.default_rng(5)

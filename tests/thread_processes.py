@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.processes import Processes
+from kdescent_dist.distributed.processes import Processes
 
 
 class _Table:

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 import jax
 
-from kdescent_dist.aborts import abort_as_usual, on_abort
 from kdescent_dist.config.errors import FAILED, LOST
-from kdescent_dist.processes import meetings
+from kdescent_dist.distributed.abort_handler import abort_as_usual, on_abort
+from kdescent_dist.distributed.processes import meetings
 
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.mesh import by_samples
+from kdescent_dist.distributed.mesh import by_samples
 
 DEFAULT_BLOCKS = 8
 LARGEST_DEFAULT_BLOCK = 65_536

@@ -15,11 +15,11 @@ from typing import Any
 import jax
 from jax._src import distributed  # its client, which has no public name
 
-from kdescent_dist.aborts import on_abort
 from kdescent_dist.config.errors import InputError, StoppedFitError
 from kdescent_dist.config.schema import RuntimeConfig
-from kdescent_dist.launch import Launch, find_launch, own_gpus, tells
-from kdescent_dist.watchdog import Watchdog
+from kdescent_dist.distributed.abort_handler import on_abort
+from kdescent_dist.distributed.launch import Launch, find_launch, own_gpus, tells
+from kdescent_dist.distributed.watchdog import Watchdog
 
 PACKAGES = ("kdescent-dist", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "hydra-core")
 

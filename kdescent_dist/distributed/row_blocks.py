@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.identity.digests import block_digests, combined
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.processes import Processes
 
 BLOCK_SIZE = 1 << 18
 

@@ -1,0 +1,7 @@
+"""Devices and processes.
+
+``mesh`` has two axes, samples and kernels. ``sample_blocks`` cuts the samples of a model into the
+units of work, ``row_blocks`` the rows of a catalog: both follow from the config, never from who
+computes. ``processes`` is what processes tell each other between steps. ``runtime`` starts JAX,
+``launch`` recognizes srun and mpirun, ``watchdog`` ends all processes when one is lost.
+"""

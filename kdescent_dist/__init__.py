@@ -6,7 +6,7 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 
 from kdescent_dist.bins import expand_bins, pretrain_bin
 from kdescent_dist.bounds import Bounds
-from kdescent_dist.catalog import Catalog, load_catalog
+from kdescent_dist.catalogs.catalog import Catalog, load_catalog
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
 from kdescent_dist.config.schema import (
     BinsConfig,

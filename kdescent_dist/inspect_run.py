@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.processes import Processes
@@ -18,7 +19,6 @@ from kdescent_dist.preview import compare_guess, try_steps
 from kdescent_dist.report import make_inspection, missing_package
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_text import summary
-from kdescent_dist.run_catalogs import TrainingCatalog
 from kdescent_dist.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)

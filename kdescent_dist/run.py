@@ -13,6 +13,7 @@ import numpy as np
 from kdescent_dist.bins import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
+from kdescent_dist.catalogs.training import RunCatalogs, TrainingCatalog
 from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import (
@@ -39,7 +40,6 @@ from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.population import BlockModel
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins
-from kdescent_dist.run_catalogs import RunCatalogs, TrainingCatalog
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to

@@ -8,11 +8,11 @@ import numpy as np
 
 from kdescent_dist.bins import PretrainedBin
 from kdescent_dist.bounds import Bounds
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import StoppedFitError
 from kdescent_dist.config.schema import Config
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.parameter_errors import parameter_errors
-from kdescent_dist.run_catalogs import TrainingCatalog
 
 log = logging.getLogger(__name__)
 

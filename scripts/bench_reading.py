@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from bench_measure import optional, seconds_of
 
-from kdescent_dist.catalog import open_catalog
+from kdescent_dist.catalogs.catalog import open_catalog
 from kdescent_dist.config.schema import CatalogConfig
 
 BANDS = "ugrizy"

@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from kdescent_dist.catalog import Catalog, load_catalog
+from kdescent_dist.catalogs.catalog import Catalog, load_catalog
+from kdescent_dist.catalogs.readers import FileTable
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.readers import FileTable
 
 RNG = np.random.default_rng(1)
 ROWS = 40

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdescent_dist.catalogs.expressions import evaluate
+from kdescent_dist.catalogs.grammar import FUNCTIONS, entries_in, names_in, quote
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.expression_syntax import FUNCTIONS, entries_in, names_in, quote
-from kdescent_dist.expressions import evaluate
 
 KEY = "catalog.columns.g_r"
 

@@ -16,7 +16,7 @@ from scipy.interpolate import CubicSpline
 
 from kdescent_dist.bins import expand_bins, required_columns
 from kdescent_dist.bounds import Bounds
-from kdescent_dist.catalog import load_catalog
+from kdescent_dist.catalogs.catalog import load_catalog
 from kdescent_dist.config.compose import from_omegaconf
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config

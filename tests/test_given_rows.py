@@ -6,7 +6,8 @@ import problems
 import pytest
 
 from kdescent_dist.bins import expand_bins, pretrain_bin
-from kdescent_dist.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, InputCatalogConfig
 from kdescent_dist.distributed.processes import Processes
@@ -14,7 +15,6 @@ from kdescent_dist.grids import resolve_grids
 from kdescent_dist.kcalc import KCalc
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.run_catalogs import RunCatalogs
 from kdescent_dist.settled_bins import count_bins
 
 ROWS = 30

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_readers import optional, read
 
-from kdescent_dist.catalog import load_catalog
+from kdescent_dist.catalogs.catalog import load_catalog
+from kdescent_dist.catalogs.partition import LARGEST_CHUNK
+from kdescent_dist.catalogs.readers import FileTable
+from kdescent_dist.catalogs.threads import work_through
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.readers import FileTable
-from kdescent_dist.selected_rows import LARGEST_CHUNK
-from kdescent_dist.side_by_side import work_through
 
 X = np.array([0.5, -1.5, 2.25, 3.0])
 N = len(X)
@@ -365,8 +365,8 @@ TEXTS = {
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "txt"])
 @pytest.mark.parametrize("case", TEXTS)
 def test_text_tables_are_read_as_they_are_meant(tmp_path, case, suffix, monkeypatch):
-    monkeypatch.setattr("kdescent_dist.readers.text.BLOCK_BYTES", 16)
-    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", 2)
+    monkeypatch.setattr("kdescent_dist.catalogs.readers.text.BLOCK_BYTES", 16)
+    monkeypatch.setattr("kdescent_dist.catalogs.readers.text.STRIDE", 2)
     raw = TEXTS[case].encode("latin-1" if case == "other letters" else "utf-8")
     path = tmp_path / f"t.{suffix}"
     path.write_bytes(gzip.compress(raw) if suffix == "csv.gz" else raw)
@@ -379,7 +379,7 @@ def test_missing_values_and_words_for_true_are_known_in_text(tmp_path, monkeypat
     if with_arrow:
         optional("pyarrow")
     else:
-        monkeypatch.setattr("kdescent_dist.readers.text_values._by_arrow", lambda *_: None)
+        monkeypatch.setattr("kdescent_dist.catalogs.readers.text_values._by_arrow", lambda *_: None)
     rows = "1,true\n,False\nNaN,True\nNULL,true\n-,true\n--,true\nn/a,true\n1e400,true\n8,TRUE\n"
     (tmp_path / "t.csv").write_text("x,flag\n" + rows)
     assert loaded(tmp_path / "t.csv", drop_non_finite=True) == [1.0, 8.0]
@@ -414,8 +414,8 @@ def test_a_last_line_that_may_be_cut_is_left_out_and_counted(
     if with_arrow:
         optional("pyarrow")
     else:
-        monkeypatch.setattr("kdescent_dist.readers.text_values._by_arrow", lambda *_: None)
-    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", stride)
+        monkeypatch.setattr("kdescent_dist.catalogs.readers.text_values._by_arrow", lambda *_: None)
+    monkeypatch.setattr("kdescent_dist.catalogs.readers.text.STRIDE", stride)
     text = "x,name\n1,a\n2,b\n99,c\n5,d\n"
     path = tmp_path / f"t.{suffix}"
 

@@ -80,7 +80,7 @@ def test_the_license_of_the_sample_data_goes_with_it(installed):
 
 def test_the_sample_is_read_from_the_installed_wheel(installed, tmp_path):
     program = (
-        "import kdescent_dist; from kdescent_dist.catalog import load_catalog; "
+        "import kdescent_dist; from kdescent_dist.catalogs.catalog import load_catalog; "
         "from kdescent_dist.config.compose import CatalogConfig; "
         "catalog = load_catalog(CatalogConfig(path='sample:dc2'), required=['redshift']); "
         "print(kdescent_dist.__file__, len(catalog))"

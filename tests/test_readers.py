@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from kdescent_dist.catalogs.readers import FileTable
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.readers import FileTable
 
 
 def optional(name):

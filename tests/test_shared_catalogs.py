@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from thread_processes import in_threads
 
-from kdescent_dist.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.readers import FileTable
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.identity.digests import block_digests, combined
-from kdescent_dist.readers import FileTable
 
 RNG = np.random.default_rng(7)
 ROWS = 1000
@@ -157,7 +157,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("format", WRITERS)
 def test_any_range_of_rows_can_be_read(tmp_path, format, monkeypatch):
-    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", 32)
+    monkeypatch.setattr("kdescent_dist.catalogs.readers.text.STRIDE", 32)
     path = tmp_path.joinpath(WRITERS[format](tmp_path))
     names = ["y", "x"] + ["flux"] * (format != "csv")
     with FileTable(path, format=None, group=None, key="catalog") as table:
@@ -283,7 +283,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("processes", PROCESSES)
 def test_a_last_line_that_may_be_cut_is_left_out_by_all_processes(tmp_path, processes, monkeypatch):
-    monkeypatch.setattr("kdescent_dist.readers.text.STRIDE", 111)  # the last row is at a place
+    monkeypatch.setattr(
+        "kdescent_dist.catalogs.readers.text.STRIDE", 111
+    )  # the last row is at a place
     path = write_csv(tmp_path)
     text = Path(path).read_text()
     Path(path).write_text(text.rstrip())
@@ -461,7 +463,7 @@ def test_one_process_reads_each_row_once(tmp_path, monkeypatch):
 
 
 def test_a_row_group_of_a_parquet_file_is_decoded_once(tmp_path, monkeypatch):
-    from kdescent_dist.readers.parquet import ParquetTable
+    from kdescent_dist.catalogs.readers.parquet import ParquetTable
 
     decode, decoded = ParquetTable._decode, []
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from thread_processes import in_threads
 
-from kdescent_dist.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
+from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.run_catalogs import RunCatalogs
 
 ROWS = 150_000  # three chunks
 MASKED = {"where": "x < 12.5", "weights": "w", "standardize": ["s", "x"]}

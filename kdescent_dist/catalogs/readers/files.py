@@ -7,14 +7,14 @@ from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
+from kdescent_dist.catalogs.readers.fits import FitsTable
+from kdescent_dist.catalogs.readers.hdf5 import Hdf5Table
+from kdescent_dist.catalogs.readers.npy import NpyTable
+from kdescent_dist.catalogs.readers.npz import NpzTable
+from kdescent_dist.catalogs.readers.parquet import ParquetTable
+from kdescent_dist.catalogs.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.text import CsvTable
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.readers.fits import FitsTable
-from kdescent_dist.readers.hdf5 import Hdf5Table
-from kdescent_dist.readers.npy import NpyTable
-from kdescent_dist.readers.npz import NpzTable
-from kdescent_dist.readers.parquet import ParquetTable
-from kdescent_dist.readers.table import Columns, Table
-from kdescent_dist.readers.text import CsvTable
 
 SUFFIXES = {
     ".hdf5": "hdf5",

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.catalog_plan import Plan
+from kdescent_dist.catalogs.expressions import check_numeric, evaluate
+from kdescent_dist.catalogs.extremes import Extremes
+from kdescent_dist.catalogs.grammar import entries_in, plain_column
+from kdescent_dist.catalogs.plan import Plan
+from kdescent_dist.catalogs.threads import Scratch, gather
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.expression_syntax import entries_in, plain_column
-from kdescent_dist.expressions import check_numeric, evaluate
-from kdescent_dist.extremes import Extremes
 from kdescent_dist.numerics.arrays import check_integers
-from kdescent_dist.side_by_side import Scratch, gather
 
 Reserve = Callable[[int], Sequence[np.ndarray] | None]
 

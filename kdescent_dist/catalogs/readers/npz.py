@@ -10,8 +10,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
-from kdescent_dist.readers.npy import array_header
-from kdescent_dist.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.npy import array_header
+from kdescent_dist.catalogs.readers.table import Columns, Table
 
 LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
 CHECKED_BYTES = 1 << 20  # at a time

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.catalogs.readers.table import Columns, Table, optional
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.readers.table import Columns, Table, optional
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.catalogs.partition import SelectedRows
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.shares import Exchange, Share, alone
-from kdescent_dist.selected_rows import SelectedRows
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from kdescent_dist.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.table import Columns, Table
 
 
 class NpyTable(Table):

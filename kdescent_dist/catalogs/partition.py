@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.catalog_plan import make_plan
+from kdescent_dist.catalogs.column_statistics import CHUNK_ROWS, Scale, check_names, moments, scales
+from kdescent_dist.catalogs.extremes import Extremes
+from kdescent_dist.catalogs.held_rows import HeldRows
+from kdescent_dist.catalogs.plan import make_plan
+from kdescent_dist.catalogs.readers import Columns, Table
+from kdescent_dist.catalogs.selection import Selection
+from kdescent_dist.catalogs.sources import find_source
+from kdescent_dist.catalogs.threads import Scratch, work_through
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.shares import Share
-from kdescent_dist.extremes import Extremes
-from kdescent_dist.held_rows import HeldRows
-from kdescent_dist.readers import Columns, Table
-from kdescent_dist.selection import Selection
-from kdescent_dist.side_by_side import Scratch, work_through
-from kdescent_dist.sources import find_source
-from kdescent_dist.standardization import CHUNK_ROWS, Scale, check_names, moments, scales
 
 LARGEST_CHUNK = 1 << 18  # rows: threads that take turns too often wait for each other
 SMALLEST_CHUNK = 1 << 12

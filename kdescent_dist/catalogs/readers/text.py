@@ -7,8 +7,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from kdescent_dist.readers.table import Columns, Table
-from kdescent_dist.readers.text_values import check_row, fields, is_missing, is_number, parse
+from kdescent_dist.catalogs.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.text_values import (
+    check_row,
+    fields,
+    is_missing,
+    is_number,
+    parse,
+)
 
 STRIDE = 4096  # rows from one known place in the file to the next
 BLOCK_BYTES = 1 << 22

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.bins import required_columns
-from kdescent_dist.catalog import Catalog, CatalogReader, open_catalog
+from kdescent_dist.catalogs.catalog import Catalog, CatalogReader, open_catalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
 from kdescent_dist.distributed.processes import Processes

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.catalogs.readers.hats import KEYS, find_hats
+from kdescent_dist.catalogs.readers.table import Columns, Table, optional
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.readers.hats import KEYS, find_hats
-from kdescent_dist.readers.table import Columns, Table, optional
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 

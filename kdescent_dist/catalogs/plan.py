@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdescent_dist.catalogs.grammar import entries_in, quote
+from kdescent_dist.catalogs.readers import Table
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.config.validation import check_expression
-from kdescent_dist.expression_syntax import entries_in, quote
-from kdescent_dist.readers import Table
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kdescent_dist.catalogs.readers.hdf5_written import check_written, opened
+from kdescent_dist.catalogs.readers.table import Columns, Table, also_within_common_group
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.readers.hdf5_written import check_written, opened
-from kdescent_dist.readers.table import Columns, Table, also_within_common_group
 
 CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
 

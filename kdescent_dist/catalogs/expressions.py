@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from asteval import Interpreter
 
-from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.expression_syntax import (
+from kdescent_dist.catalogs.grammar import (
     CONSTANTS,
     FUNCTIONS,
     compared_with_text,
@@ -22,6 +21,7 @@ from kdescent_dist.expression_syntax import (
     parse,
     walk,
 )
+from kdescent_dist.config.errors import InputError, closest
 
 TEXT = "SUO"  # kinds of types
 IN_PARENTHESES = "write (x > 0) & (y < 1), or x > 0 and y < 1"

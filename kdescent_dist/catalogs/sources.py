@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.catalogs.readers import Columns, FileTable, Table
 from kdescent_dist.config.dotted_path import call_target
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.numerics.arrays import unmasked
-from kdescent_dist.readers import Columns, FileTable, Table
 
 SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: file in sample_data, group in it
 

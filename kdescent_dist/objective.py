@@ -28,10 +28,16 @@ from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity.code import describe_all, is_shipped
 from kdescent_dist.identity.digests import block_digests, combined, digest, source_digest_1
 from kdescent_dist.loss import Sums, by_group, mean_square
+from kdescent_dist.models.population import (
+    INPUT_WEIGHTS,
+    BlockModel,
+    Model,
+    Population,
+    model_errors,
+)
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.population import INPUT_WEIGHTS, BlockModel, Model, Population, model_errors
 from kdescent_dist.pretrain import KPretrainer
 from kdescent_dist.stacks import stack_bins
 
@@ -129,7 +135,8 @@ class PopulationObjective:
     """The loss of a population model against pretrained bins, sharded over a mesh.
 
     Args:
-        model: ``model(params, key, catalog) -> Population``, see ``kdescent_dist.population``.
+        model: ``model(params, key, catalog) -> Population``, see
+            ``kdescent_dist.models.population``.
         names: parameter names, in the order of the parameter vector.
         bins: pretrained bins.
         training_weight: sum of the weights of the training catalog.

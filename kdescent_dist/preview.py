@@ -12,9 +12,9 @@ from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_column
 from kdescent_dist.diagnostics import compare, training_rows
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.models.population import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population import INPUT_WEIGHTS
 from kdescent_dist.population_sums import (
     LARGEST_SET,
     CountedSet,

@@ -7,8 +7,8 @@ import numpy as np
 from kdescent_dist import bins as bins_module
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.models.population import Population
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population import Population
 
 NAMES = ("mean", "slope", "scatter", "fraction")
 TRUTH = np.array([0.4, 0.6, 0.5, 0.3], np.float32)

@@ -31,7 +31,7 @@ from kdescent_dist.models.galaxy_colors import (
     galaxy_colors,
     spline_basis,
 )
-from kdescent_dist.population import check_model
+from kdescent_dist.models.population import check_model
 
 CONF = Path(__file__).parents[1] / "conf"
 DEPTHS = (26.88, 26.96, 26.56, 25.94)

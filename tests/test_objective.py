@@ -14,9 +14,9 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.models.population import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.population import BlockModel
 from kdescent_dist.windows import soft_tophat
 
 KEY = jax.random.key(11)

@@ -14,9 +14,9 @@ from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.influences import sum_derivatives
+from kdescent_dist.models.population import Population
 from kdescent_dist.objective import PopulationObjective
 from kdescent_dist.parameter_errors import parameter_errors
-from kdescent_dist.population import Population
 
 NAMES = ("mean", "scatter", "number")
 TRUTH = np.array([0.3, 1.2, 0.9], np.float32)

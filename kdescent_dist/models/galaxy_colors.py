@@ -40,7 +40,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.population import Population
+from kdescent_dist.models.population import Population
 
 Arrays = Mapping[str, jax.Array]
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.chunked_counts import Counting, chunked_sums
-from kdescent_dist.fourier_sums import phase_of
-from kdescent_dist.kde_sums import FAR, SCALE, gaussian
+from kdescent_dist.counts.contraction import Columns
+from kdescent_dist.counts.fourier import phase_of
+from kdescent_dist.counts.kde import FAR, SCALE, gaussian
 from kdescent_dist.numerics.vector_math import cos_sin_turns, exp2_nonpositive
-from kdescent_dist.pairs import Columns
 
 _PAIRS = 1 << 18  # that the host sums at once
 

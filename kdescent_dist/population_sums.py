@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.bins import PretrainedBin
-from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import draw_key

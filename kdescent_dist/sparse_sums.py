@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kdescent_dist.fourier_sums import gradient_rows, make_waves, near_origin, rotate
-from kdescent_dist.kde_sums import block_gradients, kernel_values, whitening
+from kdescent_dist.counts.fourier import gradient_rows, make_waves, near_origin, rotate
+from kdescent_dist.counts.kde import block_gradients, kernel_values, whitening
+from kdescent_dist.counts.squares import as_squares
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.numerics.vector_math import phase_turns
 from kdescent_dist.sorted_blocks import cut, pairs_within_reach
-from kdescent_dist.squared_sums import as_squares
 from kdescent_dist.windows import traced_softness, window_weights
 
 Columns = Sequence[jax.Array]

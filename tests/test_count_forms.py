@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import COUNT_FORMS
-from kdescent_dist.counts import fourier_counts, kde_counts
+from kdescent_dist.counts.local import fourier_counts, kde_counts
 from kdescent_dist.distributed.mesh import make_mesh
 
 GIVEN = [form for form in COUNT_FORMS if form != "auto"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 
 # Samples, dimensions, kernels. A program depends on these alone: few, so that it compiles rarely.
 SHAPES = (

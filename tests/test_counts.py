@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.counts import fourier_counts, fourier_errors, kde_counts, kde_errors
+from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.distributed.mesh import make_mesh
 
 KERNELS = 7

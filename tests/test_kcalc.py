@@ -120,7 +120,7 @@ def test_truth_and_errors_are_those_of_the_drawn_kernels(train, model, samples, 
 
 def test_gradients_in_kernels_on_a_mesh(calc, model):
     """Centers, covariance and modes are differentiable through the mesh, too."""
-    from kdescent_dist.sharded_counts import sharded_fourier_counts, sharded_kde_counts
+    from kdescent_dist.counts.sharded import sharded_fourier_counts, sharded_kde_counts
 
     x, weights = model
     centers, modes = calc.kernel_centers[:9], calc.fourier_positions[:9]

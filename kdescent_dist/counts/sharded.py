@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kdescent_dist.counts import fourier_counts, kde_counts
+from kdescent_dist.counts.local import fourier_counts, kde_counts
 
 _SAMPLES, _KERNELS, _ALL = PartitionSpec("samples"), PartitionSpec("kernels"), PartitionSpec()
 

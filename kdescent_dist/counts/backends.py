@@ -6,12 +6,12 @@ from typing import Any
 
 from jax import lax
 
-from kdescent_dist.blocked_sums import BlockedForm
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import COUNT_FORMS
-from kdescent_dist.fused_sums import FusedForm
-from kdescent_dist.pairs import Form
-from kdescent_dist.pallas_sums import PallasForm
+from kdescent_dist.counts.contraction import Form
+from kdescent_dist.counts.fused import FusedForm
+from kdescent_dist.counts.pallas import PallasForm
+from kdescent_dist.counts.tiled import BlockedForm
 
 # Which form a program takes that is compiled for a platform; "default" is all others.
 _BY_PLATFORM: dict[str, dict[str, Form]] = {

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
+from kdescent_dist.counts.fused import FusedForm
 from kdescent_dist.distributed.mesh import tree_sum
-from kdescent_dist.fused_sums import FusedForm
-from kdescent_dist.pairs import Columns, Finish, Moments, Pairs
 
 _BLOCK = 1024  # samples: eight in the registers of each thread
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.count_forms import check_form
-from kdescent_dist.fourier_sums import fourier_squared_sums, fourier_sums
-from kdescent_dist.kde_sums import kde_sums
+from kdescent_dist.counts.backends import check_form
+from kdescent_dist.counts.fourier import fourier_squared_sums, fourier_sums
+from kdescent_dist.counts.kde import kde_sums
 
 
 @partial(jax.jit, static_argnames="form")

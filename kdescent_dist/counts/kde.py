@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from kdescent_dist.blocked_sums import BlockedForm
-from kdescent_dist.count_forms import in_form
+from kdescent_dist.counts.backends import in_form
+from kdescent_dist.counts.contraction import Columns, Form, Pairs
+from kdescent_dist.counts.tiled import BlockedForm
 from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
-from kdescent_dist.pairs import Columns, Form, Pairs
 
 SCALE = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
 FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite

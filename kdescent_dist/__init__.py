@@ -22,10 +22,10 @@ from kdescent_dist.distributed.mesh import make_mesh, mesh_of
 from kdescent_dist.distributed.runtime import start
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.grids import resolve_grids
-from kdescent_dist.kcalc import KCalc
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective import LossObjective, PopulationObjective
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 from kdescent_dist.settled_bins import count_bins, settle_bins
 from kdescent_dist.windows import soft_tophat
 

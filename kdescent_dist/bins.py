@@ -18,9 +18,9 @@ from kdescent_dist.config.validation import PRETRAINED_PER_DRAWN, check_bins
 from kdescent_dist.config.window_checks import softness_by_column
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.numerics.arrays import unmasked
-from kdescent_dist.pretrain import KPretrainer
-from kdescent_dist.training_data import float_array
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining.pretrainer import KPretrainer
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.validate import float_array
 from kdescent_dist.windows import reach, window_weights
 
 # Training samples whose window weight is below this are left out of a bin.

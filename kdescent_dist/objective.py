@@ -38,7 +38,7 @@ from kdescent_dist.models.population import (
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 from kdescent_dist.stacks import stack_bins
 
 log = logging.getLogger(__name__)

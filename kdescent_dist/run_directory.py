@@ -24,7 +24,7 @@ from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerpr
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.kcalc import KCalc
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 diffopt = pytest.importorskip("diffopt.kdescent")
 

@@ -12,9 +12,9 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, InputCatalogConfig
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.grids import resolve_grids
-from kdescent_dist.kcalc import KCalc
 from kdescent_dist.numerics.arrays import check_integers, unmasked
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 from kdescent_dist.settled_bins import count_bins
 
 ROWS = 30

@@ -9,8 +9,8 @@ import pytest
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.kcalc import KCalc
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 KEY = jax.random.key(1)
 MESHES = [(1, 1), (8, 1), (2, 4), (3, 2)]

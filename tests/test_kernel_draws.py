@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist import kernel_draws
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining import draws as kernel_draws
+from kdescent_dist.pretraining.sample import TrainingRows
 
 
 @pytest.fixture(params=[False, True], ids=["float32", "float64"])

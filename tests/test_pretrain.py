@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import kdescent_dist
-from kdescent_dist import nufft, training_counts
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining import counting as training_counts
+from kdescent_dist.pretraining import nufft
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 SMALL = {
     "num_eval_kernels": 6,
@@ -379,8 +380,8 @@ def test_two_mpi_ranks(tmp_path):
 import sys
 import jax, numpy as np
 from mpi4py.MPI import COMM_WORLD as comm
-from kdescent_dist.kcalc import KCalc
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 assert comm.size == 2
 x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)

@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from kdescent_dist import chunked_counts, nufft, training_counts
-from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.training_counts import count_kernels, count_modes
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining import chunks as chunked_counts
+from kdescent_dist.pretraining import counting as training_counts
+from kdescent_dist.pretraining import nufft
+from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.counting import count_kernels, count_modes
+from kdescent_dist.pretraining.sample import TrainingRows
 
 KERNELS = 90
 

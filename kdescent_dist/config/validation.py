@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kdescent_dist import nufft
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, Config, CountsConfig, FitConfig, LossConfig
 from kdescent_dist.config.window_checks import check_windows
+from kdescent_dist.pretraining import nufft
 
 NORMALIZATIONS = ("conditional", "density", "counts")
 FEW_TRAINING = ("error", "drop", "merge")

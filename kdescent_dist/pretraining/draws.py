@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
-from kdescent_dist.training_counts import count_kernels
-from kdescent_dist.training_data import cholesky_factor
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.counting import count_kernels
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.validate import cholesky_factor
 
 
 def draw_centers(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.training_data import check_variances
+from kdescent_dist.pretraining.validate import check_variances
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist import direct_counts, nufft
-from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.mesh import platform_of
-from kdescent_dist.training_data import cholesky_factor
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining import direct as direct_counts
+from kdescent_dist.pretraining import nufft
+from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.validate import cholesky_factor
 
 log = logging.getLogger(__name__)
 

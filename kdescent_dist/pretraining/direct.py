@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.chunked_counts import Counting, chunked_sums
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.fourier import phase_of
 from kdescent_dist.counts.kde import FAR, SCALE, gaussian
 from kdescent_dist.numerics.vector_math import cos_sin_turns, exp2_nonpositive
+from kdescent_dist.pretraining.chunks import Counting, chunked_sums
 
 _PAIRS = 1 << 18  # that the host sums at once
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.chunked_counts import Counting
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import PRETRAIN_METHODS, PRETRAINED_PER_DRAWN
 from kdescent_dist.distributed.mesh import default_mesh
-from kdescent_dist.kernel_draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.numerics import threefry
-from kdescent_dist.training_counts import count_kernels, count_modes
-from kdescent_dist.training_data import check_training_data
-from kdescent_dist.training_rows import TrainingRows
+from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.counting import count_kernels, count_modes
+from kdescent_dist.pretraining.draws import draw_centers, draw_modes, draw_rare_centers
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.validate import check_training_data
 
 
 @dataclasses.dataclass

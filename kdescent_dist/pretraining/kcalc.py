@@ -11,7 +11,7 @@ from kdescent_dist.counts.sharded import sharded_fourier_counts, sharded_kde_cou
 from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.numerics.arrays import unmasked
 from kdescent_dist.numerics.prng import as_key
-from kdescent_dist.pretrain import KPretrainer
+from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 Pair = tuple[jax.Array, jax.Array]
 Triple = tuple[jax.Array, jax.Array, jax.Array]

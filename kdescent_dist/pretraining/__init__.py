@@ -1,0 +1,6 @@
+"""Training counts, computed once at many kernels and modes for fits to draw from.
+
+``draws`` places kernels and modes, ``sample`` is the weighted training sample by blocks,
+``counting`` chooses direct sums or non-uniform FFTs. ``KPretrainer`` holds the result, ``KCalc``
+compares a sample of your own with the result.
+"""

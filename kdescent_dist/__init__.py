@@ -4,7 +4,10 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 ``PopulationObjective`` (or ``LossObjective``) and ``fit``; the command line is ``kdescent-dist``.
 """
 
-from kdescent_dist.bins import expand_bins, pretrain_bin
+from kdescent_dist.bins.bin import expand_bins, pretrain_bin
+from kdescent_dist.bins.edges import resolve_grids
+from kdescent_dist.bins.few_training import count_bins, settle_bins
+from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalogs.catalog import Catalog, load_catalog
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
@@ -21,13 +24,10 @@ from kdescent_dist.descent import adam, bfgs
 from kdescent_dist.distributed.mesh import make_mesh, mesh_of
 from kdescent_dist.distributed.runtime import start
 from kdescent_dist.fit import FitResult, fit
-from kdescent_dist.grids import resolve_grids
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective import LossObjective, PopulationObjective
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
-from kdescent_dist.settled_bins import count_bins, settle_bins
-from kdescent_dist.windows import soft_tophat
 
 __all__ = [
     "BinsConfig",

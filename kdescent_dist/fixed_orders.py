@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.bin_sums import order_of, sparse_groups
+from kdescent_dist.bins.stacks import Stack
+from kdescent_dist.bins.sums import order_of, sparse_groups
 from kdescent_dist.models.population import BlockModel
 from kdescent_dist.numerics.dataflow import depends_on
-from kdescent_dist.stacks import Stack
 
 
 def fixed_orders(

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kdescent_dist.bin_sums import BinSums, Draw
+from kdescent_dist.bins.stacks import Stack, StackData
+from kdescent_dist.bins.sums import BinSums, Draw
 from kdescent_dist.config.schema import LossConfig
-from kdescent_dist.stacks import Stack, StackData
 
 
 @jax.tree_util.register_dataclass

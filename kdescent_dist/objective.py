@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bin_sums import draw_kernels, stack_sums, sums_of_stack
-from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.stacks import stack_bins
+from kdescent_dist.bins.sums import draw_kernels, stack_sums, sums_of_stack
 from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import flatten, non_default
@@ -39,7 +40,6 @@ from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.pretraining.pretrainer import KPretrainer
-from kdescent_dist.stacks import stack_bins
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.windows import in_window
 
 # Kernels and modes of a bin at which residuals are computed.
 LARGEST_SET = 600

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
+from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
 from kdescent_dist.diagnostics import compare, training_rows
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins import Bin, PretrainedBin, required_columns
+from kdescent_dist.bins.bin import Bin, PretrainedBin, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.catalogs.training import RunCatalogs, TrainingCatalog

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins import Bin
+from kdescent_dist.bins.bin import Bin
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1

@@ -14,7 +14,7 @@ import optax
 from bench_measure import against, optional, seconds_of, size
 
 import kdescent_dist as ours
-from kdescent_dist.bins import PretrainedBin
+from kdescent_dist.bins.bin import PretrainedBin
 from kdescent_dist.callbacks import Event, StopFit
 
 diffopt = optional("diffopt.kdescent")

@@ -18,11 +18,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 import kdescent_dist as ours
+from kdescent_dist.bins.edges import resolve_grids
+from kdescent_dist.bins.few_training import count_bins, settle_bins
 from kdescent_dist.cli import _conf
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.dotted_path import bind_target
-from kdescent_dist.grids import resolve_grids
-from kdescent_dist.settled_bins import count_bins, settle_bins
 
 PLANES = {"gr_ri": ["g_r", "r_i"], "ri_iz": ["r_i", "i_z"], "gr_iz": ["g_r", "i_z"]}
 # Bins in redshift and in magnitude.

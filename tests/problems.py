@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist import bins as bins_module
+from kdescent_dist.bins import bin as bins_module
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.models.population import Population

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from scipy.interpolate import CubicSpline
 
-from kdescent_dist.bins import expand_bins, required_columns
+from kdescent_dist.bins.bin import expand_bins, required_columns
 from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalogs.catalog import load_catalog
 from kdescent_dist.config.compose import from_omegaconf

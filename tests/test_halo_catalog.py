@@ -15,7 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from kdescent_dist.bins import expand_bins
+from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.catalogs.catalog import load_catalog
 from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.compose import from_omegaconf

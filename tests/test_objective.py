@@ -9,7 +9,8 @@ import problems
 import pytest
 from jax.extend.core import subjaxprs
 
-from kdescent_dist.bin_sums import draw_kernels
+from kdescent_dist.bins.sums import draw_kernels
+from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
@@ -17,7 +18,6 @@ from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.models.population import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective import PopulationObjective
-from kdescent_dist.windows import soft_tophat
 
 KEY = jax.random.key(11)
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.special import expit
 from thread_processes import in_threads
 
-from kdescent_dist import bins as bins_module
 from kdescent_dist import parameter_errors as errors_module
 from kdescent_dist import population_influences
+from kdescent_dist.bins import bin as bins_module
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks

@@ -10,6 +10,7 @@ import pytest
 from run_directories import write_run
 from scipy.stats import norm
 
+from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.compose import to_yaml
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, ParameterConfig
@@ -25,7 +26,6 @@ from kdescent_dist.report.density import (
 from kdescent_dist.report.labels import number, plain_label, safe
 from kdescent_dist.report.read import read_run
 from kdescent_dist.report.tables import near_bound, verdict
-from kdescent_dist.windows import soft_tophat
 
 EDGES = {"redshift": [0.1, 0.5, 0.9, 1.3]}
 

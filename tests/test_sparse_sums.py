@@ -6,14 +6,14 @@ import numpy as np
 import problems
 import pytest
 
-from kdescent_dist.bin_sums import order_of
-from kdescent_dist.bins import expand_bins
+from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.sorting import cut, order_by_cells, pairs_within_reach, permuted
+from kdescent_dist.bins.sparse import BinArrays, sparse_sums
+from kdescent_dist.bins.stacks import Stack, stack_bins
+from kdescent_dist.bins.sums import order_of
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.models.population import Population
-from kdescent_dist.sorted_blocks import cut, order_by_cells, pairs_within_reach, permuted
-from kdescent_dist.sparse_sums import BinArrays, sparse_sums
-from kdescent_dist.stacks import Stack, stack_bins
 
 SIZE, DIMS, KERNELS, MODES = 2_900, 2, 4, 3  # the size does not divide into blocks
 

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from thread_processes import in_threads
 
 from kdescent_dist import KPretrainer
-from kdescent_dist.bins import Bin, pretrain_bin
+from kdescent_dist.bins.bin import Bin, pretrain_bin
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh

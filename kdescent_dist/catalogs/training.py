@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from kdescent_dist.bins import required_columns
+from kdescent_dist.bins.bin import required_columns
 from kdescent_dist.catalogs.catalog import Catalog, CatalogReader, open_catalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins import finite_column
+from kdescent_dist.bins.bin import finite_column
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.config.validation import check_bins

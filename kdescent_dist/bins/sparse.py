@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.bins.sorting import cut, pairs_within_reach
+from kdescent_dist.bins.windows import traced_softness, window_weights
 from kdescent_dist.counts.fourier import gradient_rows, make_waves, near_origin, rotate
 from kdescent_dist.counts.kde import block_gradients, kernel_values, whitening
 from kdescent_dist.counts.squares import as_squares
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.numerics.vector_math import phase_turns
-from kdescent_dist.sorted_blocks import cut, pairs_within_reach
-from kdescent_dist.windows import traced_softness, window_weights
 
 Columns = Sequence[jax.Array]
 

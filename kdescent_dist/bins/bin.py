@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.bins.windows import reach, window_weights
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.config.validation import PRETRAINED_PER_DRAWN, check_bins
@@ -21,7 +22,6 @@ from kdescent_dist.numerics.arrays import unmasked
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 from kdescent_dist.pretraining.sample import TrainingRows
 from kdescent_dist.pretraining.validate import float_array
-from kdescent_dist.windows import reach, window_weights
 
 # Training samples whose window weight is below this are left out of a bin.
 NEGLIGIBLE_WINDOW = 1e-6

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kdescent_dist.bins.sorting import order_by_cells, permuted
+from kdescent_dist.bins.sparse import BinArrays, sparse_sums
+from kdescent_dist.bins.stacks import Stack, StackData
+from kdescent_dist.bins.windows import traced_softness, window_weights
 from kdescent_dist.counts.local import fourier_counts, kde_counts
 from kdescent_dist.counts.squares import as_squares
 from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.tiles import map_rows, matmul
-from kdescent_dist.sorted_blocks import order_by_cells, permuted
-from kdescent_dist.sparse_sums import BinArrays, sparse_sums
-from kdescent_dist.stacks import Stack, StackData
-from kdescent_dist.windows import traced_softness, window_weights
 
 
 @jax.tree_util.register_dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins import Bin, cell_name
+from kdescent_dist.bins.bin import Bin, cell_name
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.numerics.arrays import unmasked
 

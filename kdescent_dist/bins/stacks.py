@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins import Bin, PretrainedBin
-from kdescent_dist.windows import reach
+from kdescent_dist.bins.bin import Bin, PretrainedBin
+from kdescent_dist.bins.windows import reach
 
 
 @jax.tree_util.register_dataclass

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.windows import reach
+from kdescent_dist.bins.windows import reach
 
 SMALLEST, LARGEST = 256, 1024  # samples of a block: more work than overhead, and in the cache
 

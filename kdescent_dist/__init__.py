@@ -25,7 +25,7 @@ from kdescent_dist.distributed.mesh import make_mesh, mesh_of
 from kdescent_dist.distributed.runtime import start
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.models.population import Population
-from kdescent_dist.objective import LossObjective, PopulationObjective
+from kdescent_dist.objective.population_objective import LossObjective, PopulationObjective
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 

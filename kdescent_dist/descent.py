@@ -17,7 +17,7 @@ from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.fit import fit
 from kdescent_dist.numerics.prng import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.numerics.threefry import split
-from kdescent_dist.objective import LossObjective
+from kdescent_dist.objective.population_objective import LossObjective
 from kdescent_dist.steps import evaluate
 
 if TYPE_CHECKING:

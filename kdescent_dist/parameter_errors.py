@@ -27,7 +27,7 @@ from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.influences import influences
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.population_influences import PopulationInfluences, pairs_of
 from kdescent_dist.population_sums import CountedSet, subsample
 

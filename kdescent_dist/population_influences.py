@@ -18,7 +18,7 @@ from kdescent_dist.bins.windows import in_window
 from kdescent_dist.distributed.mesh import dealt, tree_sum
 from kdescent_dist.influences import influences, sum_derivatives
 from kdescent_dist.numerics.tiles import matmul
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.population_sums import CountedSet, draw_block, on_each_device
 
 PAIRS = 1 << 30  # samples x kernels and modes of all bins, of which derivatives are taken

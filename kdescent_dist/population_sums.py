@@ -21,7 +21,7 @@ from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_count
 from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 
 # Kernels and modes of a bin at which residuals are computed.
 LARGEST_SET = 600

@@ -36,7 +36,7 @@ from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fit import FitResult, fit
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.models.population import BlockModel
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins

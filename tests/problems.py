@@ -8,7 +8,7 @@ from kdescent_dist.bins import bin as bins_module
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.models.population import Population
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 
 NAMES = ("mean", "slope", "scatter", "fraction")
 TRUTH = np.array([0.4, 0.6, 0.5, 0.3], np.float32)

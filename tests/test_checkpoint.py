@@ -15,7 +15,7 @@ from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.errors import CheckpointError, InputError, Preempted
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.fit import fit
-from kdescent_dist.objective import LossObjective
+from kdescent_dist.objective.population_objective import LossObjective
 from kdescent_dist.save_interval import SaveInterval
 
 

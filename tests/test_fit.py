@@ -15,7 +15,7 @@ from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempte
 from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.descent import adam
 from kdescent_dist.fit import fit
-from kdescent_dist.objective import LossObjective
+from kdescent_dist.objective.population_objective import LossObjective
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])

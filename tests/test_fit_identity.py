@@ -17,7 +17,7 @@ from kdescent_dist.config.schema import BinsConfig, CheckpointConfig, FitConfig,
 from kdescent_dist.fit import fit
 from kdescent_dist.identity import code as code_identity
 from kdescent_dist.identity.fit_identity import FitIdentity
-from kdescent_dist.objective import LossObjective
+from kdescent_dist.objective.population_objective import LossObjective
 
 
 def power(params, randkey=None, exponent=2, table=None):

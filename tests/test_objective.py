@@ -17,7 +17,7 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.models.population import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 
 KEY = jax.random.key(11)
 

@@ -15,7 +15,7 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.influences import sum_derivatives
 from kdescent_dist.models.population import Population
-from kdescent_dist.objective import PopulationObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.parameter_errors import parameter_errors
 
 NAMES = ("mean", "scatter", "number")

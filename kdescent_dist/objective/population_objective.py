@@ -17,7 +17,6 @@ import numpy as np
 from kdescent_dist.bins.bin import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.bins.sums import draw_kernels, stack_sums, sums_of_stack
-from kdescent_dist.block_sums import BlockSums
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
@@ -25,10 +24,8 @@ from kdescent_dist.config.validation import check_counts, check_loss, check_term
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.sample_blocks import BlockLayout
-from kdescent_dist.fixed_orders import fixed_orders
 from kdescent_dist.identity.code import describe_all, is_shipped
 from kdescent_dist.identity.digests import block_digests, combined, digest, source_digest_1
-from kdescent_dist.loss import Sums, by_group, mean_square
 from kdescent_dist.models.population import (
     INPUT_WEIGHTS,
     BlockModel,
@@ -39,6 +36,9 @@ from kdescent_dist.models.population import (
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
+from kdescent_dist.objective.chain_rule import BlockSums
+from kdescent_dist.objective.presort import fixed_orders
+from kdescent_dist.objective.terms import Sums, by_group, mean_square
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from kdescent_dist.bins.bin import expand_bins, pretrain_bin
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import count_bins, settle_bins
 from kdescent_dist.bins.windows import soft_tophat
-from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalogs.catalog import Catalog, load_catalog
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
 from kdescent_dist.config.schema import (
@@ -20,10 +19,11 @@ from kdescent_dist.config.schema import (
     LossConfig,
     RuntimeConfig,
 )
-from kdescent_dist.descent import adam, bfgs
 from kdescent_dist.distributed.mesh import make_mesh, mesh_of
 from kdescent_dist.distributed.runtime import start
-from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.dropin import adam, bfgs
+from kdescent_dist.fitting.loop import FitResult, fit
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import LossObjective, PopulationObjective
 from kdescent_dist.pretraining.kcalc import KCalc

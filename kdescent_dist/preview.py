@@ -12,6 +12,7 @@ from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, PretrainedBin, required_co
 from kdescent_dist.diagnostics import compare, training_rows
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.fitting.steps import evaluate
 from kdescent_dist.models.population import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -22,7 +23,6 @@ from kdescent_dist.population_sums import (
     count_rows,
     subsample,
 )
-from kdescent_dist.steps import evaluate
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
 KERNELS_OF_ALL = 40_000  # kernels, and modes, of all bins together

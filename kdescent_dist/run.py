@@ -11,10 +11,7 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins.bin import Bin, PretrainedBin, required_columns
-from kdescent_dist.bounds import Bounds
-from kdescent_dist.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.catalogs.training import RunCatalogs, TrainingCatalog
-from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import (
     CheckpointError,
@@ -33,11 +30,14 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import StopSignals
 from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.first_guess import with_guess_of_run
-from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
+from kdescent_dist.fitting.checkpoints import latest_step
+from kdescent_dist.fitting.loop import FitResult, fit
+from kdescent_dist.fitting.optimizer import make_optimizer
 from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.models.population import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.optimizer import make_optimizer
 from kdescent_dist.report import require_plots
 from kdescent_dist.run_bins import find_bins, pretrain_bins
 from kdescent_dist.run_clock import RunClock

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.callbacks import read_metrics
+from kdescent_dist.fitting.callbacks import read_metrics
 from kdescent_dist.run_result import was_running
 
 

@@ -10,7 +10,7 @@ import optax
 import problems
 
 from kdescent_dist.config.schema import FitConfig
-from kdescent_dist.fit import FitResult, fit
+from kdescent_dist.fitting.loop import FitResult, fit
 
 STEPS = 23
 ADAM = optax.adam(0.05)

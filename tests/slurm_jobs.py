@@ -12,7 +12,7 @@ import jax
 import process_groups
 from process_groups import SMALL, result
 
-from kdescent_dist.checkpoint import latest_step
+from kdescent_dist.fitting.checkpoints import latest_step
 
 SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
 COLOR_MASS_STEPS = 600

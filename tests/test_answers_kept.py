@@ -14,8 +14,8 @@ import pytest
 from command_line import call
 from process_groups import SMALL, command, environment, result
 
-from kdescent_dist.callbacks import Event, Metrics, read_metrics
-from kdescent_dist.history import History
+from kdescent_dist.fitting.callbacks import Event, Metrics, read_metrics
+from kdescent_dist.fitting.history import History
 from kdescent_dist.run_clock import RunClock
 from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_result import saved_step, told, was_running, with_saved_step

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.bounds import Bounds
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.fitting.bounds import Bounds
 
 PAIRS = [None, (None, None), (-1.0, None), (-np.inf, 3.0), (-0.5, 2.0), (0.0, 1.0)]
 PARAMS = np.array([0.7, -3.0, 4.0, -2.0, 1.3, 0.2])

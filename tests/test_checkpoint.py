@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.errors import CheckpointError, InputError, Preempted
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
-from kdescent_dist.fit import fit
+from kdescent_dist.fitting.checkpoints import latest_step
+from kdescent_dist.fitting.loop import fit
+from kdescent_dist.fitting.save_interval import SaveInterval
 from kdescent_dist.objective.population_objective import LossObjective
-from kdescent_dist.save_interval import SaveInterval
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import optax
 import problems
 import pytest
 
-from kdescent_dist.bounds import Bounds
-from kdescent_dist.callbacks import StopFit, StopWhenFlat
-from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted
 from kdescent_dist.config.schema import FitConfig
-from kdescent_dist.descent import adam
-from kdescent_dist.fit import fit
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.callbacks import StopFit, StopWhenFlat
+from kdescent_dist.fitting.checkpoints import latest_step
+from kdescent_dist.fitting.dropin import adam
+from kdescent_dist.fitting.loop import fit
 from kdescent_dist.objective.population_objective import LossObjective
 
 

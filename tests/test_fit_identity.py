@@ -11,10 +11,10 @@ import optax
 import problems
 import pytest
 
-from kdescent_dist.checkpoint import latest_step
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CheckpointConfig, FitConfig, LossConfig
-from kdescent_dist.fit import fit
+from kdescent_dist.fitting.checkpoints import latest_step
+from kdescent_dist.fitting.loop import fit
 from kdescent_dist.identity import code as code_identity
 from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.objective.population_objective import LossObjective

@@ -15,11 +15,11 @@ from hydra.core.config_store import ConfigStore
 from scipy.interpolate import CubicSpline
 
 from kdescent_dist.bins.bin import expand_bins, required_columns
-from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalogs.catalog import load_catalog
 from kdescent_dist.config.compose import from_omegaconf
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config
+from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.galaxy_colors import (
     COLOR_KNOTS,
     COLORS,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdescent_dist.history import GrowingHistory, History
+from kdescent_dist.fitting.history import GrowingHistory, History
 
 
 def rows(first, last):

@@ -6,7 +6,7 @@ import pytest
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import OptimizerConfig
-from kdescent_dist.optimizer import learning_rate_schedule, make_optimizer
+from kdescent_dist.fitting.optimizer import learning_rate_schedule, make_optimizer
 
 BAD = [
     ({"name": "lbfgs"}, "optimizer.name=lbfgs: cannot be used here"),

@@ -5,11 +5,11 @@ import problems
 import pytest
 
 from kdescent_dist import stated_errors
-from kdescent_dist.bounds import Bounds
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import Preempted
 from kdescent_dist.config.schema import Config, ParameterConfig
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.fitting.bounds import Bounds
 
 GRID = {"grid": problems.GRIDS["grid"]}
 

@@ -12,22 +12,22 @@ import jax
 import numpy as np
 import optax
 
-from kdescent_dist.bounds import Bounds
-from kdescent_dist.callbacks import Callback, Event, StopFit
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.config.validation import check_fit
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import versions
-from kdescent_dist.history import GrowingHistory, History
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
+from kdescent_dist.fitting.history import GrowingHistory, History
+from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
+from kdescent_dist.fitting.state import FitState, init_state
+from kdescent_dist.fitting.steps import KeySchedule, compile_steps
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.population_objective import Objective
-from kdescent_dist.shared_checkpoints import SharedCheckpoints
-from kdescent_dist.state import FitState, init_state
-from kdescent_dist.steps import KeySchedule, compile_steps
 
 log = logging.getLogger(__name__)
 

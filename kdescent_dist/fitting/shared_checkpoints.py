@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
-from kdescent_dist.checkpoint import Checkpoints
 from kdescent_dist.config.schema import CheckpointConfig
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.history import History
+from kdescent_dist.fitting.checkpoints import Checkpoints
+from kdescent_dist.fitting.history import History
+from kdescent_dist.fitting.state import FitState, from_host
 from kdescent_dist.identity.fit_identity import FitIdentity
-from kdescent_dist.state import FitState, from_host
 
 
 class SharedCheckpoints:

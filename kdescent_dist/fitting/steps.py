@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from kdescent_dist.bounds import Bounds
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.state import FitState
 from kdescent_dist.numerics.inline_linalg import written_out
 from kdescent_dist.numerics.prng import unrolled
 from kdescent_dist.objective.population_objective import LossObjective, Objective
-from kdescent_dist.state import FitState
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from kdescent_dist.history import History
+from kdescent_dist.fitting.history import History
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ import numpy as np
 
 from kdescent_dist.config.errors import CheckpointError, InputError, SaveError
 from kdescent_dist.config.schema import CheckpointConfig
-from kdescent_dist.history import History, HistoryFile
+from kdescent_dist.fitting.history import History, HistoryFile
+from kdescent_dist.fitting.save_interval import SaveInterval
+from kdescent_dist.fitting.state import FitState, to_host
 from kdescent_dist.identity.digests import digest
 from kdescent_dist.identity.fit_identity import FitIdentity
-from kdescent_dist.save_interval import SaveInterval
-from kdescent_dist.state import FitState, to_host
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp

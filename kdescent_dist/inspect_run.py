@@ -13,9 +13,9 @@ from kdescent_dist.bins.bin import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
+from kdescent_dist.diagnostics.preview import compare_guess, try_steps
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.preview import compare_guess, try_steps
 from kdescent_dist.report import make_inspection, missing_package
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_text import summary

@@ -22,7 +22,8 @@ from kdescent_dist.config.errors import (
 )
 from kdescent_dist.config.problem import identity_of
 from kdescent_dist.config.schema import Config
-from kdescent_dist.diagnostics import diagnose
+from kdescent_dist.diagnostics.comparison import diagnose
+from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.distributed import runtime
 from kdescent_dist.distributed.launch import find_launch
 from kdescent_dist.distributed.mesh import make_mesh
@@ -45,7 +46,6 @@ from kdescent_dist.run_directory import RunDirectory
 from kdescent_dist.run_log import logging_to
 from kdescent_dist.run_report import draw_report, report_only
 from kdescent_dist.run_result import saved_step, told, with_lost_rows, with_saved_step
-from kdescent_dist.stated_errors import state_errors
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import pytest
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
-from kdescent_dist import diagnostics, population_sums
+from kdescent_dist.diagnostics import comparison as diagnostics
+from kdescent_dist.diagnostics import population_sums
 
 SEED = 2**70 + 1  # more bits than a random key has
 MASS = np.random.default_rng(8).permutation(np.linspace(0.0, 1.0, problems.SIZE, dtype=np.float32))

@@ -12,11 +12,11 @@ import problems
 import pytest
 from process_groups import Group, environment
 
-from kdescent_dist import diagnostics
 from kdescent_dist.config.schema import Config, ReportConfig
+from kdescent_dist.diagnostics import comparison as diagnostics
+from kdescent_dist.diagnostics.preview import KEYS, compare_guess, try_steps
 from kdescent_dist.inspect_run import _drawn
 from kdescent_dist.numerics.prng import fold_schedule
-from kdescent_dist.preview import KEYS, compare_guess, try_steps
 from kdescent_dist.report.inspection import read_inspection
 from kdescent_dist.report.inspection_page import shown_bins
 from kdescent_dist.report.inspection_text import size, summary
@@ -202,7 +202,7 @@ def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
 
 
 def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins, monkeypatch):
-    monkeypatch.setattr("kdescent_dist.preview.COUNTED", 400)
+    monkeypatch.setattr("kdescent_dist.diagnostics.preview.COUNTED", 400)
     arguments = (objective, bins, *problems.training(), problems.GUESS)
     arrays = compare_guess(*arguments, seed=3, samples=200)()
     full = diagnostics.diagnose(*arguments, problems.GUESS, seed=3, samples=5000)

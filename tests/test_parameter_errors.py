@@ -7,16 +7,16 @@ import pytest
 from scipy.special import expit
 from thread_processes import in_threads
 
-from kdescent_dist import parameter_errors as errors_module
-from kdescent_dist import population_influences
 from kdescent_dist.bins import bin as bins_module
 from kdescent_dist.config.schema import BinsConfig, LossConfig
+from kdescent_dist.diagnostics import covariance as errors_module
+from kdescent_dist.diagnostics import population_influence as population_influences
+from kdescent_dist.diagnostics.covariance import parameter_errors
+from kdescent_dist.diagnostics.influence import sum_derivatives
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.influences import sum_derivatives
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.parameter_errors import parameter_errors
 
 NAMES = ("mean", "scatter", "number")
 TRUTH = np.array([0.3, 1.2, 0.9], np.float32)

@@ -4,10 +4,10 @@ import numpy as np
 import problems
 import pytest
 
-from kdescent_dist import stated_errors
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import Preempted
 from kdescent_dist.config.schema import Config, ParameterConfig
+from kdescent_dist.diagnostics import reported_errors as stated_errors
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.fitting.bounds import Bounds
 

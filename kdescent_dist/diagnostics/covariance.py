@@ -24,12 +24,12 @@ import numpy as np
 from kdescent_dist.bins.bin import PretrainedBin, required_columns
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.config.schema import LossConfig
+from kdescent_dist.diagnostics.influence import influences
+from kdescent_dist.diagnostics.population_influence import PopulationInfluences, pairs_of
+from kdescent_dist.diagnostics.population_sums import CountedSet, subsample
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.influences import influences
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.population_influences import PopulationInfluences, pairs_of
-from kdescent_dist.population_sums import CountedSet, subsample
 
 LARGEST_SET = 60  # kernels, and modes, of a bin; fewer of each of many bins
 SMALLEST_SET = 10

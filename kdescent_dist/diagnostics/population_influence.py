@@ -15,11 +15,11 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from kdescent_dist.bins.windows import in_window
+from kdescent_dist.diagnostics.influence import influences, sum_derivatives
+from kdescent_dist.diagnostics.population_sums import CountedSet, draw_block, on_each_device
 from kdescent_dist.distributed.mesh import dealt, tree_sum
-from kdescent_dist.influences import influences, sum_derivatives
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.population_sums import CountedSet, draw_block, on_each_device
 
 PAIRS = 1 << 30  # samples x kernels and modes of all bins, of which derivatives are taken
 AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters

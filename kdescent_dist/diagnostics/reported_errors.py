@@ -10,9 +10,9 @@ from kdescent_dist.bins.bin import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import StoppedFitError
 from kdescent_dist.config.schema import Config
+from kdescent_dist.diagnostics.covariance import parameter_errors
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.parameter_errors import parameter_errors
 
 log = logging.getLogger(__name__)
 

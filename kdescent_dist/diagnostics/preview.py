@@ -9,20 +9,20 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
-from kdescent_dist.diagnostics import compare, training_rows
-from kdescent_dist.distributed.mesh import replicated, whole
-from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.fitting.steps import evaluate
-from kdescent_dist.models.population import INPUT_WEIGHTS
-from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
-from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.population_sums import (
+from kdescent_dist.diagnostics.comparison import compare, training_rows
+from kdescent_dist.diagnostics.population_sums import (
     LARGEST_SET,
     CountedSet,
     PopulationBlocks,
     count_rows,
     subsample,
 )
+from kdescent_dist.distributed.mesh import replicated, whole
+from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.fitting.steps import evaluate
+from kdescent_dist.models.population import INPUT_WEIGHTS
+from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.objective.population_objective import PopulationObjective
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
 KERNELS_OF_ALL = 40_000  # kernels, and modes, of all bins together

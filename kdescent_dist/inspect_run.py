@@ -17,8 +17,8 @@ from kdescent_dist.diagnostics.preview import compare_guess, try_steps
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import make_inspection, missing_package
-from kdescent_dist.report.inspection import read_inspection
-from kdescent_dist.report.inspection_text import summary
+from kdescent_dist.report.data.inspection import read_inspection
+from kdescent_dist.report.pages.inspection_text import summary
 from kdescent_dist.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from kdescent_dist.diagnostics import comparison as diagnostics
 from kdescent_dist.diagnostics.preview import KEYS, compare_guess, try_steps
 from kdescent_dist.inspect_run import _drawn
 from kdescent_dist.numerics.prng import fold_schedule
-from kdescent_dist.report.inspection import read_inspection
-from kdescent_dist.report.inspection_page import shown_bins
-from kdescent_dist.report.inspection_text import size, summary
-from kdescent_dist.report.inspection_warnings import warnings_of
+from kdescent_dist.report.data.inspection import read_inspection
+from kdescent_dist.report.pages.inspection_page import shown_bins
+from kdescent_dist.report.pages.inspection_text import size, summary
+from kdescent_dist.report.pages.inspection_warnings import warnings_of
 from kdescent_dist.run_directory import RunDirectory
 
 MODEL = """

@@ -15,17 +15,17 @@ from kdescent_dist.config.compose import to_yaml
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, ParameterConfig
 from kdescent_dist.report import make_report
-from kdescent_dist.report.data import residuals, tophat
-from kdescent_dist.report.density import (
+from kdescent_dist.report.data.labels import number, plain_label, safe
+from kdescent_dist.report.data.read import read_run
+from kdescent_dist.report.data.records import residuals, tophat
+from kdescent_dist.report.pages.tables import near_bound, verdict
+from kdescent_dist.report.plots.density import (
     Raster,
     core_width,
     enclosed_levels,
     percentiles,
     robust_limits,
 )
-from kdescent_dist.report.labels import number, plain_label, safe
-from kdescent_dist.report.read import read_run
-from kdescent_dist.report.tables import near_bound, verdict
 
 EDGES = {"redshift": [0.1, 0.5, 0.9, 1.3]}
 

@@ -11,9 +11,9 @@ from test_report import Page
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.report import make_bin_page, make_report
-from kdescent_dist.report.cells import Field, conditions, plot_cells
-from kdescent_dist.report.pick import pick
-from kdescent_dist.report.read import read_run
+from kdescent_dist.report.data.read import read_run
+from kdescent_dist.report.pages.pick import pick
+from kdescent_dist.report.plots.grid import Field, conditions, plot_cells
 
 MASSES = [20.0, 22.0, 23.0, 24.0]
 

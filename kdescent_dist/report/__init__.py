@@ -1,16 +1,13 @@
-"""Reports of a run, made from its directory alone: plots and self-contained HTML pages.
+"""Pages of a run, from its directory alone: no model, no JAX.
 
-``read`` turns the files of a run into the records of ``data``; ``populations``, ``numbers``,
-``residuals``, ``history``, ``overview`` and ``cells`` draw them, with the panels and colors of
-``panels`` and the smoothed histograms of ``density``; ``tables`` puts them into words and rows;
-``page`` sets the page, and ``bin_page`` that of one bin. What is shown before a fit is read by
-``inspection``, put into words by ``inspection_text``, drawn by ``catalogs`` and ``kernels``, and
-set by ``inspection_page``.
+``data`` reads the files of a run into records, ``plots`` draws one figure a file, ``pages`` puts
+figures and words together. A new panel is one file in ``plots`` and one line in the list of the
+page.
 """
 
-from kdescent_dist.report.bin_page import make_bin_page
-from kdescent_dist.report.html import missing_package, require_plots
-from kdescent_dist.report.inspection_page import make_inspection
-from kdescent_dist.report.page import make_report
+from kdescent_dist.report.pages.bin_page import make_bin_page
+from kdescent_dist.report.pages.html import missing_package, require_plots
+from kdescent_dist.report.pages.inspection_page import make_inspection
+from kdescent_dist.report.pages.run_page import make_report
 
 __all__ = ["make_bin_page", "make_inspection", "make_report", "missing_package", "require_plots"]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.labels import bin_title, column_label
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import bin_title, column_label
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,40 +19,40 @@ CLIP = 5.0  # residuals beyond so many errors are drawn there
 def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     """Draw how the residuals of the fit are distributed, against the unit normal."""
     bins = [b for b in bins if np.isfinite([*b.kde.fit, *b.fourier.fit]).any()]
-    return [_histograms(stem + suffix, page) for suffix, page in panels.pages(bins, 24)]
+    return [_histograms(stem + suffix, page) for suffix, page in style.pages(bins, 24)]
 
 
 def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     """Draw the residuals of the kernel counts of one group at the centers of their kernels."""
     bins = [b for b in bins if np.isfinite(b.kde.fit).any()]
-    return [_maps(stem + suffix, page) for suffix, page in panels.pages(bins, 16)]
+    return [_maps(stem + suffix, page) for suffix, page in style.pages(bins, 16)]
 
 
 def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
-    columns = panels.panels_per_row(len(bins))
-    width = min(panels.WIDTH / columns, 3.2)
-    figure, axes = panels.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
+    columns = style.panels_per_row(len(bins))
+    width = min(style.WIDTH / columns, 3.2)
+    figure, axes = style.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
     edges = np.linspace(-CLIP, CLIP, 41)
     normal = np.linspace(-CLIP, CLIP, 201)
     for ax, bin_ in zip(axes, bins, strict=True):
         ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
-        for values, color, style in (
-            (bin_.kde.fit, panels.KDE, "-"),
-            (bin_.fourier.fit, panels.FOURIER, "--"),
+        for values, color, look in (
+            (bin_.kde.fit, style.KDE, "-"),
+            (bin_.fourier.fit, style.FOURIER, "--"),
         ):
             finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
             if finite.size:
                 height, _ = np.histogram(finite, edges, density=True)
-                ax.stairs(height, edges, color=color, ls=style, lw=1.2)
+                ax.stairs(height, edges, color=color, ls=look, lw=1.2)
         ax.set_xlim(-CLIP, CLIP)
-        panels.title(ax, bin_title(bin_, bins))
+        style.title(ax, bin_title(bin_, bins))
         ax.text(
             0.97, 0.94, _chisq_label(bin_), transform=ax.transAxes, ha="right", va="top", fontsize=8
         )
     _cap_height(axes[0], bins, edges)
-    figure.supxlabel("(model - data) / error", fontsize=panels.FONT)
-    figure.supylabel("probability density", fontsize=panels.FONT)
-    panels.legend(figure, _histogram_handles())
+    figure.supxlabel("(model - data) / error", fontsize=style.FONT)
+    figure.supylabel("probability density", fontsize=style.FONT)
+    style.legend(figure, _histogram_handles())
     caption = (
         f"Residuals of the fit in units of their errors, clipped at {CLIP:g}, against the unit "
         "normal. Neighboring kernels overlap, so their residuals are correlated: a shift or a "
@@ -81,8 +81,8 @@ def _histogram_handles() -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=panels.KDE, lw=1.4, label="kernel counts (KDE)"),
-        Line2D([], [], color=panels.FOURIER, lw=1.4, ls="--", label="Fourier counts"),
+        Line2D([], [], color=style.KDE, lw=1.4, label="kernel counts (KDE)"),
+        Line2D([], [], color=style.FOURIER, lw=1.4, ls="--", label="Fourier counts"),
         Line2D([], [], color="black", lw=0.9, label="unit normal"),
     ]
 
@@ -94,11 +94,11 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
     colors = LinearSegmentedColormap.from_list(
         "residual", ["#0b3c74", "#5b8fc4", "#ececec", "#ee9a5a", "#9c3c00"]
     )
-    columns = panels.panels_per_row(len(bins))
-    width = min(panels.WIDTH / columns, 3.6)
+    columns = style.panels_per_row(len(bins))
+    width = min(style.WIDTH / columns, 3.6)
     flat = len(bins[0].columns) == 1
     size = (width, (0.7 if flat else 0.9) * width + 0.2)
-    figure, axes = panels.small_multiples(len(bins), columns, size)
+    figure, axes = style.small_multiples(len(bins), columns, size)
     limits = _limits(bins)
     norm = Normalize(-CLIP, CLIP)
     for ax, bin_ in zip(axes, bins, strict=True):
@@ -117,11 +117,11 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
             ax.set_ylim(-1.06 * CLIP, 1.06 * CLIP)
         else:
             ax.set_ylim(limits[1])
-        panels.title(ax, f"{bin_title(bin_, bins)}\n{_share(bin_)}")
+        style.title(ax, f"{bin_title(bin_, bins)}\n{_share(bin_)}")
     names = bins[0].columns
-    figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
+    figure.supxlabel(column_label(names[0]), fontsize=style.FONT + 1)
     label = "(model - data) / error"
-    figure.supylabel(label if flat else column_label(names[1]), fontsize=panels.FONT + 1)
+    figure.supylabel(label if flat else column_label(names[1]), fontsize=style.FONT + 1)
     if not flat:
         from matplotlib.cm import ScalarMappable
 
@@ -132,7 +132,7 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
             aspect=18 * -(-len(bins) // columns),
             pad=0.015,
         )
-        bar.set_label(label, fontsize=panels.FONT)
+        bar.set_label(label, fontsize=style.FONT)
         bar.ax.tick_params(labelsize=8)
     caption = (
         "Residuals of the kernel counts at the centers of the kernels: orange where the model has "

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.cells import Field, plot_cells
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.grid import Field, plot_cells
+from kdescent_dist.report.plots.style import Plot
 
 FEWEST = 6  # bins of which there is more to see than in their table
-KINDS = (("kde", "kernel counts (KDE)", panels.KDE), ("fourier", "Fourier counts", panels.FOURIER))
+KINDS = (("kde", "kernel counts (KDE)", style.KDE), ("fourier", "Fourier counts", style.FOURIER))
 
 
 def plot_distribution(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -19,8 +19,8 @@ def plot_distribution(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     drawn = [(kind, label, color) for kind, label, color in KINDS if _finite(bins, kind, "fit")]
     if len(bins) < FEWEST or not drawn:
         return []
-    figure, (spread, against) = panels.small_multiples(
-        2, 2, (panels.WIDTH / 2, 2.7), sharex=False, sharey=False, extra_height=0.35
+    figure, (spread, against) = style.small_multiples(
+        2, 2, (style.WIDTH / 2, 2.7), sharex=False, sharey=False, extra_height=0.35
     )
     every = [
         v for kind, _, _ in drawn for which in ("guess", "fit") for v in _finite(bins, kind, which)
@@ -36,16 +36,16 @@ def plot_distribution(stem: str, bins: Sequence[Bin]) -> list[Plot]:
         against.plot(*known.T, "." if len(bins) > 60 else "o", ms=4, color=color, mew=0, alpha=0.7)
     spread.set_xscale("log")
     spread.axvline(1.0, color="black", lw=0.8)
-    spread.set_xlabel("reduced chi-square", fontsize=panels.FONT)
-    spread.set_ylabel("bins", fontsize=panels.FONT)
+    spread.set_xlabel("reduced chi-square", fontsize=style.FONT)
+    spread.set_ylabel("bins", fontsize=style.FONT)
     against.set_xscale("log")
     against.set_yscale("log")
     against.axhline(1.0, color="black", lw=0.8)
-    against.set_xlabel("training samples in the bin", fontsize=panels.FONT)
-    against.set_ylabel("reduced chi-square of the fit", fontsize=panels.FONT)
+    against.set_xlabel("training samples in the bin", fontsize=style.FONT)
+    against.set_ylabel("reduced chi-square of the fit", fontsize=style.FONT)
     for axis in (spread.xaxis, against.xaxis, against.yaxis):
-        panels.set_log_ticks(axis, *axis.get_view_interval())
-    panels.legend(figure, _handles(drawn))
+        style.set_log_ticks(axis, *axis.get_view_interval())
+    style.legend(figure, _handles(drawn))
     caption = (
         f"Reduced chi-square of the {len(bins)} bins: their distribution (left; dotted: at the "
         "guess) and, of the fit, against the training samples in the bin (right). Where the bins "

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.inspection import Inspection
-from kdescent_dist.report.labels import some_names
-from kdescent_dist.report.tables import near_bound
+from kdescent_dist.report.data.inspection import Inspection
+from kdescent_dist.report.data.labels import some_names
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.pages.tables import near_bound
 
 FEW = 2.0  # times min_training: bins with fewer training samples are named
 LEFT_OUT = 0.5  # fraction of the rows

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.report.panels import DPI, Plot
+from kdescent_dist.report.plots.style import DPI, Plot
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def write_page(target: Path, template: str, **context: Any) -> Path:
     """Fill a template of this folder, such as ``report.html.j2``, and write the page."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = importlib.resources.files("kdescent_dist.report")
+    folder = importlib.resources.files("kdescent_dist.report.pages") / "templates"
     environment = Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.schema import ParameterConfig
-from kdescent_dist.report.data import Bin, Run, ranked
-from kdescent_dist.report.labels import DASH, chisq, describe, duration, number, plain_label
+from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, number, plain_label
+from kdescent_dist.report.data.records import Bin, Run, ranked
 
 NEAR = 0.01  # a parameter within this fraction of its range from a bound is flagged
 

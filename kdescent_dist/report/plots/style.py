@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kdescent_dist.report.density import ENCLOSED
+from kdescent_dist.report.plots.density import ENCLOSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def small_multiples(
     """Make a figure of equal panels, filled row by row.
 
     Args:
-        number: panels.
+        number: style.
         columns: panels per row.
         panel: width and height of a panel in inches, with its labels.
         sharex, sharey: as in ``Figure.subplots``.

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.labels import safe
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import safe
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.style import Plot
 
 
 def plot_numbers(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -17,13 +17,13 @@ def plot_numbers(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     return [
         _numbers(f"{stem}{kind}{suffix}", page)
         for kind, share in (("", False), ("_shares", True))
-        for suffix, page in panels.pages([b for b in counted if b.share == share], 40)
+        for suffix, page in style.pages([b for b in counted if b.share == share], 40)
     ]
 
 
 def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
-    figure, (total, ratio) = panels.small_multiples(
-        2, 2, (panels.WIDTH / 2, 0.23 * len(bins) + 0.5), sharex=False, extra_height=0.7
+    figure, (total, ratio) = style.small_multiples(
+        2, 2, (style.WIDTH / 2, 0.23 * len(bins) + 0.5), sharex=False, extra_height=0.7
     )
     rows = np.arange(len(bins))
     training, guess, fit = (
@@ -31,28 +31,28 @@ def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
     )
     # Poisson noise of the number of samples, which for weighted samples is a lower limit.
     noise = 1.0 / np.sqrt(np.maximum([b.n_training for b in bins], 1))
-    bars: dict[str, Any] = {"color": panels.DATA, "elinewidth": 1.3, "zorder": 2}
+    bars: dict[str, Any] = {"color": style.DATA, "elinewidth": 1.3, "zorder": 2}
     total.errorbar(training, rows, xerr=training * noise, fmt="o", ms=5, **bars)
-    total.plot(fit, rows, "D", ms=5, color=panels.FIT, zorder=3)
-    total.plot(guess, rows, "o", ms=4, mfc="none", mew=0.9, color=panels.GUESS)
+    total.plot(fit, rows, "D", ms=5, color=style.FIT, zorder=3)
+    total.plot(guess, rows, "o", ms=4, mfc="none", mew=0.9, color=style.GUESS)
     everything = np.concatenate([training, fit, guess])
     if everything.min() > 0 and everything.max() > 10 * everything.min():
         total.set_xscale("log")
         total.xaxis.set_minor_formatter("")
     what = "share of all weight in the bin" if bins[0].share else "total weight in the bin"
-    total.set_xlabel(what, fontsize=panels.FONT)
+    total.set_xlabel(what, fontsize=style.FONT)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio.plot(fit / training, rows, "D", ms=5, color=panels.FIT, zorder=3)
+        ratio.plot(fit / training, rows, "D", ms=5, color=style.FIT, zorder=3)
     ratio.errorbar(np.ones(len(bins)), rows, xerr=noise, fmt="none", **bars)
-    ratio.axvline(1.0, color=panels.DATA, lw=0.8)
-    ratio.set_xlabel("model / data", fontsize=panels.FONT)
+    ratio.axvline(1.0, color=style.DATA, lw=0.8)
+    ratio.set_xlabel("model / data", fontsize=style.FONT)
     names = [safe(b.name) for b in bins]
     total.set_yticks(rows, names, fontsize=8)
     total.set_ylim(len(bins) - 0.5, -0.5)
     for ax in (total, ratio):
-        ax.grid(axis="y", lw=0.4, color=panels.FAINT)
+        ax.grid(axis="y", lw=0.4, color=style.FAINT)
         ax.set_axisbelow(True)
-    panels.legend(figure, _number_handles())
+    style.legend(figure, _number_handles())
     caption = (
         f"{what.capitalize()}, of the data and of the model (left), and the ratio of the fitted "
         "model to the data (right). Bars: Poisson noise of the data."
@@ -67,7 +67,7 @@ def _number_handles() -> list[Any]:
         return Line2D([], [], ls="", marker=marker, ms=5, color=color, label=label, **style)
 
     return [
-        dot("o", panels.DATA, "data"),
-        dot("D", panels.FIT, "model, fitted"),
-        dot("o", panels.GUESS, "model at the guess", mfc="none"),
+        dot("o", style.DATA, "data"),
+        dot("D", style.FIT, "model, fitted"),
+        dot("o", style.GUESS, "model at the guess", mfc="none"),
     ]

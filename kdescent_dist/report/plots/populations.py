@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin, Samples
-from kdescent_dist.report.density import (
+from kdescent_dist.report.data.labels import bin_title, column_label
+from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.density import (
     Raster,
     effective_number,
     enclosed_levels,
     robust_limits,
 )
-from kdescent_dist.report.labels import bin_title, column_label
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,15 +41,15 @@ def plot_bins(
     if len(bins[0].columns) == 1:
         return [
             _histograms(stem + suffix, page, limits[0], fitted)
-            for suffix, page in panels.pages(pairs, 12)
+            for suffix, page in style.pages(pairs, 12)
         ]
     if len(bins[0].columns) == 2:
         return [
             _contours(stem + suffix, page, limits, fitted)
-            for suffix, page in panels.pages(pairs, 16)
+            for suffix, page in style.pages(pairs, 16)
         ]
     return [
-        _all_pairs(stem + suffix, page, limits, fitted) for suffix, page in panels.pages(pairs, 4)
+        _all_pairs(stem + suffix, page, limits, fitted) for suffix, page in style.pages(pairs, 4)
     ]
 
 
@@ -68,8 +68,8 @@ def _limits(selected: Sequence[Selected], dims: int) -> list[tuple[float, float]
 
 def _layout(number: int) -> tuple[int, tuple[float, float]]:
     """Panels per row and their size, so that a row fills the width of the report."""
-    columns = panels.panels_per_row(number)
-    width = min(panels.WIDTH / columns, 4.2)
+    columns = style.panels_per_row(number)
+    width = min(style.WIDTH / columns, 4.2)
     return columns, (width, 0.92 * width + 0.15)
 
 
@@ -84,14 +84,14 @@ def _contours(
     fitted: bool,
 ) -> Plot:
     columns, size = _layout(len(pairs))
-    figure, axes = panels.small_multiples(len(pairs), columns, size)
+    figure, axes = style.small_multiples(len(pairs), columns, size)
     for ax, (bin_, selected) in zip(axes, pairs, strict=True):
         _draw_pair(ax, selected, (0, 1), limits)
-        panels.title(ax, _title(bin_, pairs))
+        style.title(ax, _title(bin_, pairs))
     names = pairs[0][0].columns
-    figure.supxlabel(column_label(names[0]), fontsize=panels.FONT + 1)
-    figure.supylabel(column_label(names[1]), fontsize=panels.FONT + 1)
-    panels.legend(figure, panels.population_handles(fitted))
+    figure.supxlabel(column_label(names[0]), fontsize=style.FONT + 1)
+    figure.supylabel(column_label(names[1]), fontsize=style.FONT + 1)
+    style.legend(figure, style.population_handles(fitted))
     return Plot(stem, figure, _caption(pairs, fitted))
 
 
@@ -106,22 +106,22 @@ def _all_pairs(
     dims = range(len(names))
     couples = list(itertools.combinations(dims, 2) if len(names) <= 4 else itertools.pairwise(dims))
     per_row = min(len(couples), 4)
-    width = min(panels.WIDTH / per_row, 3.0)
+    width = min(style.WIDTH / per_row, 3.0)
     # Rows of equal length start each bin afresh, so that a column of panels is one pair.
     rows_per_bin = -(-len(couples) // per_row)
     slots = len(pairs) * rows_per_bin * per_row
     size = (width, 0.9 * width + 0.3)
-    figure, axes = panels.small_multiples(slots, per_row, size, sharex=False, sharey=False)
+    figure, axes = style.small_multiples(slots, per_row, size, sharex=False, sharey=False)
     for i, (bin_, selected) in enumerate(pairs):
         row = axes[i * rows_per_bin * per_row : (i + 1) * rows_per_bin * per_row]
         for ax, couple in zip(row, couples, strict=False):
             _draw_pair(ax, selected, couple, [limits[c] for c in couple])
-            ax.set_xlabel(column_label(names[couple[0]]), fontsize=panels.FONT)
-            ax.set_ylabel(column_label(names[couple[1]]), fontsize=panels.FONT)
+            ax.set_xlabel(column_label(names[couple[0]]), fontsize=style.FONT)
+            ax.set_ylabel(column_label(names[couple[1]]), fontsize=style.FONT)
         for unused in row[len(couples) :]:
             unused.remove()
-        panels.title(row[0], _title(bin_, pairs))
-    panels.legend(figure, panels.population_handles(fitted))
+        style.title(row[0], _title(bin_, pairs))
+    style.legend(figure, style.population_handles(fitted))
     shown = "all pairs" if len(couples) == len(names) * (len(names) - 1) // 2 else "neighbors"
     return Plot(
         stem,
@@ -151,17 +151,17 @@ def _draw_pair(
         typical = np.sum(weights**2) / np.sum(weights)
         _draw_outside(ax, raster, density, x[weights > 0.5 * typical], levels)
         if levels:
-            fills = panels.DATA_FILLS[-len(levels) :]
+            fills = style.DATA_FILLS[-len(levels) :]
             bounds = [*levels, 1.001 * max(float(density.max()), levels[-1])]
             ax.contourf(*raster.centers, density.T, levels=bounds, colors=fills, zorder=2)
-    for which, style in (
-        ("guess", {"colors": panels.GUESS, "linestyles": ":", "linewidths": 0.8}),
-        ("fit", {"colors": panels.FIT, "linestyles": "-", "linewidths": 1.3}),
+    for which, look in (
+        ("guess", {"colors": style.GUESS, "linestyles": ":", "linewidths": 0.8}),
+        ("fit", {"colors": style.FIT, "linestyles": "-", "linewidths": 1.3}),
     ):
         if which in populations:
             density = raster.density(*populations[which])
             if levels := enclosed_levels(density):
-                ax.contour(*raster.centers, density.T, levels=levels, zorder=3, **style)
+                ax.contour(*raster.centers, density.T, levels=levels, zorder=3, **look)
 
 
 def _draw_outside(
@@ -173,7 +173,7 @@ def _draw_outside(
     keep = np.flatnonzero(inside[0] & inside[1])
     low = keep[density[cells[0][keep], cells[1][keep]] < (levels[0] if levels else np.inf)]
     low = low[:: max(1, low.size // 400)]
-    ax.plot(x[low, 0], x[low, 1], ".", ms=2.2, mew=0, color=panels.DATA, alpha=0.55, zorder=1)
+    ax.plot(x[low, 0], x[low, 1], ".", ms=2.2, mew=0, color=style.DATA, alpha=0.55, zorder=1)
 
 
 def _caption(pairs: Sequence[tuple[Bin, Selected]], fitted: bool) -> str:
@@ -198,16 +198,16 @@ def _histograms(
     stem: str, pairs: Sequence[tuple[Bin, Selected]], limits: tuple[float, float], fitted: bool
 ) -> Plot:
     columns, (width, height) = _layout(len(pairs))
-    figure, axes = panels.small_multiples(len(pairs), columns, (width, 0.85 * height), sharey=False)
+    figure, axes = style.small_multiples(len(pairs), columns, (width, 0.85 * height), sharey=False)
     absolute = any(bin_.normalization != "conditional" for bin_, _ in pairs)
     for ax, (bin_, selected) in zip(axes, pairs, strict=True):
         _draw_histogram(ax, bin_, selected, limits, absolute)
-        panels.title(ax, _title(bin_, pairs))
-    figure.supxlabel(column_label(pairs[0][0].columns[0]), fontsize=panels.FONT + 1)
+        style.title(ax, _title(bin_, pairs))
+    figure.supxlabel(column_label(pairs[0][0].columns[0]), fontsize=style.FONT + 1)
     what = "share of all weight" if pairs[0][0].share else "weight"
     unit = f"{what} per unit of {column_label(pairs[0][0].columns[0])}"
-    figure.supylabel(unit if absolute else "probability density", fontsize=panels.FONT + 1)
-    panels.legend(figure, _histogram_handles(fitted))
+    figure.supylabel(unit if absolute else "probability density", fontsize=style.FONT + 1)
+    style.legend(figure, _histogram_handles(fitted))
     caption = (
         f"Points: the data with Poisson errors. Lines: the model, {_lines(fitted)}, in the same "
         "intervals."
@@ -231,18 +231,18 @@ def _draw_histogram(
         if which == "data":
             error = scale * np.sqrt(np.histogram(x[:, 0], edges, weights=weights**2)[0])
             middle = 0.5 * (edges[1:] + edges[:-1])
-            style: dict[str, Any] = {"fmt": "o", "ms": 3, "lw": 1.0, "color": panels.DATA}
+            look: dict[str, Any] = {"fmt": "o", "ms": 3, "lw": 1.0, "color": style.DATA}
             ax.fill_between(
-                edges, np.append(height, height[-1]), step="post", color=panels.DATA_FILLS[0]
+                edges, np.append(height, height[-1]), step="post", color=style.DATA_FILLS[0]
             )
-            ax.errorbar(middle, height, error, zorder=4, **style)
+            ax.errorbar(middle, height, error, zorder=4, **look)
         else:
-            style = (
-                {"color": panels.FIT, "lw": 1.5, "zorder": 3}
+            look = (
+                {"color": style.FIT, "lw": 1.5, "zorder": 3}
                 if which == "fit"
-                else {"color": panels.GUESS, "lw": 1.0, "ls": ":", "zorder": 2}
+                else {"color": style.GUESS, "lw": 1.0, "ls": ":", "zorder": 2}
             )
-            ax.stairs(height, edges, **style)
+            ax.stairs(height, edges, **look)
         if which != "guess":
             top = max(top, float(height.max()))
     ax.set_xlim(limits)
@@ -253,7 +253,5 @@ def _draw_histogram(
 def _histogram_handles(fitted: bool) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    data = Line2D(
-        [], [], color=panels.DATA, marker="o", ms=4, lw=1.0, label="data (Poisson errors)"
-    )
-    return [data, *panels.population_handles(fitted)[1:]]
+    data = Line2D([], [], color=style.DATA, marker="o", ms=4, lw=1.0, label="data (Poisson errors)")
+    return [data, *style.population_handles(fitted)[1:]]

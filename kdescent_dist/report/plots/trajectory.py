@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdescent_dist.config.schema import ParameterConfig
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import History
-from kdescent_dist.report.labels import safe
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import safe
+from kdescent_dist.report.data.records import History
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,18 +19,18 @@ MOST_POINTS = 3000  # vertices of a line; more would not be seen
 
 def plot_loss(history: History) -> Plot:
     """Draw the loss and the norm of its gradient at each step."""
-    figure, axes = panels.small_multiples(2, 1, (panels.WIDTH, 2.3), sharey=False, extra_height=0.4)
+    figure, axes = style.small_multiples(2, 1, (style.WIDTH, 2.3), sharey=False, extra_height=0.4)
     window = max(5, history.step.size // 30)
     for ax, values, label in zip(
         axes, (history.loss, history.grad_norm), ("loss", "gradient norm"), strict=True
     ):
         _draw_noisy(ax, history.step, values, window)
-        ax.set_ylabel(label, fontsize=panels.FONT + 1)
-        ax.grid(axis="y", lw=0.4, color=panels.FAINT)
+        ax.set_ylabel(label, fontsize=style.FONT + 1)
+        ax.grid(axis="y", lw=0.4, color=style.FAINT)
         ax.margins(x=0.012)
     axes[0].tick_params(labelbottom=False)
-    axes[1].set_xlabel("step", fontsize=panels.FONT + 1)
-    panels.legend(figure, _loss_handles(window))
+    axes[1].set_xlabel("step", fontsize=style.FONT + 1)
+    style.legend(figure, _loss_handles(window))
     caption = (
         "Single values scatter with the random numbers, kernels and modes of their step; the "
         "running median shows the trend."
@@ -49,7 +49,7 @@ def _draw_noisy(ax: "Axes", step: np.ndarray, values: np.ndarray, window: int) -
     marker = "." if values.size < 30 else ""
     ax.plot(*_thin(step, values), color="#b5b5b5", lw=0.7, marker=marker)
     if values.size >= 3 * window:
-        ax.plot(*_running_median(step, values, window), color=panels.FIT, lw=1.7)
+        ax.plot(*_running_median(step, values, window), color=style.FIT, lw=1.7)
 
 
 def _thin(step: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ def _loss_handles(window: int) -> list[Any]:
 
     return [
         Line2D([], [], color="#b5b5b5", lw=1.0, label="each step"),
-        Line2D([], [], color=panels.FIT, lw=1.7, label=f"running median of {window} steps"),
+        Line2D([], [], color=style.FIT, lw=1.7, label=f"running median of {window} steps"),
     ]
 
 
@@ -90,10 +90,10 @@ def plot_traces(history: History, parameters: Mapping[str, ParameterConfig]) -> 
     longest = max((len(name) for name in names), default=0)
     per_row = 3 if longest > 29 else 4 if longest > 22 else 5
     if len(names) <= 24:
-        per_row = min(per_row, max(panels.panels_per_row(len(names)), 3))
+        per_row = min(per_row, max(style.panels_per_row(len(names)), 3))
     return [
         _traces("parameters" + suffix, history, page, parameters, per_row)
-        for suffix, page in panels.pages(names, 6 * per_row, per_row)
+        for suffix, page in style.pages(names, 6 * per_row, per_row)
     ]
 
 
@@ -106,25 +106,25 @@ def _traces(
 ) -> Plot:
     columns = min(len(names), per_row)
     # Few panels do not grow to the full width.
-    size = (min(panels.WIDTH / columns, 3.0), 1.45)
-    figure, axes = panels.small_multiples(len(names), columns, size, sharey=False)
+    size = (min(style.WIDTH / columns, 3.0), 1.45)
+    figure, axes = style.small_multiples(len(names), columns, size, sharey=False)
     thin = np.unique(np.linspace(0, history.step.size - 1, MOST_POINTS).astype(int))
     for ax, name in zip(axes, names, strict=True):
         parameter = parameters[name]
         values = history.params[name]
         limits = _trace_limits(values, parameter)
-        ax.plot(history.step[thin], values[thin], color=panels.FIT, lw=0.9, zorder=3)
+        ax.plot(history.step[thin], values[thin], color=style.FIT, lw=0.9, zorder=3)
         if parameter.truth is not None:
-            ax.axhline(parameter.truth, color=panels.TRUTH, lw=1.0, ls="--", zorder=2)
+            ax.axhline(parameter.truth, color=style.TRUTH, lw=1.0, ls="--", zorder=2)
         if parameter.low is not None and parameter.low > limits[0]:
             _shade(ax, limits[0], parameter.low)
         if parameter.high is not None and parameter.high < limits[1]:
             _shade(ax, parameter.high, limits[1])
         ax.set_ylim(limits)
-        panels.title(ax, safe(parameter.label or name))
-    figure.supxlabel("step", fontsize=panels.FONT)
+        style.title(ax, safe(parameter.label or name))
+    figure.supxlabel("step", fontsize=style.FONT)
     known = any(parameters[name].truth is not None for name in names)
-    panels.legend(figure, _trace_handles(known))
+    style.legend(figure, _trace_handles(known))
     caption = (
         "Parameters at each step. Hatched: outside the bounds, drawn where a bound is near the "
         "values that were passed."
@@ -154,9 +154,9 @@ def _trace_handles(known: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    truth = [Line2D([], [], color=panels.TRUTH, lw=1.0, ls="--", label="truth")] if known else []
+    truth = [Line2D([], [], color=style.TRUTH, lw=1.0, ls="--", label="truth")] if known else []
     return [
-        Line2D([], [], color=panels.FIT, lw=1.4, label="parameter"),
+        Line2D([], [], color=style.FIT, lw=1.4, label="parameter"),
         *truth,
         Patch(facecolor="#ededed", edgecolor="#c4c4c4", hatch="////", label="outside the bounds"),
     ]

@@ -9,8 +9,8 @@ import numpy as np
 
 from kdescent_dist.config.compose import from_yaml
 from kdescent_dist.config.schema import Config
-from kdescent_dist.report.data import Bin, Samples
-from kdescent_dist.report.read import read_bins
+from kdescent_dist.report.data.read import read_bins
+from kdescent_dist.report.data.records import Bin, Samples
 
 
 @dataclass(frozen=True)

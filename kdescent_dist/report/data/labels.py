@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.report.data import Bin
+from kdescent_dist.report.data.records import Bin
 
 DASH = "\N{EN DASH}"  # stands where there is no value
 MINUS = "\N{MINUS SIGN}"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin, Samples
-from kdescent_dist.report.density import percentiles
-from kdescent_dist.report.labels import column_label
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import column_label
+from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.density import percentiles
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,15 +38,15 @@ def plot_catalogs(
         for name, window in bin_.window.items():
             edges.setdefault(name, []).extend(window)
     plots = []
-    for suffix, page in panels.pages(names, 16):
-        per_row = panels.panels_per_row(len(page))
-        width = min(panels.WIDTH / per_row, 3.6)
-        figure, axes = panels.small_multiples(
+    for suffix, page in style.pages(names, 16):
+        per_row = style.panels_per_row(len(page))
+        width = min(style.WIDTH / per_row, 3.6)
+        figure, axes = style.small_multiples(
             len(page), per_row, (width, 0.62 * width + 0.45), sharex=False, sharey=False
         )
         for ax, name in zip(axes, page, strict=True):
             _draw(ax, name, data.get(name), given.get(name), edges.get(name, []))
-        panels.legend(figure, _handles(bool(given), bool(edges)))
+        style.legend(figure, _handles(bool(given), bool(edges)))
         caption = (
             "The columns that are used, weighted, after the selection; beside their names the "
             "smallest and the largest value. Histograms stop at 0.5% of the weight on each side."
@@ -78,14 +78,14 @@ def _draw(
     low, high = float(low.min()), float(high.max())
     margin = 0.05 * max(high - low, 1e-6 * max(abs(low), abs(high), 1e-30))
     cells = np.linspace(low - margin, high + margin, INTERVALS + 1)
-    for pair, style in (
-        (data, {"fill": True, "facecolor": panels.DATA_FILLS[1], "edgecolor": panels.DATA}),
-        (given, {"color": panels.FIT, "lw": 1.3}),
+    for pair, look in (
+        (data, {"fill": True, "facecolor": style.DATA_FILLS[1], "edgecolor": style.DATA}),
+        (given, {"color": style.FIT, "lw": 1.3}),
     ):
         if pair is not None:
             x, weights = pair
             height, _ = np.histogram(x, cells, weights=weights)
-            ax.stairs(height / (weights.sum() * (cells[1] - cells[0])), cells, **style)
+            ax.stairs(height / (weights.sum() * (cells[1] - cells[0])), cells, **look)
     inside = [e for e in sorted(set(edges)) if cells[0] <= e <= cells[-1]]
     for edge in inside:
         ax.axvline(edge, color="black", lw=0.5, ls=(0, (2, 2)), zorder=3)
@@ -94,17 +94,17 @@ def _draw(
     ax.set_yticks([])
     values = np.concatenate([x for x, _ in known])
     label = WEIGHTS if name == WEIGHTS else column_label(name)
-    panels.title(ax, f"{label}   [{values.min():.3g}, {values.max():.3g}]")
+    style.title(ax, f"{label}   [{values.min():.3g}, {values.max():.3g}]")
 
 
 def _handles(given: bool, edges: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    fill: dict[str, Any] = {"facecolor": panels.DATA_FILLS[1], "edgecolor": panels.DATA}
+    fill: dict[str, Any] = {"facecolor": style.DATA_FILLS[1], "edgecolor": style.DATA}
     handles: list[Any] = [Patch(label="training catalog", **fill)]
     if given:
-        handles.append(Line2D([], [], color=panels.FIT, lw=1.3, label="input of the model"))
+        handles.append(Line2D([], [], color=style.FIT, lw=1.3, label="input of the model"))
     if edges:
         handles.append(Line2D([], [], color="black", lw=0.7, ls="--", label="edges of bins"))
     return handles

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.report.data import Bin
+from kdescent_dist.report.data.records import Bin
 
 MOST_NAMED = 6
 

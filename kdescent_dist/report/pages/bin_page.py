@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin, Run, ranked
-from kdescent_dist.report.html import require_plots, save_plots, write_page
-from kdescent_dist.report.labels import number, window_label
-from kdescent_dist.report.panels import Plot
-from kdescent_dist.report.pick import pick
-from kdescent_dist.report.populations import plot_bins
-from kdescent_dist.report.read import read_run
-from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
-from kdescent_dist.report.tables import bin_rows
+from kdescent_dist.report.data.labels import number, window_label
+from kdescent_dist.report.data.read import read_run
+from kdescent_dist.report.data.records import Bin, Run, ranked
+from kdescent_dist.report.pages.html import require_plots, save_plots, write_page
+from kdescent_dist.report.pages.pick import pick
+from kdescent_dist.report.pages.tables import bin_rows
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.populations import plot_bins
+from kdescent_dist.report.plots.residuals import plot_residual_histograms, plot_residual_maps
+from kdescent_dist.report.plots.style import Plot
 
 MOST_ROWS = 10
 
@@ -95,15 +95,15 @@ def _plot_modes(stem: str, bin_: Bin) -> list[Plot]:
     parts: Sequence[np.ndarray] = np.split(bin_.fourier.fit, 2)
     if not np.isfinite(bin_.fourier.fit).any():
         return []
-    figure, (ax,) = panels.small_multiples(1, 1, (5.5, 2.9))
+    figure, (ax,) = style.small_multiples(1, 1, (5.5, 2.9))
     length = np.linalg.norm(bin_.modes, axis=1)
     for values, marker, label in zip(parts, ("o", "s"), ("real", "imaginary"), strict=True):
-        style = {"ms": 3.5, "mew": 0.8, "color": panels.FOURIER}
-        ax.plot(length, values, marker, mfc="none" if marker == "s" else None, label=label, **style)
+        look = {"ms": 3.5, "mew": 0.8, "color": style.FOURIER}
+        ax.plot(length, values, marker, mfc="none" if marker == "s" else None, label=label, **look)
     for level, line in ((0, "-"), (-3, ":"), (3, ":")):
         ax.axhline(level, color="black", lw=0.7, ls=line)
-    ax.set_xlabel("length of the wave vector (radians per unit)", fontsize=panels.FONT)
-    ax.set_ylabel("(model - data) / error", fontsize=panels.FONT)
+    ax.set_xlabel("length of the wave vector (radians per unit)", fontsize=style.FONT)
+    ax.set_ylabel("(model - data) / error", fontsize=style.FONT)
     ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     caption = (
         "Residuals of the Fourier counts, real and imaginary parts: at small wave vectors the "

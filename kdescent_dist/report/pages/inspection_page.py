@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from kdescent_dist.report.catalogs import plot_catalogs
-from kdescent_dist.report.cells import Field, plot_cells
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.html import Image, require_plots, save_plots, write_page
-from kdescent_dist.report.inspection import Inspection, read_inspection
-from kdescent_dist.report.inspection_text import facts, parameter_rows
-from kdescent_dist.report.inspection_warnings import warnings_of
-from kdescent_dist.report.kernels import plot_kernels, plot_modes
-from kdescent_dist.report.labels import chisq
-from kdescent_dist.report.page import per_group
-from kdescent_dist.report.panels import Plot
-from kdescent_dist.report.populations import plot_bins
-from kdescent_dist.report.residuals import plot_residual_maps
+from kdescent_dist.report.data.inspection import Inspection, read_inspection
+from kdescent_dist.report.data.labels import chisq
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.pages.html import Image, require_plots, save_plots, write_page
+from kdescent_dist.report.pages.inspection_text import facts, parameter_rows
+from kdescent_dist.report.pages.inspection_warnings import warnings_of
+from kdescent_dist.report.pages.run_page import per_group
+from kdescent_dist.report.plots.catalogs import plot_catalogs
+from kdescent_dist.report.plots.grid import Field, plot_cells
+from kdescent_dist.report.plots.kernels import plot_kernels, plot_modes
+from kdescent_dist.report.plots.populations import plot_bins
+from kdescent_dist.report.plots.residuals import plot_residual_maps
+from kdescent_dist.report.plots.style import Plot
 
 MOST_BINS = 12  # bins that are drawn one by one, or report.max_bins where that is smaller
 

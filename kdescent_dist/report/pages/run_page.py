@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from kdescent_dist.config.schema import ReportConfig
-from kdescent_dist.report.data import Bin, Run, grouped, ranked
-from kdescent_dist.report.history import plot_loss, plot_traces
-from kdescent_dist.report.html import require_plots, save_plots, write_page
-from kdescent_dist.report.numbers import plot_numbers
-from kdescent_dist.report.overview import plot_distribution, plot_grid
-from kdescent_dist.report.panels import Plot
-from kdescent_dist.report.populations import plot_bins
-from kdescent_dist.report.read import read_run
-from kdescent_dist.report.residuals import plot_residual_histograms, plot_residual_maps
-from kdescent_dist.report.tables import bin_rows, facts, parameter_rows, verdict
+from kdescent_dist.report.data.read import read_run
+from kdescent_dist.report.data.records import Bin, Run, grouped, ranked
+from kdescent_dist.report.pages.html import require_plots, save_plots, write_page
+from kdescent_dist.report.pages.tables import bin_rows, facts, parameter_rows, verdict
+from kdescent_dist.report.plots.overview import plot_distribution, plot_grid
+from kdescent_dist.report.plots.populations import plot_bins
+from kdescent_dist.report.plots.residuals import plot_residual_histograms, plot_residual_maps
+from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.trajectory import plot_loss, plot_traces
+from kdescent_dist.report.plots.weights import plot_numbers
 
 STEMS = ("overview", "fit", "numbers", "residuals", "map", "loss", "parameters")
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.report.data import Bin, ranked
-from kdescent_dist.report.inspection import Inspection
-from kdescent_dist.report.inspection_warnings import warnings_of
-from kdescent_dist.report.labels import chisq, duration, number, some_names
+from kdescent_dist.report.data.inspection import Inspection
+from kdescent_dist.report.data.labels import chisq, duration, number, some_names
+from kdescent_dist.report.data.records import Bin, ranked
+from kdescent_dist.report.pages.inspection_warnings import warnings_of
 
 MOST_ROWS = 24  # parameters on the terminal
 

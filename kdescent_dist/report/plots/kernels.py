@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin, Samples
-from kdescent_dist.report.density import Raster, effective_number, enclosed_levels, robust_limits
-from kdescent_dist.report.labels import bin_title, column_label
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import bin_title, column_label
+from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.density import (
+    Raster,
+    effective_number,
+    enclosed_levels,
+    robust_limits,
+)
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +44,11 @@ def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples])
             else:
                 of_couple = [limits[i] for i in couple]
                 _draw_pair(ax, bin_, couple, x[:, couple], weights, of_couple)
-            panels.title(ax, f"{bin_title(bin_, bins)}\nn = {bin_.n_training:,}")
-        figure.supxlabel(column_label(names[couple[0]]), fontsize=panels.FONT + 1)
+            style.title(ax, f"{bin_title(bin_, bins)}\nn = {bin_.n_training:,}")
+        figure.supxlabel(column_label(names[couple[0]]), fontsize=style.FONT + 1)
         along = "density" if len(names) == 1 else column_label(names[couple[1]])
-        figure.supylabel(along, fontsize=panels.FONT + 1)
-        panels.legend(figure, _kernel_handles(len(names) == 1))
+        figure.supylabel(along, fontsize=style.FONT + 1)
+        style.legend(figure, _kernel_handles(len(names) == 1))
         caption = (
             "Kernels on the data of the bin: all centers to draw from (dots) and, of some, one "
             "standard deviation. Kernels that are wider than the structure of the data blur it; "
@@ -54,9 +59,9 @@ def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples])
 
 
 def _panels(bins: Sequence[Bin], aspect: float) -> tuple[Any, list["Axes"]]:
-    per_row = panels.panels_per_row(len(bins))
-    width = min(panels.WIDTH / per_row, 4.2)
-    return panels.small_multiples(len(bins), per_row, (width, aspect * width + 0.2))
+    per_row = style.panels_per_row(len(bins))
+    width = min(style.WIDTH / per_row, 4.2)
+    return style.small_multiples(len(bins), per_row, (width, aspect * width + 0.2))
 
 
 def _draw_line(
@@ -65,7 +70,7 @@ def _draw_line(
     edges = np.linspace(*limits, 61)
     height, _ = np.histogram(x, edges, weights=weights / max(weights.sum(), 1e-300))
     height = height / (edges[1] - edges[0])
-    ax.stairs(height, edges, fill=True, facecolor=panels.DATA_FILLS[1])
+    ax.stairs(height, edges, fill=True, facecolor=style.DATA_FILLS[1])
     assert bin_.kernel_cov is not None
     width, top = float(np.sqrt(bin_.kernel_cov[0, 0])), float(height.max(initial=1e-300))
     grid = np.linspace(-3, 3, 61)
@@ -91,7 +96,7 @@ def _draw_pair(
         density = raster.density(x, weights)
         if levels := enclosed_levels(density):
             bounds = [*levels, 1.001 * max(float(density.max()), levels[-1])]
-            fills = panels.DATA_FILLS[-len(levels) :]
+            fills = style.DATA_FILLS[-len(levels) :]
             ax.contourf(*raster.centers, density.T, levels=bounds, colors=fills, zorder=1)
     centers = bin_.centers[:, couple]
     ax.plot(*centers.T, ".", **_dots(), ms=2, zorder=2)
@@ -100,26 +105,26 @@ def _draw_pair(
     angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
     along, across = 2 * np.sqrt(np.maximum(values[::-1], 0))
     for center in centers[:OUTLINES]:
-        style = {"fill": False, "edgecolor": panels.FIT, "lw": 0.9, "zorder": 3}
-        ax.add_patch(Ellipse(tuple(center), along, across, angle=angle, **style))
+        look = {"fill": False, "edgecolor": style.FIT, "lw": 0.9, "zorder": 3}
+        ax.add_patch(Ellipse(tuple(center), along, across, angle=angle, **look))
     ax.set(xlim=limits[0], ylim=limits[1])
 
 
 def _outline() -> dict[str, Any]:
-    return {"color": panels.FIT, "lw": 0.9}
+    return {"color": style.FIT, "lw": 0.9}
 
 
 def _dots() -> dict[str, Any]:
-    return {"color": panels.KDE, "mew": 0.5, "alpha": 0.5}
+    return {"color": style.KDE, "mew": 0.5, "alpha": 0.5}
 
 
 def _kernel_handles(flat: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    dots: dict[str, Any] = {"ls": "", "marker": "|" if flat else ".", "color": panels.KDE}
+    dots: dict[str, Any] = {"ls": "", "marker": "|" if flat else ".", "color": style.KDE}
     return [
-        Patch(facecolor=panels.DATA_FILLS[1], label="data"),
+        Patch(facecolor=style.DATA_FILLS[1], label="data"),
         Line2D([], [], label="centers of kernels", **dots),
         Line2D([], [], label="width of a kernel", **_outline()),
     ]
@@ -138,11 +143,11 @@ def plot_modes(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -
             some = rng.choice(len(x), MOST_SAMPLES, replace=False)
             x, weights = x[some], weights[some]
         _draw_modes(ax, bin_, x, weights)
-        panels.title(ax, f"{bin_title(bin_, bins)}\nn = {bin_.n_training:,}")
+        style.title(ax, f"{bin_title(bin_, bins)}\nn = {bin_.n_training:,}")
     axes[0].set(ylim=(1e-3, 1.3), yscale="log")
-    figure.supxlabel("wave number x standard deviation of the data", fontsize=panels.FONT)
-    figure.supylabel("size of the characteristic function", fontsize=panels.FONT)
-    panels.legend(figure, _mode_handles(bins[0].columns))
+    figure.supxlabel("wave number x standard deviation of the data", fontsize=style.FONT)
+    figure.supylabel("size of the characteristic function", fontsize=style.FONT)
+    style.legend(figure, _mode_handles(bins[0].columns))
     caption = (
         "How much structure the Fourier modes see: the empirical characteristic function of the "
         "data along each column (lines) and at the modes (dots), against the range of the modes "
@@ -165,12 +170,12 @@ def _draw_modes(ax: "Axes", bin_: Bin, x: np.ndarray, weights: np.ndarray) -> No
         ax.plot(k * spread[j], np.maximum(curve, 1e-6), color=color, lw=1.1, ls=STYLES[j])
     radius = np.sqrt(np.square(bin_.modes * spread).sum(axis=1))
     ax.plot(radius, np.abs(bin_.ecf), ".", ms=2.5, mew=0, color="black", alpha=0.6)
-    ax.axhline(float(np.median(np.abs(bin_.ecf_err))), color=panels.GUESS, lw=0.9, ls=":")
+    ax.axhline(float(np.median(np.abs(bin_.ecf_err))), color=style.GUESS, lw=0.9, ls=":")
     ax.axvline(float(reach.max()), color="black", lw=0.7)
     ax.set_xlim(0, None)
 
 
-COLORS = (panels.KDE, panels.FIT, panels.FOURIER, panels.DATA)
+COLORS = (style.KDE, style.FIT, style.FOURIER, style.DATA)
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -178,12 +183,12 @@ def _mode_handles(columns: Sequence[str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=color, ls=style, lw=1.1, label=column_label(name))
-        for name, color, style in zip(columns, COLORS, STYLES, strict=False)
+        Line2D([], [], color=color, ls=look, lw=1.1, label=column_label(name))
+        for name, color, look in zip(columns, COLORS, STYLES, strict=False)
     ]
     return [
         *lines,
         Line2D([], [], ls="", marker=".", color="black", label="modes"),
         Line2D([], [], color="black", lw=0.7, label="range"),
-        Line2D([], [], color=panels.GUESS, lw=0.9, ls=":", label="noise"),
+        Line2D([], [], color=style.GUESS, lw=0.9, ls=":", label="noise"),
     ]

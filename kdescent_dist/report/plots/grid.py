@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kdescent_dist.report import panels
-from kdescent_dist.report.data import Bin
-from kdescent_dist.report.labels import column_label
-from kdescent_dist.report.panels import Plot
+from kdescent_dist.report.data.labels import column_label
+from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.style import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = (panels.DATA, panels.FIT, panels.KDE, panels.FOURIER)
+COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER)
 CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a cell, in order: low or high along x and y
 ROOM = (0.33, 0.14)  # inches, along x and y, that a cell of a map needs to carry its number
 
@@ -59,18 +59,18 @@ def plot_cells(stem: str, bins: Sequence[Bin], fields: Sequence[Field], caption:
     columns = conditions(bins)
     as_map = len(columns) == 2
     per_row = min(len(fields), 3 if as_map else 2)
-    width = min(panels.WIDTH / per_row, 5.5)
+    width = min(style.WIDTH / per_row, 5.5)
     size = (width, (0.8 if as_map else 0.55) * width + 0.2)
-    figure, axes = panels.small_multiples(
+    figure, axes = style.small_multiples(
         len(fields), per_row, size, sharey=as_map, extra_height=0.35
     )
     for ax, drawn in zip(axes, fields, strict=True):
         (_draw_map if as_map else _draw_lines)(ax, bins, columns, drawn, width)
-        panels.title(ax, drawn.label)
+        style.title(ax, drawn.label)
     across = column_label(columns[0]) if len(columns) in (1, 2) else "number of the bin"
-    figure.supxlabel(across, fontsize=panels.FONT + 1)
+    figure.supxlabel(across, fontsize=style.FONT + 1)
     if as_map:
-        figure.supylabel(column_label(columns[1]), fontsize=panels.FONT + 1)
+        figure.supylabel(column_label(columns[1]), fontsize=style.FONT + 1)
     return Plot(stem, figure, caption)
 
 
@@ -94,7 +94,7 @@ def _draw_lines(
     low, high = _range(np.concatenate(everything))
     if high > 5 * low:
         ax.set_yscale("log")
-        panels.set_log_ticks(ax.yaxis, low, high)
+        style.set_log_ticks(ax.yaxis, low, high)
     if len(drawn.values) > 1:
         ax.legend(fontsize=8, frameon=False, loc="best", handlelength=1.6)
 
@@ -128,12 +128,12 @@ def _draw_map(
     if np.all(0.75 * width * smallest > ROOM):
         for middle, value, face in zip(windows.mean(axis=2), values, faces, strict=True):
             dark = np.dot(face[:3], (0.3, 0.6, 0.1)) < 0.5
-            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
             color = "white" if dark else "black"
-            ax.text(middle[0], middle[1], panels.short(value), color=color, **style)
+            ax.text(middle[0], middle[1], style.short(value), color=color, **look)
     bar = ax.figure.colorbar(ScalarMappable(norm, colors), ax=ax, pad=0.02, aspect=25)
     bar.ax.tick_params(labelsize=8, which="both")
-    panels.set_log_ticks(bar.ax.yaxis, low, high)
+    style.set_log_ticks(bar.ax.yaxis, low, high)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Figures and words, put together to self-contained HTML pages."""

@@ -25,8 +25,8 @@ from kdescent_dist.config.errors import (
     Preempted,
 )
 from kdescent_dist.distributed.runtime import complain, is_first
-from kdescent_dist.run import run
-from kdescent_dist.sweep_job import SweepJobError, end_sweep_job, is_sweep_job
+from kdescent_dist.run.runner import run
+from kdescent_dist.run.sweep import SweepJobError, end_sweep_job, is_sweep_job
 
 # Overrides that are expressions of columns, most of which Hydra takes for a syntax error.
 EXPRESSION = re.compile(r"\+{0,2}(input\.)?catalog\.(where|weights|columns\.[^=]+)=")

@@ -16,9 +16,9 @@ from process_groups import SMALL, command, environment, result
 
 from kdescent_dist.fitting.callbacks import Event, Metrics, read_metrics
 from kdescent_dist.fitting.history import History
-from kdescent_dist.run_clock import RunClock
-from kdescent_dist.run_directory import RunDirectory
-from kdescent_dist.run_result import saved_step, told, was_running, with_saved_step
+from kdescent_dist.run.clock import RunClock
+from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.result import saved_step, told, was_running, with_saved_step
 
 FIT = [*SMALL, "optimizer.schedule=constant", "report.enabled=false", "fit.steps=30"]
 DONE = {"status": "done", "step": 60, "params": {"a": 1.5}, "loss": 0.1, "errors": {"a": 0.2}}

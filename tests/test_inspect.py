@@ -15,13 +15,13 @@ from process_groups import Group, environment
 from kdescent_dist.config.schema import Config, ReportConfig
 from kdescent_dist.diagnostics import comparison as diagnostics
 from kdescent_dist.diagnostics.preview import KEYS, compare_guess, try_steps
-from kdescent_dist.inspect_run import _drawn
 from kdescent_dist.numerics.prng import fold_schedule
 from kdescent_dist.report.data.inspection import read_inspection
 from kdescent_dist.report.pages.inspection_page import shown_bins
 from kdescent_dist.report.pages.inspection_text import size, summary
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
-from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.inspection import _drawn
 
 MODEL = """
 import jax, jax.numpy as jnp

@@ -7,7 +7,7 @@ import pytest
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.distributed.launch import Launch, find_launch, own_gpus, tells
-from kdescent_dist.run_clock import RunClock
+from kdescent_dist.run.clock import RunClock
 
 STEP = {
     "SLURM_JOB_ID": "1234",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdescent_dist.fitting.callbacks import read_metrics
-from kdescent_dist.run_result import was_running
+from kdescent_dist.run.result import was_running
 
 
 class RunClock:

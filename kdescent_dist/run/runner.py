@@ -30,22 +30,22 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import StopSignals
 from kdescent_dist.distributed.watchdog import Watchdog
-from kdescent_dist.first_guess import with_guess_of_run
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import FitResult, fit
 from kdescent_dist.fitting.optimizer import make_optimizer
-from kdescent_dist.inspect_run import inspect_run
 from kdescent_dist.models.population import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import require_plots
-from kdescent_dist.run_bins import find_bins, pretrain_bins
-from kdescent_dist.run_clock import RunClock
-from kdescent_dist.run_directory import RunDirectory
-from kdescent_dist.run_log import logging_to
-from kdescent_dist.run_report import draw_report, report_only
-from kdescent_dist.run_result import saved_step, told, with_lost_rows, with_saved_step
+from kdescent_dist.run.clock import RunClock
+from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.first_guess import with_guess_of_run
+from kdescent_dist.run.inspection import inspect_run
+from kdescent_dist.run.logs import logging_to
+from kdescent_dist.run.prepare import find_bins, pretrain_bins
+from kdescent_dist.run.report import draw_report, report_only
+from kdescent_dist.run.result import saved_step, told, with_lost_rows, with_saved_step
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.run.directory import RunDirectory
 
 
 def find_bins(

@@ -7,7 +7,7 @@ from typing import Any
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config, ReportConfig
 from kdescent_dist.report import make_bin_page, make_report
-from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.run.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

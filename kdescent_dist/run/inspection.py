@@ -19,7 +19,7 @@ from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import make_inspection, missing_package
 from kdescent_dist.report.data.inspection import read_inspection
 from kdescent_dist.report.pages.inspection_text import summary
-from kdescent_dist.run_directory import RunDirectory
+from kdescent_dist.run.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

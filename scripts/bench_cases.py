@@ -77,7 +77,7 @@ def counts(n: int, dims: int, kernels: int) -> list[Row]:
 
 def tutorial(number: int, library: Any) -> dict[str, Any]:
     """The arguments of ``adam`` in a tutorial, with the comparisons of either library."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "parity"))
     import test_tutorials as t
 
     def calc(x, **options):

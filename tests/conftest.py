@@ -6,8 +6,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from slurm_cluster import SlurmCluster, missing
-from slurm_jobs import FINITE, Jobs, fit_alone
+
+from support.slurm_cluster import SlurmCluster, missing
+from support.slurm_jobs import FINITE, Jobs, fit_alone
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)

@@ -1,0 +1,77 @@
+"""The errors that a result states: which are left out and why, and that they cost no fit."""
+
+import numpy as np
+import pytest
+
+from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.errors import Preempted
+from kdescent_dist.config.schema import Config, ParameterConfig
+from kdescent_dist.diagnostics import reported_errors as stated_errors
+from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.fitting.bounds import Bounds
+from support import problems
+
+GRID = {"grid": problems.GRIDS["grid"]}
+
+
+@pytest.fixture(scope="module")
+def bins():
+    return problems.pretrained(GRID)
+
+
+def stated(bins, params=problems.TRUTH, pairs=problems.BOUNDS, progress=lambda: None, **options):
+    columns, weights = problems.training()
+    training = TrainingCatalog(columns, weights, float(weights.sum()), RowBlocks(len(weights)))
+    config = Config()
+    config.parameters = {
+        name: ParameterConfig(guess=float(guess))
+        for name, guess in zip(problems.NAMES, problems.GUESS, strict=True)
+    }
+    objective = problems.objective(bins, **options)
+    bounds = Bounds.from_pairs(pairs, len(params))
+    return stated_errors.state_errors(
+        config, objective, bins, training, params, bounds, None, progress
+    )
+
+
+def test_errors_are_stated_by_name_with_what_they_include(bins):
+    result = stated(bins)
+    assert list(result["errors"]) == list(problems.NAMES)
+    assert all(0 < error < 0.2 for error in result["errors"].values())
+    assert result["errors_note"] == "noise of the training catalog"
+    mass = np.linspace(0, 1, problems.SIZE, dtype=np.float32)
+    of_catalog = stated(bins, catalog={"mass": mass})
+    assert of_catalog["errors_note"] == "noise of the training catalog and of the input catalog"
+    assert of_catalog["errors"]["fraction"] > 0
+
+
+def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(bins):
+    """Near a bound, by the range between both, and within its error; a bound alone is no reason."""
+    pairs = [None, None, (0.05, None), (0.2999, 1.0)]
+    held, free = stated(bins, pairs=pairs), stated(bins)
+    assert held["errors"]["fraction"] is None
+    assert held["errors_note"] == "noise of the training catalog; held by a bound: fraction"
+    for name in ("mean", "slope", "scatter"):
+        assert 0.3 * free["errors"][name] < held["errors"][name] <= 1.01 * free["errors"][name]
+
+
+def test_there_are_none_for_a_loss_with_a_term_of_the_users_own(bins):
+    result = stated(bins, custom=lambda sums, truth, params: params["mean"] ** 2)
+    assert result["errors"] == dict.fromkeys(problems.NAMES)
+    assert result["errors_note"] == "none: they would leave out loss.custom"
+
+
+def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(bins, caplog):
+    def fail():
+        raise ValueError("on purpose")
+
+    result = stated(bins, progress=fail)
+    assert result["errors"] == dict.fromkeys(problems.NAMES)
+    assert result["errors_note"] == "none: ValueError: on purpose"
+    assert "no errors of the parameters: on purpose" in caplog.text
+
+    def stop():
+        raise Preempted("stopped", 3, np.zeros((0, 4)), np.zeros(0))
+
+    with pytest.raises(Preempted):
+        stated(bins, progress=stop)

@@ -1,0 +1,93 @@
+"""Blocks, the tree along which their sums are added, and what a step communicates."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdescent_dist.config.schema import BinsConfig
+from kdescent_dist.distributed.mesh import make_mesh, streamed_sum, tree_sum
+from kdescent_dist.distributed.sample_blocks import BlockLayout
+from support import problems
+
+
+def test_blocks_follow_from_the_size_alone():
+    assert BlockLayout.of(5000).block_size == 625
+    assert BlockLayout.of(3).count == 3
+    assert BlockLayout.of(10**9).block_size == 65_536
+    assert BlockLayout.of(1003, 400).count == 3
+    assert BlockLayout.of(10, 400).block_size == 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 11, 100, 1000, 15_259])
+@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+def test_devices_hold_whole_nodes_and_nearly_even_shares(count, devices):
+    layout, mesh = BlockLayout(10 * count, 10), make_mesh(devices)
+    node, held = layout.node(mesh), layout.per_device(mesh)
+    share = -(-count // devices)
+    assert node & (node - 1) == 0
+    assert held % node == 0
+    assert held // node <= 21
+    assert share <= held <= max(1.05 * share, share)
+
+
+def test_a_power_of_two_of_blocks_for_each_device_is_one_node():
+    assert BlockLayout(1024, 1).node(make_mesh(8)) == 128
+
+
+ROWS = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 64, 1000])
+def test_tree_sum_is_the_sum_of_the_rows(rows):
+    found = tree_sum(jnp.asarray(ROWS[:rows]))
+    np.testing.assert_allclose(found, ROWS[:rows].astype(float).sum(0), rtol=1e-5, atol=1e-5)
+
+
+@jax.jit
+def streamed(table, number):
+    shape = jax.ShapeDtypeStruct((3,), jnp.float32)
+    return streamed_sum(lambda i: table[i], number, 1024, shape)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 6, 7, 64, 1000])
+def test_streamed_sum_has_the_bits_of_tree_sum(rows):
+    expected = tree_sum(jnp.asarray(ROWS[:rows])) if rows else np.zeros(3)
+    np.testing.assert_array_equal(streamed(ROWS, rows), expected)
+
+
+@pytest.mark.parametrize("node", [1, 2, 8])
+def test_sums_of_nodes_add_up_to_the_same_bits(node):
+    """Rows are summed in aligned powers of two, wherever the last one ends."""
+    rows = ROWS[:77]
+    nodes = [streamed(rows[i : i + node], len(rows[i : i + node])) for i in range(0, 77, node)]
+    np.testing.assert_array_equal(tree_sum(jnp.stack(nodes)), tree_sum(jnp.asarray(rows)))
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+def test_a_step_has_one_collective_each_way_whatever_the_number_of_samples(reproducible):
+    config = BinsConfig(
+        columns=["red"], kernels=3, fourier=2, pretrain_kernels=10, pretrain_fourier=10
+    )
+    bins = problems.pretrained({"one": config})
+    found = []
+    for size in (800, 80_000):
+        objective = problems.objective(
+            bins, 8, size=size, block_size=100, reproducible=reproducible
+        )
+        arguments = (problems.GUESS, jax.random.key(0), objective.data)
+        text = jax.jit(objective.value_and_grad).lower(*arguments).compile().as_text()
+        kinds = r"= (\S+) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)\("
+        found.append(re.findall(kinds, text))
+    few, many = found
+    assert len(few) == 2
+    assert [kind for _, kind in few] == [kind for _, kind in many]
+
+    def elements(results):
+        shapes = [re.search(r"\[([\d,]*)\]", shape)[1].split(",") for shape, _ in results]
+        return sum(int(np.prod([int(n) for n in shape])) for shape in shapes)
+
+    # One row per node: 1 on each of 8 devices, and 13 where 100 blocks each are cut into eights.
+    assert elements(many) <= (13 if reproducible else 1) * elements(few)

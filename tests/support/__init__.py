@@ -1,0 +1,1 @@
+"""What tests share: small problems, fits, groups of processes, a SLURM of their own."""

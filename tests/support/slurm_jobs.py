@@ -1,0 +1,158 @@
+"""Jobs of the scripts in ``slurm/`` on the test cluster, and their processes."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+from kdescent_dist.fitting.checkpoints import latest_step
+from support import process_groups
+from support.process_groups import SMALL, result
+
+SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
+COLOR_MASS_STEPS = 600
+COLOR_MASS = (
+    "experiment=color_mass",
+    "samples.size=8000",
+    f"fit.steps={COLOR_MASS_STEPS}",
+    *SETTINGS,
+)
+# Quickly compiled, as each start does so in all ranks but the first.
+FIT = (*SMALL, "samples.size=40000", *SETTINGS)
+STEPS = 1500
+FINITE = (*FIT, f"fit.steps={STEPS}")
+# It goes on until something stops it.
+ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")
+
+SCRIPTS = Path(__file__).parents[2] / "slurm"
+
+
+def environment() -> dict[str, str]:
+    """The command under test, and compiled programs that all of its processes share."""
+    return {
+        "KDESCENT_VENV": sys.prefix,
+        "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+
+
+class Jobs:
+    """Submits a script in a folder, and looks at what its jobs do there."""
+
+    def __init__(self, cluster, folder):
+        self.cluster = cluster
+        self.folder = folder
+
+    def submit(self, script, *overrides, options=(), **more):
+        options = ("--cpus-per-task=1", *options)
+        return self.cluster.sbatch(
+            *options,
+            SCRIPTS / script,
+            *overrides,
+            cwd=self.folder,
+            env=environment() | more,
+        )
+
+    def log(self, name):
+        path = self.folder / f"kdescent-{name}.log"
+        return path.read_text() if path.exists() else ""
+
+    def run_dir(self, name):
+        return self.folder / "runs" / f"kdescent-{name}"
+
+    def wait_for_step(self, name, step):
+        """Wait until the fit in a run directory has passed a step."""
+        path = self.run_dir(name) / "metrics.jsonl"
+
+        def passed():
+            lines = path.read_text().splitlines() if path.exists() else []
+            return len(lines) > step
+
+        self.cluster.wait(passed, f"step {step} of {name}\n{self.log(name)}", 90)
+
+    def run_log(self, name):
+        path = self.run_dir(name) / "log.txt"
+        return path.read_text() if path.exists() else ""
+
+    def wait_for_log(self, name, restarts, line):
+        """Wait for a line in the log of a run, of its start after so many restarts."""
+
+        def told():
+            starts = self.run_log(name).split("run directory: ")[1:]
+            return len(starts) > restarts and line in starts[-1]
+
+        self.cluster.wait(told, f"{line!r} in the log of {name}\n{self.log(name)}", 90)
+
+    def wait_for_checkpoint(self, name):
+        """Wait until the fit in a run directory has saved once more."""
+        folder = self.run_dir(name) / "checkpoints"
+        before = latest_step(folder) or 0
+        saved = lambda: (latest_step(folder) or 0) > before  # noqa: E731
+        self.cluster.wait(saved, f"a checkpoint of {name}\n{self.log(name)}", 90)
+
+    def wait_for_restart(self, job, number):
+        """Wait until SLURM has put a job back in the queue so many times."""
+        restarted = lambda: self.cluster.show(job)["Restarts"] == str(number)  # noqa: E731
+        self.cluster.wait(restarted, f"restart {number} of {job}\n{self.log(job)}", 90)
+
+    def wait_for_end(self, job, timeout=120):
+        """Wait until a job has ended, and return what SLURM knows of it."""
+        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        return self.cluster.wait_for_state(job, *ended, timeout=timeout)
+
+    def preempt(self, *options):
+        """Take nodes away from the low partition for a moment."""
+        command = ("--partition=high", "--output=/dev/null", "--wrap=sleep 1")
+        return self.cluster.sbatch(*options, *command, cwd=self.folder)
+
+    def sweep(self, *overrides, launcher="slurm"):
+        """Start a sweep whose jobs are sent to the cluster."""
+        launcher = (f"hydra/launcher={launcher}", "hydra.launcher.cpus_per_task=1")
+        return subprocess.Popen(
+            [sys.executable, "-m", "kdescent_dist.cli", "-m", *launcher, *overrides],
+            cwd=self.folder,
+            env=self.cluster.environment | environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def fit_alone(path: Path, *overrides: str) -> Path:
+    """The run directory of a fit that one process does once, and nothing disturbs."""
+    if not path.exists():
+        command = [sys.executable, "-m", "kdescent_dist.cli", *overrides]
+        subprocess.run(
+            [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
+            check=True,
+            capture_output=True,
+            env=os.environ | environment(),
+        )
+    return path
+
+
+def assert_same_fit(run_dir, expected):
+    process_groups.assert_same_fit(run_dir, expected)
+    assert result(run_dir)["params"] == result(expected)["params"]
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps)), "a step is told twice"
+
+
+def programs_of(job: str) -> dict[int, int]:
+    """Process ids by rank of the program itself, rather than of srun, in a job."""
+    found = {}
+    own = f"run_dir=runs/kdescent-{job}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended by now
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            rank = re.search(rb"\0SLURM_PROCID=(\d+)\0", (folder / "environ").read_bytes())
+            if own in command and rank and not command[0].endswith(b"srun"):
+                found[int(rank[1])] = int(folder.name)
+    return found

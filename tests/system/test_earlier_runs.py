@@ -1,0 +1,214 @@
+"""Run directories of earlier versions are continued to what these versions would have reached."""
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdescent_dist.config.compose import from_yaml, to_yaml
+from kdescent_dist.config.problem import (
+    CHANGES,
+    SCHEMA,
+    Change,
+    add_implied,
+    bins_of_schema_1,
+    differences,
+    fingerprint,
+    fingerprint_1,
+    identity_of,
+    problem,
+)
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
+from support.command_line import call
+from support.process_groups import environment
+
+EARLIER = Path(__file__).parents[1] / "earlier_runs"
+
+
+def made_by(schema: int, folder: Path) -> Path:
+    """Runs of 20 steps by an earlier version, in a folder with all that they were made from.
+
+    ``shipped`` has a model of this package, ``own`` one beside the config, with an option; since
+    schema 2, ``library`` is a fit from Python. They were also carried out to step 40 by the
+    version that made them: ``expected.npz``.
+    """
+    with tarfile.open(EARLIER / f"schema_{schema}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return made_by(1, tmp_path)
+
+
+@pytest.fixture
+def fit(monkeypatch, capfd):
+    """Call the command in this process: its exit code, and what it told."""
+
+    def call_in(folder, *overrides):
+        monkeypatch.chdir(folder)
+        sys.modules.pop("own_models", None)
+        capfd.readouterr()
+        # The tests also run with other versions of packages than the runs were made with.
+        accept = "checkpoint.accept=[package.*]"
+        code = call(monkeypatch, "--config-dir", "conf", accept, *overrides)
+        return code, capfd.readouterr().err
+
+    yield call_in
+    sys.modules.pop("own_models", None)
+
+
+def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_version(tmp_path):
+    folder = made_by(2, tmp_path)
+    program = [sys.executable, "library.py", "40"]
+    done = subprocess.run(
+        program, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    found, expected = np.load(folder / "library.npz"), np.load(folder / "expected.npz")
+    for what in ("params", "loss"):
+        values, wanted = found[what], expected[f"library_{what}"]
+        np.testing.assert_array_equal(values[:20], wanted[:20])
+        np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("name", ["shipped", "own"])
+def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema, fit):
+    folder = made_by(schema, tmp_path)
+    code, err = fit(folder, f"experiment={name}", "fit.steps=40")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 20" in err
+    (run,) = (folder / "runs").glob(f"{name}-*")
+    found = np.load(run / "history.npz")
+    expected = np.load(folder / "expected.npz")
+    for what in ("params", "loss"):
+        values, wanted = found[what], expected[f"{name}_{what}"]
+        np.testing.assert_array_equal(values[:20], wanted[:20])
+        # Processors of other kinds add in another order.
+        np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+    # The state that was saved since then is of the present form, and is continued as well.
+    code, err = fit(folder, f"experiment={name}", "fit.steps=42")
+    assert code == 0, err
+    assert "continuing from the checkpoint of step 40" in err
+
+
+def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
+    file = folder / "own_models.py"
+    file.write_text(file.read_text().replace("0.05 * noise", "0.06 * noise"))
+    code, err = fit(folder, "experiment=own", "fit.steps=40")
+    assert code == 2
+    assert re.search(r"saved by another fit:\n  model: \w+ -> \w+", err)
+
+
+def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder, fit):
+    """Later versions may write the file of a shipped model otherwise."""
+    (meta,) = folder.glob("runs/shipped-*/checkpoints/20/meta/metadata")
+    known = json.loads(meta.read_text())
+    known["identity"]["model"] = "0123456789abcdef"
+    meta.write_text(json.dumps(known))
+    code, err = fit(folder, "experiment=shipped", "fit.steps=40")
+    assert code == 0, err
+    assert "the digests of model cannot be compared, and are taken for equal" in err
+    code, err = fit(folder, "experiment=shipped", "fit.steps=41")
+    assert code == 0, err
+    assert "cannot be compared" not in err
+
+
+def small():
+    return Config(
+        parameters={"a": ParameterConfig(guess=1.0)},
+        bins={"one": BinsConfig(columns=["x"], weight=2.0)},
+    )
+
+
+def everything() -> Config:
+    config = Config(parameters={"*": ParameterConfig()}, bins={"*": BinsConfig()})
+    config.input.catalog = CatalogConfig()
+    return config
+
+
+def test_every_key_since_the_first_schema_is_listed_with_what_earlier_runs_mean():
+    """Else a new key, or a new default, changes the problem of runs that exist."""
+    known = json.loads((EARLIER / "schema_1.json").read_text())
+    now = problem(everything())
+    added = {change.key for change in CHANGES if change.added}
+    changed = {change.key for change in CHANGES if not change.added}
+    assert now.keys() - known.keys() == added
+    assert {key for key in known if now.get(key, known[key]) != known[key]} == changed
+    assert max((change.schema for change in CHANGES), default=1) <= SCHEMA
+
+
+def test_what_is_at_its_default_has_no_part_in_the_fingerprint():
+    assert identity_of(small()) == {
+        "parameters.a.guess": 1.0,
+        "bins.one.columns": ["x"],
+        "bins.one.weight": 2.0,
+    }
+    key = Change(3, "bins.*.weight", 2.0, added=True)
+    assert fingerprint(small(), [key]) != fingerprint(small())
+    with_new_key = small()
+    with_new_key.bins["one"].weight = 1.0
+    # Had the key not been there, or had it had another default, the problem would be the same.
+    without = list(identity_of(small(), [key]))
+    assert without == ["parameters.a.guess", "bins.one.columns"]
+    assert identity_of(with_new_key, [key])["bins.one.weight"] == 1.0
+
+
+def test_the_fingerprint_of_the_first_schema_has_no_part_of_keys_that_came_later():
+    later = small()
+    later.bins["one"].weight = 7.0
+    key = Change(3, "bins.*.weight", 7.0, added=True)
+    other = Change(3, "bins.*.weight", 1.0, added=True)
+    assert fingerprint_1(later, [key]) is not None
+    assert fingerprint_1(later, [key]) != fingerprint_1(later)
+    assert fingerprint_1(later, [other]) is None  # the first schema had no such problem
+
+
+def test_training_counts_are_found_by_the_keys_that_they_were_saved_under():
+    added = [Change(3, "bins.*.weight", 2.0, added=True), Change(3, "loss.kde", 1.0, added=True)]
+    bins = small().bins["one"]
+    assert bins_of_schema_1(bins) == asdict(bins)
+    assert bins_of_schema_1(bins, added) == {
+        name: value for name, value in asdict(bins).items() if name != "weight"
+    }
+    bins.weight = 1.0
+    assert bins_of_schema_1(bins, added) == asdict(bins)
+
+
+def test_a_missing_key_means_what_its_version_did_without_it():
+    changes = [
+        Change(2, "loss.kde", 3.0, added=False),
+        Change(3, "bins.*.weight", 5.0, added=True),
+    ]
+    tree = {"loss": {}, "bins": {"one": {}, "two": {"weight": 1.0}}}
+    assert add_implied(tree, 1, changes) == {
+        "loss": {"kde": 3.0},
+        "bins": {"one": {"weight": 5.0}, "two": {"weight": 1.0}},
+    }
+    assert add_implied({"loss": {}, "bins": {}}, 2, changes) == {"loss": {}, "bins": {}}
+
+
+def test_config_yaml_tells_its_schema_and_reads_back():
+    text = to_yaml(everything_set())
+    assert text.startswith(f"schema_version: {SCHEMA}\n")
+    assert differences(from_yaml(text), everything_set()) == []
+    later = text.replace(f"schema_version: {SCHEMA}", f"schema_version: {SCHEMA + 1}")
+    with pytest.raises(ValueError, match="written by a later version"):
+        from_yaml(later)
+
+
+def everything_set() -> Config:
+    config = small()
+    config.model._target_ = "my.model"
+    config.catalog.path = "a.npz"
+    config.catalog.sentinel = {"x": float("nan")}
+    config.samples.size = 10
+    return config

@@ -1,0 +1,186 @@
+"""The job scripts on a real SLURM of two nodes: preemption, restarts, and when there is none.
+
+A fit by two nodes that is interrupted ends with the bits of one process that is not.
+"""
+
+from support.process_groups import result
+from support.slurm_cluster import SlurmCluster
+from support.slurm_jobs import (
+    COLOR_MASS,
+    COLOR_MASS_STEPS,
+    ENDLESS,
+    FINITE,
+    FIT,
+    STEPS,
+    assert_same_fit,
+    programs_of,
+)
+
+
+def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninterrupted):
+    job = jobs.submit("fit_cpu.sbatch", *COLOR_MASS, "checkpoint.every_seconds=null")
+    jobs.wait_for_step(job, 20)
+    jobs.preempt("--nodes=2")
+    jobs.cluster.wait_for_state(job, "PENDING")
+    assert result(jobs.run_dir(job))["status"] == "preempted"
+    assert 20 < result(jobs.run_dir(job))["step"] < COLOR_MASS_STEPS
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 75" in jobs.log(job)
+    assert result(jobs.run_dir(job))["devices"]["processes"] == 2
+    assert_same_fit(jobs.run_dir(job), uninterrupted(fit=COLOR_MASS))
+
+
+def test_a_step_that_is_killed_continues_from_its_last_checkpoint(jobs, uninterrupted):
+    job = jobs.submit("fit_cpu.sbatch", *COLOR_MASS, "checkpoint.every_steps=100")
+    jobs.wait_for_step(job, 150)
+    jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 137" in jobs.log(job)
+    assert_same_fit(jobs.run_dir(job), uninterrupted(fit=COLOR_MASS))
+
+
+def test_an_array_of_three_fits_of_which_one_is_preempted(jobs, uninterrupted):
+    array = jobs.submit("fit_array.sbatch", *FINITE, options=["--array=1-3"])
+    first = f"{array}/1"
+    jobs.wait_for_step(first, 20)
+    # The job that preempts takes the node of the first fit.
+    node = jobs.cluster.show(f"{array}_1")["NodeList"]
+    jobs.preempt("--nodes=1", f"--nodelist={node}")
+    jobs.cluster.wait_for_state(f"{array}_1", "PENDING")
+    for task, restarts in (("1", "1"), ("2", "0"), ("3", "0")):
+        ended = jobs.wait_for_end(f"{array}_{task}")
+        assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", restarts)
+        assert result(jobs.run_dir(f"{array}/{task}"))["seed"] == int(task)
+        assert result(jobs.run_dir(f"{array}/{task}"))["step"] == STEPS
+    assert_same_fit(jobs.run_dir(first), uninterrupted("seed=1"))
+    assert "code 75" in jobs.log(f"{array}_1")
+
+
+def test_four_processes_of_two_nodes_give_the_fit_of_one(jobs, uninterrupted):
+    """The script for GPUs, on nodes whose GPUs are only counted: so the platform is the CPU."""
+    options = ["--ntasks-per-node=2", "--gpus-per-node=2"]
+    short = "fit.steps=100"
+    job = jobs.submit("fit.sbatch", *FIT, short, "runtime.platform=cpu", options=options)
+    assert jobs.wait_for_end(job)["JobState"] == "COMPLETED", jobs.log(job)
+    assert result(jobs.run_dir(job))["devices"]["processes"] == 4
+    assert_same_fit(jobs.run_dir(job), uninterrupted(short))
+
+
+def test_a_task_of_an_array_takes_its_line_of_a_file(jobs):
+    (jobs.folder / "sweep.txt").write_text("seed=7 optimizer.learning_rate=0.004\nseed=8\n")
+    array = jobs.submit(
+        "fit_array.sbatch",
+        *FIT,
+        "fit.steps=3",
+        "run_dir=mine",
+        options=["--array=1,3"],
+        OVERRIDES="sweep.txt",
+    )
+    assert jobs.wait_for_end(f"{array}_1")["JobState"] == "COMPLETED", jobs.log(f"{array}_1")
+    assert result(jobs.folder / "mine/1")["seed"] == 7
+    assert "learning_rate: 0.004" in (jobs.folder / "mine/1/config.yaml").read_text()
+    assert jobs.wait_for_end(f"{array}_3")["ExitCode"] == "2:0"
+    assert "no line 3 in sweep.txt" in jobs.log(f"{array}_3")
+
+
+def test_a_bad_config_ends_the_job(jobs):
+    job = jobs.submit("fit_cpu.sbatch", "fit.steps=many")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "2:0", "0")
+    assert "fit.steps" in jobs.log(job)
+
+
+def test_a_job_is_restarted_no_more_often_than_it_may(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"], MAX_RESTARTS="0")
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--signal=TERM", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "75:0", "0")
+    assert "max_restarts=0: not started again" in jobs.log(job)
+    # Nor by SLURM itself, or by hand.
+    jobs.cluster.run("scontrol", "requeue", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
+
+
+def test_a_job_that_is_stopped_before_its_program_listens_is_started_again(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *FIT, "fit.steps=3", options=["--nodes=1"])
+    # Python is there, but still imports what listens.
+    jobs.cluster.wait(lambda: programs_of(job), "the program")
+    jobs.cluster.run("scancel", "--signal=TERM", job)
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), jobs.log(job)
+    assert "code 143" in jobs.log(job)
+
+
+def test_a_job_that_is_cancelled_stays_cancelled_though_it_saves(jobs):
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"])
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", job)
+    assert jobs.wait_for_end(job)["JobState"] == "CANCELLED"
+    jobs.cluster.wait(lambda: "cancelled: not started again" in jobs.log(job), "the script's end")
+    assert jobs.cluster.show(job)["Restarts"] == "0"
+    assert result(jobs.run_dir(job))["status"] == "preempted"
+
+
+def test_a_step_that_is_killed_before_it_saved_anything_is_not_started_again(jobs):
+    options = ["--nodes=1"]
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=options)
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--signal=KILL", f"{job}.0")
+    ended = jobs.wait_for_end(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "137:0", "0")
+
+
+def test_an_early_signal_to_the_batch_shell_reaches_the_fit(jobs):
+    """As --signal=B:USR1@300 asks for."""
+    job = jobs.submit("fit_cpu.sbatch", *ENDLESS, options=["--nodes=1"])
+    jobs.wait_for_step(job, 10)
+    jobs.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    jobs.cluster.wait(lambda: jobs.cluster.show(job)["Restarts"] == "1", "a restart")
+    assert "signal: the step saves and stops" in jobs.log(job)
+    assert "code 75" in jobs.log(job)
+    assert result(jobs.run_dir(job))["status"] == "preempted"
+
+
+def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
+    """By the plugin's own name of its launcher, which means the same."""
+    given = (*FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}")
+    sweep = jobs.sweep(*given, launcher="submitit_slurm")
+    jobs.wait_for_step("1", 20)
+    (job,) = jobs.cluster.run("squeue", "--noheader", "--format=%F", "--sort=i").split()[:1]
+    node = jobs.cluster.show(f"{job}_0")["NodeList"]
+    jobs.preempt("--nodes=1", f"--nodelist={node}")
+    _, error = sweep.communicate(timeout=150)
+    assert sweep.returncode == 0, error
+    assert jobs.cluster.show(f"{job}_0")["Restarts"] == "1"
+    assert_same_fit(jobs.run_dir("1"), uninterrupted("seed=1"))
+    assert result(jobs.run_dir("2"))["status"] == "done"
+
+
+def test_a_sweep_tells_that_one_of_its_jobs_failed(jobs):
+    sweep = jobs.sweep("seed=1,2", "fit.steps=-3")
+    _, error = sweep.communicate(timeout=60)
+    assert sweep.returncode == 2
+    assert "a job of the sweep failed with exit code 2" in error
+
+
+def test_a_fit_of_a_sweep_is_restarted_no_more_often_than_it_may(jobs):
+    limit = "hydra.launcher.max_num_timeout=0"
+    sweep = jobs.sweep(*ENDLESS, limit, "seed=1", "run_dir=runs/kdescent-1")
+    jobs.wait_for_step("1", 10)
+    jobs.cluster.run("scancel", "--signal=TERM", "--user=root")
+    _, error = sweep.communicate(timeout=60)
+    assert sweep.returncode == 75
+    assert limit in error
+    assert result(jobs.run_dir("1"))["status"] == "preempted"
+
+
+def test_the_cluster_leaves_no_process_behind(slurm):
+    with SlurmCluster() as other:
+        other.sbatch("--nodes=2", "--output=/dev/null", "--wrap=srun sleep 100")
+        other.wait(lambda: "sleep" in [name for _, name in other.processes()], "the job")
+    assert other.processes() == []
+    assert not other.folder.exists()

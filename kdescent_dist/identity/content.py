@@ -29,6 +29,7 @@ from kdescent_dist.identity.syntax_digests import DIGITS
 
 Told = Callable[[FunctionType | type | ModuleType], Sequence[Any]]
 
+_ENTRIES = "kdescent_dist.instance_content.Entries"  # as in the checkpoints of every version
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 # Compiled wrappers of a function.
 _WRAPPERS = {
@@ -73,7 +74,9 @@ def _node(value: Any, told: Told) -> Node:
         return Node(cls.__name__, list(value))
     if cls is dict:
         return Node("dict", list(value.items()), ordered=False)
-    if isinstance(value, set | frozenset | Entries):
+    if isinstance(value, Entries):
+        return Node(_ENTRIES, list(value), ordered=False)
+    if isinstance(value, set | frozenset):
         return Node(name_of(cls), list(value), ordered=False)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return array_node(value)

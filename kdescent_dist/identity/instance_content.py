@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.identity.graph_digests import Node
+from kdescent_dist.identity.module_origins import PACKAGE, is_internal
 
 _WEAK = (
     weakref.ref,
@@ -28,9 +29,15 @@ class Entries(list):
 
 
 def name_of(value: Any) -> str:
-    """Module and qualified name of a class or function, as far as it has them."""
+    """Module and qualified name of a class or function, as far as the value has them.
+
+    The files of this package move from version to version: a name of theirs has no module.
+    """
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    parts = (getattr(value, "__module__", None), name)
+    module = getattr(value, "__module__", None)
+    if isinstance(module, str) and is_internal(module):
+        module = PACKAGE
+    parts = (module, name)
     return ".".join(part if isinstance(part, str) else "" for part in parts)
 
 

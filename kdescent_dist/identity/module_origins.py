@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 PACKAGE = "kdescent_dist"
 MODELS = f"{PACKAGE}.models."  # the models of the shipped experiments count like a user's own
+_PROTOCOL = frozenset({f"{MODELS}population", f"{MODELS}block_model"})  # but these are no models
 
 Origin = Literal["own", "installed", "other"]
 
@@ -25,7 +26,7 @@ def origin(name: str) -> tuple[Origin, Path | None]:
         - ``other``: of the standard library, of this package, a script or notebook that runs, a
           folder without a module, or not there.
     """
-    if name == "__main__" or (_is_here(name) and not name.startswith(MODELS)):
+    if name == "__main__" or is_internal(name):
         return "other", None
     file, folders = _places(name)
     if file is None:
@@ -61,6 +62,11 @@ def is_told_elsewhere(name: Any) -> bool:
         return True
     package = name.partition(".")[0]  # a compiled module may hold modules without a file
     return origin(package)[0] == "installed" or is_standard(package)
+
+
+def is_internal(name: str) -> bool:
+    """Whether a module is of this package, and not a shipped model."""
+    return _is_here(name) and (not name.startswith(MODELS) or name in _PROTOCOL)
 
 
 def _is_here(name: str) -> bool:

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kdescent_dist.identity.module_origins import PACKAGE, is_internal
+
 DIGITS = 16
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -115,6 +117,11 @@ def _joined(values: Sequence[ast.AST]) -> list[ast.AST]:
     return joined
 
 
+def _lasting(module: str) -> str:
+    """The name of a module; that of this package for its files, which move between versions."""
+    return PACKAGE if is_internal(module) else module
+
+
 def _used_imports(tree: ast.AST) -> list[tuple[str, str]]:
     """Names that the imports of a tree bind and the tree uses, and what they mean."""
     nodes = list(ast.walk(tree))
@@ -126,7 +133,7 @@ def _used_imports(tree: ast.AST) -> list[tuple[str, str]]:
                 top = alias.name.partition(".")[0]
                 found.add((alias.asname, alias.name) if alias.asname else (top, top))
         elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (f"{node.module}." if node.module else "")
+            origin = "." * node.level + (f"{_lasting(node.module)}." if node.module else "")
             for alias in node.names:
                 found.add((alias.asname or alias.name, origin + alias.name))
     return sorted((name, meaning) for name, meaning in found if name in used or name == "*")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.models.population import Population
+from kdescent_dist import Population
 
 Params = Mapping[str, jax.Array]
 AT_EACH_END = (

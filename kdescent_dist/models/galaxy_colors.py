@@ -39,8 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from kdescent_dist.config.errors import InputError
-from kdescent_dist.models.population import Population
+from kdescent_dist import InputError, Population
 
 Arrays = Mapping[str, jax.Array]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.models.population import Population
+from kdescent_dist import Population
 
 NAMES = ("mean_1", "mean_2", "variance_1", "variance_2", "correlation")
 

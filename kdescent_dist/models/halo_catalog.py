@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.models.population import Population
+from kdescent_dist import Population
 
 Arrays = Mapping[str, jax.Array]
 NAMES = (

@@ -1,7 +1,6 @@
 """The command ``kdescent-dist``: composes the config with Hydra, runs it, and returns a code."""
 
 import os
-import re
 import sys
 import traceback
 from pathlib import Path
@@ -27,9 +26,6 @@ from kdescent_dist.config.errors import (
 from kdescent_dist.distributed.runtime import complain, is_first
 from kdescent_dist.run.runner import run
 from kdescent_dist.run.sweep import SweepJobError, end_sweep_job, is_sweep_job
-
-# Overrides that are expressions of columns, most of which Hydra takes for a syntax error.
-EXPRESSION = re.compile(r"\+{0,2}(input\.)?catalog\.(where|weights|columns\.[^=]+)=")
 
 
 def main() -> None:
@@ -112,7 +108,7 @@ def _for_hydra(argument: str) -> str:
     key, _, value = argument.partition("=")
     # Names of bins hold brackets and commas, which Hydra takes for its own unless in quotes.
     bin_name = key == "report.bin" and value not in ("", "null") and value[0] not in "'\""
-    if not bin_name and (not EXPRESSION.match(argument) or _parses(argument)):
+    if not bin_name and (not configs.EXPRESSION.match(argument) or _parses(argument)):
         return argument
     return "{}='{}'".format(key, value.replace("\\", r"\\").replace("'", r"\'"))
 

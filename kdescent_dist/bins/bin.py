@@ -12,14 +12,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.bins.windows import reach, window_weights
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.config.validation import PRETRAINED_PER_DRAWN, check_bins
-from kdescent_dist.config.window_checks import softness_by_column
+from kdescent_dist.config.schema import BinsConfig, softness_by_column
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.numerics.arrays import unmasked
-from kdescent_dist.pretraining.pretrainer import KPretrainer
+from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
 from kdescent_dist.pretraining.sample import TrainingRows
 from kdescent_dist.pretraining.validate import float_array
 

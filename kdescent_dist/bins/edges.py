@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.bins.bin import finite_column
+from kdescent_dist.bins.validate import check_bins
+from kdescent_dist.bins.window_checks import check_increasing
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.config.validation import check_bins
-from kdescent_dist.config.window_checks import check_increasing
 from kdescent_dist.numerics.arrays import unmasked
 
 Extremes = Mapping[str, tuple[float, float]]

@@ -1,6 +1,6 @@
 """The config of a run: composed by OmegaConf and resolved; its only contact with it.
 
-The library takes the dataclasses of ``settings`` as they are; the command line fills them from
+The library takes the dataclasses of ``schema`` as they are; the command line fills them from
 YAML files and overrides, so that unknown keys and wrong types are rejected before anything runs.
 """
 
@@ -15,22 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.problem import SCHEMA, add_implied
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
-from kdescent_dist.config.validation import check
 
 _SCHEMA_KEY = "schema_version"  # in config.yaml
 _DIGEST = "# sha256 of the lines above: "
 
-# Free-form keys, which the command line may fill with and without a plus sign.
-FREE: tuple[str, ...] = (
-    "model.options",
-    "catalog.make",
-    "input.catalog.make",
-    "loss.custom",
-    "loss.statistics",
-    "optimizer.options",
-)
+# Keys that the command line may fill with and without a plus sign.
+FREE = tuple(key for key, rules in knobs(Config) if rules.free)
+# Overrides that are expressions of columns, most of which Hydra takes for a syntax error.
+_EXPRESSIONS = [re.escape(key) for key, rules in knobs(Config) if rules.expression]
+EXPRESSION = re.compile(rf"\+{{0,2}}({'|'.join(_EXPRESSIONS)})(\.[^=]+)?=")
 
 
 def schema(overrides: Iterable[str] = ()) -> DictConfig:
@@ -61,10 +57,10 @@ def schema(overrides: Iterable[str] = ()) -> DictConfig:
 
 
 def from_omegaconf(node: Any) -> Config:
-    """Resolve a composed OmegaConf node into a checked ``Config``.
+    """Resolve a composed OmegaConf node into a ``Config``, whose values are not checked yet.
 
     Raises:
-        InputError: an unknown key, a wrong type, a missing value or one out of range.
+        InputError: an unknown key, a wrong type, or a missing value.
     """
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
@@ -73,7 +69,6 @@ def from_omegaconf(node: Any) -> Config:
     assert isinstance(config, Config)
     _refuse_unknown(config)
     _empty_to_none(config)
-    check(config)
     return config
 
 

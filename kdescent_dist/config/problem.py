@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 SCHEMA = 2  # version of the keys and their defaults; config.yaml of version 1 does not tell it
@@ -38,33 +39,8 @@ class Change:
 
 CHANGES: tuple[Change, ...] = ()
 
-# Keys that change how fast or how long a fit runs and what is told of it, never its trajectory
-# (on other devices or by another reduction than the reproducible one, up to rounding).
-RESUMABLE: tuple[str, ...] = (
-    "question",
-    "mode",
-    "run_dir",
-    "fit.steps",
-    "fit.steps_per_call",
-    "fit.seconds_per_call",
-    "fit.guess_from",  # the guess itself is compared
-    "checkpoint",
-    "mesh.samples",
-    "runtime.launcher",
-    "runtime.coordinator",
-    "runtime.processes",
-    "runtime.process",
-    "runtime.local_devices",
-    "runtime.start_timeout",
-    "runtime.heartbeat_timeout",
-    "runtime.step_timeout",
-    "runtime.process_logs",
-    "runtime.platform",
-    "runtime.cpu_devices",
-    "runtime.compilation_cache",
-    "runtime.progress",
-    "report",
-)
+# Keys that a resume may change, or whole sections.
+RESUMABLE = tuple(key for key, rules in knobs(Config) if rules.resumable)
 
 
 def problem(config: Config) -> dict[str, Any]:

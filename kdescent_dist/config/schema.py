@@ -1,9 +1,13 @@
 """Every knob of a run, as dataclasses: the library takes them, and the command line fills them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+from kdescent_dist.config.knobs import knob
+
+MISSING: Any = "???"  # OmegaConf's mark of a value that must be given
+DEFAULT_SOFTNESS = 0.04
 
 
 @dataclass
@@ -12,7 +16,7 @@ class ModelConfig:
 
     _target_: str = MISSING  # dotted path of the function
     columns: list[str] = field(default_factory=list)  # names, if the model returns a plain array
-    options: dict[str, Any] = field(default_factory=dict)  # further keyword arguments of it
+    options: dict[str, Any] = knob(factory=dict, free=True)  # further keyword arguments of it
 
 
 @dataclass
@@ -35,13 +39,14 @@ class CatalogConfig:
     group: str | None = None  # group of an HDF5 file, or extension of a FITS file
     # {_target_: dotted path, ...}: returns named columns. Typed as a dict, OmegaConf could not fill
     # it on the command line once it is null; so too for the functions below.
-    make: Any = None
-    columns: dict[str, str] = field(default_factory=dict)  # name: expression of file columns
+    make: Any = knob(target=True, free=True)
+    columns: dict[str, str] = knob(factory=dict, expression=True)  # name: expression of columns
     # File column: value for "missing", or a list of such values
     sentinel: dict[str, Any] = field(default_factory=dict)
-    where: str | None = None  # boolean expression of names and file columns; false rows go
-    weights: str | None = None  # expression of the weights, by default 1
-    subsample: int | None = None  # keep so many rows
+    # Boolean expression of names and file columns; false rows go
+    where: str | None = knob(expression=True)
+    weights: str | None = knob(expression=True)  # expression of the weights, by default 1
+    subsample: int | None = knob(at_least=1)  # keep so many rows
     # random: drawn with the seed of the run; stride: at equal distances, from a start so drawn
     subsample_mode: str = "random"
     # Columns to be given as distances from their mean in units of their standard deviation, both of
@@ -64,8 +69,8 @@ class SamplesConfig:
 
     # Samples per step; by default the rows of the input catalog. A part of them is drawn at random,
     # and each of these stands for more.
-    size: int | None = None
-    block_size: int | None = None  # samples per block; by default at least 8 blocks
+    size: int | None = knob(at_least=1)
+    block_size: int | None = knob(at_least=1)  # samples per block; by default at least 8 blocks
 
 
 @dataclass
@@ -79,50 +84,59 @@ class BinsConfig:
     # Or explicit bins: NAME: {column: [low, high], ...}
     windows: dict[str, Any] = field(default_factory=dict)
     # Width of a soft edge in units of the bin, 0: hard edges; or {column: softness}
-    softness: Any = 0.04
-    normalization: str = "conditional"  # conditional | density | counts
-    kernels: int | None = None  # kernels per step and bin, by default 10 per column
-    fourier: int | None = None  # Fourier modes per step and bin, by default 10 per column
-    pretrain_kernels: int | None = None  # kernels to draw from, by default 300 x kernels
-    pretrain_fourier: int | None = None
-    bandwidth_factor: float = 1.0
-    fourier_range_factor: float = 1.0
+    softness: Any = DEFAULT_SOFTNESS
+    normalization: str = knob("conditional", one_of=("conditional", "density", "counts"))
+    kernels: int | None = knob(at_least=0)  # kernels per step and bin, by default 10 per column
+    # Fourier modes per step and bin, by default 10 per column
+    fourier: int | None = knob(at_least=0)
+    # Kernels to draw from, by default 300 x kernels
+    pretrain_kernels: int | None = knob(at_least=1)
+    pretrain_fourier: int | None = knob(at_least=1)
+    bandwidth_factor: float = knob(1.0, above=0)
+    fourier_range_factor: float = knob(1.0, above=0)
     fourier_half_space: bool = False  # modes in the half-space instead of the positive orthant
     covariant_kernels: bool = False
-    inverse_density_weight_power: float = 0.0
+    inverse_density_weight_power: float = knob(0.0, at_least=0)
     number_density: bool = False  # also constrain the number of galaxies in each bin
-    weight: float = 1.0  # weight of the squared residuals in the loss
-    min_training: int = 50  # training samples that each bin needs within its edges
-    few_training: str = (
-        "error"  # bins with fewer: error | drop | merge (with neighbors in the grid)
-    )
+    weight: float = knob(1.0, at_least=0)  # weight of the squared residuals in the loss
+    # Training samples that each bin needs within its edges
+    min_training: int = knob(50, at_least=2)
+    # Bins with fewer: an error, left out, or merged with neighbors in the grid
+    few_training: str = knob("error", one_of=("error", "drop", "merge"))
 
 
 @dataclass
 class CountsConfig:
     """How counts are computed, which changes them by no more than rounding."""
 
-    bins: str = "auto"  # dense: every bin sums over all samples; sparse: over those in its reach
+    # dense: every bin sums over all samples; sparse: over the samples in its reach
+    bins: str = knob("auto", one_of=("auto", "dense", "sparse"))
     # Of bins that sum over all samples: blocked (for CPUs) | fused (for GPUs) | pallas (a kernel
     # for NVIDIA GPUs, Hopper or later)
     form: str = "auto"
-    pretrain: str = "auto"  # direct | finufft (up to 3 columns, if it is installed)
-    pretrain_block_size: int = 262_144  # training rows that a process counts at a time
+    # finufft: for up to 3 columns, if finufft is installed
+    pretrain: str = knob("auto", one_of=("auto", "direct", "finufft"))
+    # Training rows that a process counts at a time
+    pretrain_block_size: int = knob(262_144, at_least=1)
 
 
 @dataclass
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
-    statistic: str = "mse"  # mse: plain differences; chisq: in units of their errors
+    # mse: plain differences; chisq: in units of their errors
+    statistic: str = knob("mse", one_of=("mse", "chisq"))
     # Errors of chisq: of the training catalog and of the model, or of the training catalog alone.
     model_errors: bool = True
-    kde: float = 1.0
-    fourier: float = 1.0
-    number_density: float = 1.0
-    volume: float = 1.0  # divides the model and training numbers of the number-density term
-    custom: Any = None  # {_target_: ...}: term(sums, truth, params) -> scalar
-    statistics: Any = None  # {_target_: ...}: statistics(population) -> sums
+    kde: float = knob(1.0, at_least=0)
+    fourier: float = knob(1.0, at_least=0)
+    number_density: float = knob(1.0, at_least=0)
+    # Divides the model and training numbers of the number-density term
+    volume: float = knob(1.0, above=0)
+    # {_target_: ...}: term(sums, truth, params) -> scalar
+    custom: Any = knob(target=True, free=True)
+    # {_target_: ...}: statistics(population) -> sums
+    statistics: Any = knob(target=True, free=True)
 
 
 @dataclass
@@ -130,68 +144,82 @@ class OptimizerConfig:
     """An optax optimizer and its learning-rate schedule."""
 
     name: str = "adam"  # any optimizer of optax that takes a learning rate
-    learning_rate: float = 0.01
+    learning_rate: float = knob(0.01, above=0)
     schedule: str = "constant"  # constant | cosine | exponential
-    final_fraction: float = 0.01  # learning rate at the end of the schedule, relative
-    warmup_steps: int = 0
-    decay_steps: int | None = None  # by default the steps of the fit
-    clip_norm: float | None = None  # clip the norm of the gradient
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments, such as b1
+    # Learning rate at the end of the schedule, relative
+    final_fraction: float = knob(0.01, above=0)
+    warmup_steps: int = knob(0, at_least=0)
+    decay_steps: int | None = knob(at_least=1)  # by default the steps of the fit
+    clip_norm: float | None = knob(above=0)  # clip the norm of the gradient
+    options: dict[str, Any] = knob(factory=dict, free=True)  # further arguments, such as b1
 
 
 @dataclass
 class FitConfig:
-    steps: int = 600
-    steps_per_call: int = 100  # at most, in one dispatch
-    seconds_per_call: float = 1.0  # steps per dispatch adapt to this, so that signals are heard
+    steps: int = knob(600, at_least=0, resumable=True)
+    steps_per_call: int = knob(100, at_least=1, resumable=True)  # at most, in one dispatch
+    # Steps per dispatch adapt to this time, so that signals are heard
+    seconds_per_call: float = knob(1.0, above=0, resumable=True)
     fixed_key: bool = False  # the same random numbers at every step
     # Run directory whose parameters are the guess, instead of those of parameters.*.guess.
-    guess_from: str | None = None
+    guess_from: str | None = knob(resumable=True)  # the guess itself is compared
 
 
 @dataclass
 class CheckpointConfig:
-    every_steps: int | None = None  # by default by wall time alone
+    every_steps: int | None = knob(at_least=1)  # by default by wall time alone
     # At most; sooner at first, and where a save costs little. null: not by wall time
-    every_seconds: float | None = 60.0
-    keep: int = 3
+    every_seconds: float | None = knob(60.0, above=0)
+    keep: int = knob(3, at_least=1)
     # Names of differences that a resume accepts, with * for any: package.*, code.my_models
     accept: list[str] = field(default_factory=list)
 
 
 @dataclass
 class MeshConfig:
-    samples: int | None = None  # devices along the samples axis, by default all that remain
-    kernels: int = 1  # devices along the kernels axis
-    kernel_blocks: int | None = None  # units of kernel work, by default mesh.kernels
-    reduction: str = "reproducible"  # reproducible: same bits on any mesh; psum: plain
+    # Devices along the samples axis, by default all that remain
+    samples: int | None = knob(at_least=1, resumable=True)
+    kernels: int = knob(1, at_least=1)  # devices along the kernels axis
+    kernel_blocks: int | None = knob(at_least=1)  # units of kernel work, by default mesh.kernels
+    # reproducible: same bits on any mesh; psum: plain
+    reduction: str = knob("reproducible", one_of=("reproducible", "psum"))
 
 
 @dataclass
 class RuntimeConfig:
     """Processes, devices and precision. ``runtime=auto|local|slurm|mpi`` sets the launcher."""
 
-    launcher: str = "auto"  # what started the processes: local, slurm (srun) or mpi (mpirun)
-    coordinator: str | None = None  # host:port where processes meet, by default on the first node
-    processes: int | None = None  # with launcher=local: how many are started by hand,
-    process: int | None = None  # and which one this is
-    local_devices: list[int] | None = None  # GPUs of this process, by default its share of a node's
-    start_timeout: int = 300  # seconds to wait for all processes at the start
-    heartbeat_timeout: float = 100.0  # seconds without a sign of life: a process is lost
-    step_timeout: float | None = 3600.0  # seconds without progress: the run hangs
-    process_logs: bool = False  # each process also logs to logs/process-<number>.txt
-    platform: str | None = None  # cpu, gpu; by default what JAX finds
-    cpu_devices: int | None = None  # split the CPU into so many devices
+    # What started the processes: local, slurm (srun) or mpi (mpirun)
+    launcher: str = knob("auto", resumable=True)
+    # host:port where processes meet, by default on the first node
+    coordinator: str | None = knob(resumable=True)
+    processes: int | None = knob(resumable=True)  # with launcher=local: how many are started by
+    process: int | None = knob(resumable=True)  # hand, and which one this is
+    # GPUs of this process, by default its share of the GPUs of a node
+    local_devices: list[int] | None = knob(resumable=True)
+    # Seconds to wait for all processes at the start
+    start_timeout: int = knob(300, above=0, resumable=True)
+    # Seconds without a sign of life after which a process is lost
+    heartbeat_timeout: float = knob(100.0, above=0, resumable=True)
+    # Seconds without progress after which a run hangs
+    step_timeout: float | None = knob(3600.0, above=0, resumable=True)
+    # Each process also logs to logs/process-<number>.txt
+    process_logs: bool = knob(False, resumable=True)
+    platform: str | None = knob(resumable=True)  # cpu, gpu; by default what JAX finds
+    # Split the CPU into so many devices
+    cpu_devices: int | None = knob(at_least=1, resumable=True)
     x64: bool = False  # double precision
-    compilation_cache: bool = True
-    progress: bool | None = None  # progress bar, by default only on a terminal
+    compilation_cache: bool = knob(True, resumable=True)
+    # Progress bar, by default only on a terminal
+    progress: bool | None = knob(resumable=True)
 
 
 @dataclass
 class ReportConfig:
     enabled: bool = True
-    max_bins: int = 24  # bins drawn in the small multiples; the worst first when there are more
-    samples: int = 50_000  # most samples of data and model kept for the plots
+    # Bins drawn in the small multiples; the worst first when there are more
+    max_bins: int = knob(24, at_least=1)
+    samples: int = knob(50_000, at_least=1)  # most samples of data and model kept for the plots
     errors: bool = True  # errors of the parameters, for result.json and the report
     # With mode=report, draw this one bin at full size: its name, a part of it, or its number.
     bin: str | None = None
@@ -202,10 +230,12 @@ class Config:
     """A run: ``(config, catalogs, seed) -> trajectory``."""
 
     name: str = "fit"
-    question: str = ""  # first sentence of the report
-    mode: str = "fit"  # fit | inspect (look before fitting) | report (draw it again)
-    seed: int = 0
-    run_dir: str | None = None  # by default runs/<name>-<fingerprint of the problem>
+    question: str = knob("", resumable=True)  # first sentence of the report
+    # inspect: look before fitting; report: draw the report again
+    mode: str = knob("fit", one_of=("fit", "inspect", "report"), resumable=True)
+    seed: int = knob(0, at_least=0)
+    # By default runs/<name>-<fingerprint of the problem>
+    run_dir: str | None = knob(resumable=True)
     model: ModelConfig = field(default_factory=ModelConfig)
     parameters: dict[str, ParameterConfig] = field(default_factory=dict)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
@@ -216,7 +246,14 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoint: CheckpointConfig = knob(factory=CheckpointConfig, resumable=True)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    report: ReportConfig = field(default_factory=ReportConfig)
+    report: ReportConfig = knob(factory=ReportConfig, resumable=True)
+
+
+def softness_by_column(softness: Any, conditions: Iterable[str]) -> tuple[float, ...]:
+    """The softness in each conditional column, of a config that gives one number or several."""
+    if isinstance(softness, Mapping):
+        return tuple(float(softness.get(column, DEFAULT_SOFTNESS)) for column in conditions)
+    return tuple(float(softness) for _ in conditions)

@@ -6,8 +6,7 @@ from typing import Any
 
 from jax import lax
 
-from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.validation import COUNT_FORMS
+from kdescent_dist.config.validation import one_of
 from kdescent_dist.counts.contraction import Form
 from kdescent_dist.counts.fused import FusedForm
 from kdescent_dist.counts.pallas import PallasForm
@@ -22,10 +21,12 @@ _BY_PLATFORM: dict[str, dict[str, Form]] = {
 }
 
 
-def check_form(form: str) -> None:
-    """Raise an InputError unless ``form`` names one of the forms."""
-    if form not in COUNT_FORMS:
-        raise InputError(f"form={form!r}: must be one of {', '.join(COUNT_FORMS)}")
+FORMS = tuple(_BY_PLATFORM)
+
+
+def check_form(form: str, key: str = "form") -> None:
+    """Raise an InputError unless ``form``, the value of a key, names one of the forms."""
+    one_of(key, form, FORMS)
 
 
 def in_form(form: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -20,7 +20,7 @@ from kdescent_dist.diagnostics.population_sums import (
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.fitting.steps import evaluate
-from kdescent_dist.models.population import INPUT_WEIGHTS
+from kdescent_dist.models.block_model import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.population_objective import PopulationObjective
 

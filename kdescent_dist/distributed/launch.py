@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import RuntimeConfig
 
+LAUNCHERS = ("auto", "local", "slurm", "mpi")
+
 # Ports above those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 61_440, 4_096
 

@@ -14,7 +14,7 @@ import optax
 
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
-from kdescent_dist.config.validation import check_fit
+from kdescent_dist.config.validation import check_values
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import versions
 from kdescent_dist.fitting.bounds import Bounds
@@ -110,7 +110,7 @@ def fit(
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
     config = config or FitConfig()
-    check_fit(config)
+    check_values(config, "fit")
     start = np.asarray(guess)
     if not np.issubdtype(start.dtype, np.floating):
         start = start.astype(np.result_type(float))

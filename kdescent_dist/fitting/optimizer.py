@@ -10,6 +10,8 @@ import optax
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import OptimizerConfig
 
+SCHEDULES = ("constant", "cosine", "exponential")
+
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Build the optax chain of a config, for a fit of ``steps`` steps.

@@ -20,25 +20,21 @@ from kdescent_dist.bins.sums import draw_kernels, stack_sums, sums_of_stack
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
-from kdescent_dist.config.validation import check_counts, check_loss, check_terms
+from kdescent_dist.config.validation import check_values
+from kdescent_dist.counts.backends import check_form
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.identity.code import describe_all, is_shipped
 from kdescent_dist.identity.digests import block_digests, combined, digest, source_digest_1
-from kdescent_dist.models.population import (
-    INPUT_WEIGHTS,
-    BlockModel,
-    Model,
-    Population,
-    model_errors,
-)
+from kdescent_dist.models.block_model import INPUT_WEIGHTS, BlockModel, Model, model_errors
+from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.chain_rule import BlockSums
 from kdescent_dist.objective.presort import fixed_orders
-from kdescent_dist.objective.terms import Sums, by_group, mean_square
+from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_square
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 log = logging.getLogger(__name__)
@@ -201,7 +197,7 @@ class PopulationObjective:
             raise InputError("bins: at least one is needed")
         self.names = tuple(names)
         self.config = loss or LossConfig()
-        check_loss(self.config)
+        check_values(self.config, "loss")
         compared = {p.bin.name: p.bin.config for p in bins}
         check_terms(self.config, compared, custom=custom is not None)
         self.custom = custom
@@ -218,7 +214,8 @@ class PopulationObjective:
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
         counts = counts or CountsConfig()
-        check_counts(counts)
+        check_values(counts, "counts")
+        check_form(counts.form, "counts.form")
         self._count_form = counts.form
         platform = platform_of(self.mesh)
         if counts.form == "pallas" and platform != "gpu":

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.bins.stacks import Stack
 from kdescent_dist.bins.sums import order_of, sparse_groups
-from kdescent_dist.models.population import BlockModel
+from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.dataflow import depends_on
 
 

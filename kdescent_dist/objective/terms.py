@@ -1,6 +1,6 @@
 """Terms of the loss: residuals between the sums of the model and of the training catalog."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from jax import lax
 
 from kdescent_dist.bins.stacks import Stack, StackData
 from kdescent_dist.bins.sums import BinSums, Draw
-from kdescent_dist.config.schema import LossConfig
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import BinsConfig, LossConfig
 
 
 @jax.tree_util.register_dataclass
@@ -138,3 +139,30 @@ def _squared_over(residuals: jax.Array, errors: jax.Array) -> tuple[jax.Array, j
     """Squared residuals in units of their errors, and where an error is known."""
     known = errors > 0
     return jnp.where(known, residuals / jnp.where(known, errors, 1), 0) ** 2, known
+
+
+def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:
+    """Check that something is compared.
+
+    Args:
+        loss: weights of the terms.
+        bins: what each bin, or grid of bins, has of them.
+        custom: whether there is a term of the user's own.
+
+    Raises:
+        InputError: no bin has a term of positive weight.
+    """
+    terms = (
+        one.weight > 0
+        and (
+            (loss.kde > 0 and one.kernels != 0)
+            or (loss.fourier > 0 and one.fourier != 0)
+            or (loss.number_density > 0 and one.number_density)
+        )
+        for one in bins.values()
+    )
+    if not custom and not any(terms):
+        raise InputError(
+            "loss: no term is left to fit: give loss.kde, loss.fourier or loss.number_density, "
+            "and bins.NAME.weight of bins that have such a term, a positive weight"
+        )

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from kdescent_dist.pretraining.validate import cholesky_factor
 
 log = logging.getLogger(__name__)
 
+METHODS = ("auto", "direct", "finufft")
+
 # Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
 _GAIN = 1.5  # the least that ``"auto"`` takes the transforms for
@@ -25,6 +27,31 @@ _GAIN = 1.5  # the least that ``"auto"`` takes the transforms for
 # of it is summed again one by one, so that all sums are accurate to 1e-6 of themselves.
 _TRUSTED = 1e-6
 _FEW = 50  # up to one of so many kernels; of more, the direct sums are faster
+
+
+def check_method(method: str, columns: Mapping[str, int]) -> None:
+    """Check that a method of pretraining can be had.
+
+    Args:
+        method: ``counts.pretrain``.
+        columns: the number of compared columns of each bin, or grid of bins.
+
+    Raises:
+        InputError: names the key and what to use instead.
+    """
+    if method != "finufft":
+        return
+    if not nufft.installed():
+        raise InputError(
+            "counts.pretrain=finufft: finufft is not installed: pip install "
+            "'kdescent-dist[finufft]', or use counts.pretrain=auto"
+        )
+    for name, number in columns.items():
+        if number > nufft.LARGEST_DIMS:
+            raise InputError(
+                f"counts.pretrain=finufft: bins.{name} compares {number} columns, and "
+                f"up to {nufft.LARGEST_DIMS} can be transformed: use counts.pretrain=auto"
+            )
 
 
 def count_kernels(

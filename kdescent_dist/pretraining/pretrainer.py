@@ -9,14 +9,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.validation import PRETRAIN_METHODS, PRETRAINED_PER_DRAWN
+from kdescent_dist.config.validation import one_of
 from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.numerics import threefry
 from kdescent_dist.pretraining.chunks import Counting
-from kdescent_dist.pretraining.counting import count_kernels, count_modes
+from kdescent_dist.pretraining.counting import METHODS, count_kernels, count_modes
 from kdescent_dist.pretraining.draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.pretraining.sample import TrainingRows
 from kdescent_dist.pretraining.validate import check_training_data
+
+PRETRAINED_PER_DRAWN = 300  # by default, kernels or modes of a bin for each drawn in a step
 
 
 @dataclasses.dataclass
@@ -146,8 +148,7 @@ class KPretrainer:
         )
         draws = _number("num_idw_draws", num_idw_draws, 100 * kernels, 1)
         chunk = None if chunk_size is None else _number("chunk_size", chunk_size, 1, 1)
-        if method not in PRETRAIN_METHODS:
-            raise InputError(f"method={method!r}: must be one of {', '.join(PRETRAIN_METHODS)}")
+        one_of("method", method, METHODS)
         _at_least("bandwidth_factor", bandwidth_factor, 0.0, open_end=True)
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)

@@ -28,14 +28,14 @@ from kdescent_dist.distributed import runtime
 from kdescent_dist.distributed.launch import find_launch
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.distributed.runtime import StopSignals
+from kdescent_dist.distributed.signals import StopSignals
 from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import FitResult, fit
 from kdescent_dist.fitting.optimizer import make_optimizer
-from kdescent_dist.models.population import BlockModel
+from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import require_plots
 from kdescent_dist.run.clock import RunClock
@@ -46,6 +46,7 @@ from kdescent_dist.run.logs import logging_to
 from kdescent_dist.run.prepare import find_bins, pretrain_bins
 from kdescent_dist.run.report import draw_report, report_only
 from kdescent_dist.run.result import saved_step, told, with_lost_rows, with_saved_step
+from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def run(config: Config) -> dict[str, Any]:
         NonFiniteLossError: the loss is not finite; the last good state is saved.
         CheckpointError: checkpoints cannot be written, or those of the run are lost or damaged.
     """
+    check(config)
     config = with_guess_of_run(config)
     directory = RunDirectory.of(config)
     launch = find_launch(config.runtime, os.environ)

@@ -6,9 +6,9 @@ import pytest
 from kdescent_dist.bins.bin import expand_bins, required_columns
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
+from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.config.validation import check_bins
 
 N = 5_000
 

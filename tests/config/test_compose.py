@@ -13,7 +13,6 @@ from hydra.core.config_store import ConfigStore
 from kdescent_dist.bins.bin import expand_bins, pretrain_bin
 from kdescent_dist.cli import _conf
 from kdescent_dist.config import compose as configs
-from kdescent_dist.config import validation as checks
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import differences, fingerprint
 from kdescent_dist.config.schema import (
@@ -26,6 +25,9 @@ from kdescent_dist.config.schema import (
     ParameterConfig,
     SamplesConfig,
 )
+from kdescent_dist.config.validation import check_values
+from kdescent_dist.objective.terms import check_terms
+from kdescent_dist.run.validate import check
 from support import problems
 
 
@@ -33,7 +35,9 @@ def composed(*overrides: str) -> Config:
     """The config of the default experiment with these overrides, as the command makes it."""
     ConfigStore.instance().store(name="schema", node=configs.schema(overrides))
     with initialize_config_dir(str(_conf()), version_base="1.3"):
-        return configs.from_omegaconf(compose("config", list(overrides)))
+        config = configs.from_omegaconf(compose("config", list(overrides)))
+    check(config)
+    return config
 
 
 def valid() -> Config:
@@ -47,7 +51,7 @@ def valid() -> Config:
 
 
 def test_a_valid_config_passes():
-    configs.check(valid())
+    check(valid())
 
 
 OUT_OF_RANGE = [
@@ -72,7 +76,7 @@ def test_a_value_out_of_range_is_refused_by_its_key(key, value, message):
     group, _, name = key.rpartition(".")
     setattr(getattr(config, group) if group else config, name, value)
     with pytest.raises(InputError) as error:
-        configs.check(config)
+        check(config)
     assert message in str(error.value)
 
 
@@ -102,9 +106,9 @@ def test_edges_may_be_an_array():
 
 
 def test_a_fit_of_no_steps_is_allowed_to_the_library_alone():
-    checks.check_fit(FitConfig(steps=0))
+    check_values(FitConfig(steps=0), "fit")
     with pytest.raises(InputError, match=r"fit\.steps=-1"):
-        checks.check_fit(FitConfig(steps=-1))
+        check_values(FitConfig(steps=-1), "fit")
 
 
 NOTHING = [
@@ -118,9 +122,9 @@ NOTHING = [
 
 @pytest.mark.parametrize(("loss", "bins"), NOTHING)
 def test_a_loss_without_any_term_is_refused_unless_there_is_one_of_the_users_own(loss, bins):
-    checks.check_terms(loss, {"a": bins, "b": BinsConfig(["x"])}, custom=True)
+    check_terms(loss, {"a": bins, "b": BinsConfig(["x"])}, custom=True)
     with pytest.raises(InputError, match="loss: no term is left to fit"):
-        checks.check_terms(loss, {"a": bins}, custom=False)
+        check_terms(loss, {"a": bins}, custom=False)
 
 
 def test_a_bin_of_weight_0_leaves_the_loss_as_if_it_were_not_there():

@@ -9,11 +9,11 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.validation import COUNT_FORMS
+from kdescent_dist.counts.backends import FORMS
 from kdescent_dist.counts.local import fourier_counts, kde_counts
 from kdescent_dist.distributed.mesh import make_mesh
 
-GIVEN = [form for form in COUNT_FORMS if form != "auto"]
+GIVEN = [form for form in FORMS if form != "auto"]
 SIZE, KERNELS, DIMS = 4500, 11, 2  # divides no block and no chunk
 
 

@@ -20,6 +20,7 @@ from kdescent_dist.config.compose import from_omegaconf
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config
 from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.models.block_model import check_model
 from kdescent_dist.models.galaxy_colors import (
     COLOR_KNOTS,
     COLORS,
@@ -31,7 +32,6 @@ from kdescent_dist.models.galaxy_colors import (
     galaxy_colors,
     spline_basis,
 )
-from kdescent_dist.models.population import check_model
 
 CONF = Path(__file__).parents[2] / "conf"
 DEPTHS = (26.88, 26.96, 26.56, 25.94)

@@ -14,7 +14,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
-from kdescent_dist.models.population import BlockModel
+from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
 from support import problems

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdescent_dist.config.compose import read_config
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.window_checks import softness_by_column
+from kdescent_dist.config.schema import softness_by_column
 from kdescent_dist.report.data.records import Bin, History, Residuals, Run, Samples, residuals
 
 T = TypeVar("T")

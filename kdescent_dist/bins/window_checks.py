@@ -10,7 +10,6 @@ from kdescent_dist.config.errors import InputError, closest
 
 # Edges that follow from the training data, such as {number: 10, low: 0.1} or {quantiles: 10}.
 RULES = ("number", "quantiles", "low", "high", "log")
-DEFAULT_SOFTNESS = 0.04
 
 
 def check_windows(key: str, edges: Any, windows: Any, softness: Any) -> None:
@@ -136,10 +135,3 @@ def _are_numbers(values: Any) -> bool:
         and isinstance(values, Iterable)
         and all(_is_number(value) for value in values)
     )
-
-
-def softness_by_column(softness: Any, conditions: Iterable[str]) -> tuple[float, ...]:
-    """The softness in each conditional column, of a config that gives one number or several."""
-    if isinstance(softness, Mapping):
-        return tuple(float(softness.get(column, DEFAULT_SOFTNESS)) for column in conditions)
-    return tuple(float(softness) for _ in conditions)

@@ -1,0 +1,50 @@
+"""Checks of every value of a config that needs no catalog and no model, the cheapest first."""
+
+from kdescent_dist.bins.validate import check_bins
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import Config
+from kdescent_dist.config.validation import at_least, check_values, one_of
+from kdescent_dist.counts.backends import check_form
+from kdescent_dist.distributed.launch import LAUNCHERS
+from kdescent_dist.fitting.optimizer import SCHEDULES
+from kdescent_dist.objective.terms import check_terms
+from kdescent_dist.pretraining.counting import check_method
+
+
+def check(config: Config) -> None:
+    """Check every value that needs no catalog and no model.
+
+    Raises:
+        InputError: names the key, its value and what is allowed.
+    """
+    check_values(config)
+    at_least("fit.steps", config.fit.steps, 1)  # from Python, a fit may also take no step at all
+    one_of("runtime.launcher", config.runtime.launcher, LAUNCHERS)
+    one_of("optimizer.schedule", config.optimizer.schedule, SCHEDULES)
+    check_form(config.counts.form, "counts.form")
+    if not config.parameters:
+        raise InputError("parameters: the model needs at least one parameter")
+    if not config.bins:
+        raise InputError("bins: at least one bin or grid of bins is needed")
+    _check_catalogs(config)
+    if config.samples.size is None and not config.input.columns:
+        raise InputError("samples.size: needed where input.columns is empty (generative model)")
+    check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
+    for name, bins in config.bins.items():
+        check_bins(f"bins.{name}", bins)
+    check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
+    blocks = config.mesh.kernel_blocks or config.mesh.kernels
+    if blocks % config.mesh.kernels:
+        raise InputError(
+            f"mesh.kernel_blocks={blocks}: must be a multiple of mesh.kernels={config.mesh.kernels}"
+        )
+
+
+def _check_catalogs(config: Config) -> None:
+    for key, catalog in (("catalog", config.catalog), ("input.catalog", config.input.catalog)):
+        if catalog is None:
+            continue
+        if catalog.path is None and catalog.make is None:
+            raise InputError(f"{key}: set {key}.path (a file) or {key}.make (a function)")
+        if catalog.path is not None and catalog.make is not None:
+            raise InputError(f"{key}.path and {key}.make are both set: add {key}.make=null")

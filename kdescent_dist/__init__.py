@@ -4,9 +4,10 @@ The drop-in door is ``KPretrainer``, ``KCalc``, ``adam`` and ``bfgs``; the libra
 ``PopulationObjective`` (or ``LossObjective``) and ``fit``; the command line is ``kdescent-dist``.
 """
 
-from kdescent_dist.bins.bin import expand_bins, pretrain_bin
+from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import count_bins, settle_bins
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.catalogs.catalog import Catalog, load_catalog
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted

@@ -14,7 +14,7 @@ import optax
 from bench_measure import against, optional, seconds_of, size
 
 import kdescent_dist as ours
-from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.fitting.callbacks import Event, StopFit
 
 diffopt = optional("diffopt.kdescent")

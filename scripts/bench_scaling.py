@@ -18,7 +18,7 @@ from bench_measure import (
 )
 
 import kdescent_dist as ours
-from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.pretrained import PretrainedBin
 
 METHODS = ["compare_kde_counts", "compare_fourier_counts"]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.bin import finite_column
-from kdescent_dist.bins.validate import check_bins
+from kdescent_dist.bins.validate import check_bins, finite_column
 from kdescent_dist.bins.window_checks import check_increasing
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig

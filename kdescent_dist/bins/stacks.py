@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins.bin import Bin, PretrainedBin
+from kdescent_dist.bins.bin import Bin
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.windows import reach
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.bin import PretrainedBin, required_columns
-from kdescent_dist.diagnostics.population_sums import CountedSet, PopulationBlocks, subsample
+from kdescent_dist.bins.bin import required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.diagnostics.points import CountedSet, subsample
+from kdescent_dist.diagnostics.population_sums import PopulationBlocks
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.objective.population_objective import PopulationObjective
 

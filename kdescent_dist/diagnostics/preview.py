@@ -8,15 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, PretrainedBin, required_columns
+from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.diagnostics.comparison import compare, training_rows
-from kdescent_dist.diagnostics.population_sums import (
-    LARGEST_SET,
-    CountedSet,
-    PopulationBlocks,
-    count_rows,
-    subsample,
-)
+from kdescent_dist.diagnostics.points import LARGEST_SET, CountedSet, subsample
+from kdescent_dist.diagnostics.population_sums import PopulationBlocks, count_rows
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.fitting.steps import evaluate

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.bins.sums import draw_kernels, stack_sums, sums_of_stack
 from kdescent_dist.config.errors import InputError

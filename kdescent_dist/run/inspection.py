@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.bin import PretrainedBin
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config

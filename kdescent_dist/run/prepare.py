@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-from kdescent_dist.bins.bin import Bin, PretrainedBin, expand_bins, pretrain_bin
+from kdescent_dist.bins.bin import Bin, expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
+from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
 from kdescent_dist.distributed.mesh import make_mesh

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.bins.bin import Bin, PretrainedBin, required_columns
+from kdescent_dist.bins.bin import Bin, required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import RunCatalogs, TrainingCatalog
 from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import (

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from kdescent_dist.bins.bin import expand_bins, pretrain_bin
+from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import count_bins
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
 from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.errors import InputError

@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from kdescent_dist.bins.bin import expand_bins, pretrain_bin
+from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.cli import _conf
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError

@@ -9,7 +9,8 @@ from scipy.special import expit
 from scipy.stats import multivariate_normal
 
 from kdescent_dist import KPretrainer
-from kdescent_dist.bins.bin import Bin, pretrain_bin
+from kdescent_dist.bins.bin import Bin
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh

@@ -1,0 +1,161 @@
+"""The training catalog counted in a bin."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
+from kdescent_dist.bins.validate import finite_column
+from kdescent_dist.bins.windows import reach
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.validate import float_array
+
+
+@dataclass(frozen=True)
+class PretrainedBin:
+    """A bin and what the training catalog has in it.
+
+    Attributes:
+        bin: the bin.
+        counts: training counts at the kernels and modes to draw from.
+        training_count: training samples within the hard edges.
+        number_err: error of the sum of training weights, the root of the sum of their squares.
+        reached: fraction of all training samples whose weight in the window is not negligible.
+    """
+
+    bin: Bin
+    counts: KPretrainer
+    training_count: int
+    number_err: float
+    reached: float
+
+
+def pretrain_bin(
+    bin_: Bin,
+    columns: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    seed: int,
+    mesh: Any = None,
+    counts: KPretrainer | None = None,
+    method: str = "auto",
+    rows: RowBlocks | None = None,
+) -> PretrainedBin:
+    """Precompute the training counts of one bin.
+
+    The training samples carry the window of the bin as weights, as the model's will, so that at
+    the true parameters the expectation of both counts is the same also at soft edges.
+
+    Args:
+        bin_: the bin.
+        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
+        weights: (n,) training weights of these rows.
+        seed: random seed of the kernel centers and Fourier modes.
+        mesh: devices over which the work on these rows is sharded.
+        counts: training counts that were computed before, from the same arguments.
+        method: how they are computed, see ``KPretrainer.from_training_data``.
+        rows: which rows of the training catalog this process holds, by default all of them. The
+            result is that of the whole catalog in every process, and the same bits however many
+            share it; all call this together.
+
+    Raises:
+        InputError: a column is missing; a value of it or a weight is masked or not finite, or a
+            weight is negative; the bin holds fewer training samples than its ``min_training``,
+            or a column does not vary in it.
+    """
+    config = bin_.config
+    rows = RowBlocks(len(weights)) if rows is None else rows
+    columns = _checked_columns(bin_, columns, rows)
+    weights = _checked_weights(weights, rows)
+    count = rows.added_up(bin_.count(columns))
+    if count < config.min_training:
+        raise InputError(
+            f"bins.{bin_.group}: bin {bin_.name!r} holds {count} training samples, fewer than "
+            f"min_training={config.min_training}: widen its edges, or drop it"
+        )
+    try:
+        sample = _sample(bin_, columns, weights, rows)
+        if counts is None:
+            counts = _count(bin_, sample, seed, mesh, method)
+    except InputError as error:
+        raise InputError(_in_bin(bin_, str(error))) from error
+    number_err = float(np.sqrt(sample.moments.square))
+    margins = reach(np.array(bin_.softness), sample.dtype)
+    reached = rows.added_up(bin_.count(columns, margins)) / rows.total
+    return PretrainedBin(bin_, counts, count, number_err, reached)
+
+
+def _sample(
+    bin_: Bin, columns: Mapping[str, np.ndarray], weights: np.ndarray, rows: RowBlocks
+) -> TrainingRows:
+    """The training samples of a bin, weighted by its window."""
+    used = {name: float_array(columns[name], name) for name in (*bin_.window, *bin_.columns)}
+    weights = float_array(weights, "weights")
+    least = NEGLIGIBLE_WINDOW * rows.largest(weights)
+    blocks = []
+    for block in rows.slices:
+        # Block by block: how a function is rounded may depend on the length of an array.
+        window = np.asarray(bin_.weights({k: jnp.asarray(v[block]) for k, v in used.items()}))
+        window = window * weights[block]
+        keep = window > least
+        x = np.stack([used[name][block][keep] for name in bin_.columns], axis=1)
+        blocks.append((x, window[keep]))
+    dims, dtype = len(bin_.columns), weights.dtype
+    return TrainingRows(blocks, rows.own[0], rows.count, dims, dtype, rows.processes)
+
+
+def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -> KPretrainer:
+    config = bin_.config
+    kernels = 10 * sample.dims if config.kernels is None else config.kernels
+    fourier = 10 * sample.dims if config.fourier is None else config.fourier
+    return KPretrainer.from_training_data(
+        sample,
+        # A bin without kernels still needs a bandwidth, and is never drawn from.
+        num_eval_kernels=max(kernels, 1),
+        num_eval_fourier_positions=max(fourier, 1),
+        num_pretrain_kernels=config.pretrain_kernels or PRETRAINED_PER_DRAWN * max(kernels, 1),
+        num_pretrain_fourier_positions=config.pretrain_fourier
+        or PRETRAINED_PER_DRAWN * max(fourier, 1),
+        bandwidth_factor=config.bandwidth_factor,
+        fourier_range_factor=config.fourier_range_factor,
+        fourier_half_space=config.fourier_half_space,
+        covariant_kernels=config.covariant_kernels,
+        inverse_density_weight_power=config.inverse_density_weight_power,
+        seed=seed,
+        mesh=mesh,
+        method=method,
+    )
+
+
+def _checked_columns(
+    bin_: Bin, columns: Mapping[str, np.ndarray], rows: RowBlocks
+) -> dict[str, np.ndarray]:
+    key = f"bins.{bin_.group}"
+    where = "windows" if bin_.config.windows else "edges"
+    keys = {name: f"{key}.{where}.{name}" for name in bin_.window}
+    keys |= dict.fromkeys(bin_.columns, f"{key}.columns")
+    return {name: finite_column(of_column, name, columns, rows) for name, of_column in keys.items()}
+
+
+def _checked_weights(weights: np.ndarray, rows: RowBlocks) -> np.ndarray:
+    weights = finite_column("training weights", "weights", {"weights": weights}, rows)
+    if bad := rows.added_up(int(np.count_nonzero(weights < 0))):
+        raise InputError(
+            f"training weights: {bad} of {rows.total} are negative: weights must be at least 0"
+        )
+    return weights
+
+
+def _in_bin(bin_: Bin, message: str) -> str:
+    """A message about the matrix of compared columns, told by the names of bin and columns."""
+    names = dict(enumerate(bin_.columns))
+    message = message.removeprefix("training_x: ")
+    message = re.sub(r"column (\d+)", lambda m: f"column {names[int(m[1])]!r}", message)
+    columns = ", ".join(bin_.columns)
+    return f"bins.{bin_.group}: bin {bin_.name!r} of columns {columns}: {message}"

@@ -26,7 +26,8 @@ from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.dropin import adam, bfgs
 from kdescent_dist.fitting.loop import FitResult, fit
 from kdescent_dist.models.population import Population
-from kdescent_dist.objective.population_objective import LossObjective, PopulationObjective
+from kdescent_dist.objective.loss_function import LossObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from kdescent_dist.counts.backends import in_form
 from kdescent_dist.counts.contraction import Columns, Form, Pairs
 from kdescent_dist.counts.tiled import BlockedForm, block_tables
-from kdescent_dist.distributed.mesh import tree_sum
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns, upper_bits
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
-from kdescent_dist.distributed.mesh import tree_sum
+from kdescent_dist.numerics.reductions import tree_sum
 
 _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
 _BLOCK = 1024  # samples summed by one group of threads; the sum of more rounds more

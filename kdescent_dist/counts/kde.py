@@ -21,7 +21,7 @@ from jax.scipy.linalg import solve_triangular
 from kdescent_dist.counts.backends import in_form
 from kdescent_dist.counts.contraction import Columns, Form, Pairs
 from kdescent_dist.counts.tiled import BlockedForm
-from kdescent_dist.distributed.mesh import tree_sum
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 

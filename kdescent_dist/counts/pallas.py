@@ -17,7 +17,7 @@ from jax import lax
 
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
 from kdescent_dist.counts.fused import FusedForm
-from kdescent_dist.distributed.mesh import tree_sum
+from kdescent_dist.numerics.reductions import tree_sum
 
 _BLOCK = 1024  # samples: eight in the registers of each thread
 

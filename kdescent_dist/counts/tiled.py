@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
-from kdescent_dist.distributed.mesh import tree_sum
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 

@@ -18,7 +18,8 @@ from kdescent_dist.bins.windows import in_window
 from kdescent_dist.diagnostics.influence import influences, sum_derivatives
 from kdescent_dist.diagnostics.points import CountedSet
 from kdescent_dist.diagnostics.population_sums import draw_block, on_each_device
-from kdescent_dist.distributed.mesh import dealt, tree_sum
+from kdescent_dist.distributed.mesh import dealt
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective.population_objective import PopulationObjective
 

@@ -18,9 +18,9 @@ from jax.sharding import Mesh, PartitionSpec
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.diagnostics.points import CountedSet
-from kdescent_dist.distributed.mesh import tree_sum
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import draw_key
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.objective.population_objective import PopulationObjective
 
 

@@ -15,9 +15,9 @@ from kdescent_dist.diagnostics.points import LARGEST_SET, CountedSet, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, count_rows
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.fitting.steps import evaluate
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step

@@ -15,10 +15,10 @@ from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import ProgressBar
 from kdescent_dist.fitting.loop import fit
-from kdescent_dist.fitting.steps import evaluate
 from kdescent_dist.numerics.prng import as_key, chain_schedule, fixed_schedule, is_default
 from kdescent_dist.numerics.threefry import split
-from kdescent_dist.objective.population_objective import LossObjective
+from kdescent_dist.objective.evaluate import evaluate
+from kdescent_dist.objective.loss_function import LossObjective
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

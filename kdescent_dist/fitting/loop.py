@@ -27,7 +27,7 @@ from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
-from kdescent_dist.objective.population_objective import Objective
+from kdescent_dist.objective.protocol import Objective
 
 log = logging.getLogger(__name__)
 

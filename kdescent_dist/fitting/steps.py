@@ -1,8 +1,6 @@
 """The compiled steps of a fit: loss, gradient and update, many of them in one program."""
 
-import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,11 +10,8 @@ from jax import lax
 
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.state import FitState
-from kdescent_dist.numerics.inline_linalg import written_out
-from kdescent_dist.numerics.prng import unrolled
-from kdescent_dist.objective.population_objective import LossObjective, Objective
-
-log = logging.getLogger(__name__)
+from kdescent_dist.objective.evaluate import evaluate
+from kdescent_dist.objective.protocol import Objective
 
 KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -78,25 +73,3 @@ def compile_steps(
         return state, record, done, good
 
     return jax.jit(run, donate_argnums=0)
-
-
-def evaluate(
-    objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Loss and gradient (parameters,) of an objective, with what is faster on CPUs."""
-    if on_cpu:
-        try:
-            return _on_cpu(objective).value_and_grad(params, unrolled(key), data)
-        except Exception as error:
-            # Some of ``jax.random``, a key that is mixed with others, or a loss that asks for the
-            # kind of its key need JAX's own, and fail in as many ways. An error of the loss itself
-            # comes back below, with nothing of this attempt in its traceback.
-            log.debug("The loss is compiled as it is, as the faster way failed: %r", error)
-    return objective.value_and_grad(params, key, data)
-
-
-def _on_cpu(objective: Objective) -> Objective:
-    # The objective of a population keeps its bits on any mesh with its matrices as they are.
-    if isinstance(objective, LossObjective):
-        return replace(objective, loss=written_out(objective.loss))
-    return objective

@@ -23,8 +23,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.distributed.mesh import AXES, dealt, streamed_sum, tree_sum, whole
+from kdescent_dist.distributed.mesh import AXES, dealt, whole
 from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]

@@ -7,8 +7,8 @@ plain (``mse``) or in units of their errors (``chisq``), plus a term of the user
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,61 +40,6 @@ from kdescent_dist.pretraining.pretrainer import KPretrainer
 log = logging.getLogger(__name__)
 
 
-class Objective(Protocol):
-    """What ``fit`` needs: arrays, and the loss and gradient at parameters (parameters,)."""
-
-    @property
-    def data(self) -> Any: ...
-
-    @property
-    def mesh(self) -> jax.sharding.Mesh | None: ...
-
-    @property
-    def identity(self) -> dict[str, Any]: ...
-
-    def value_and_grad(
-        self, params: jax.Array, key: jax.Array, data: Any
-    ) -> tuple[jax.Array, jax.Array]: ...
-
-
-@dataclass(frozen=True)
-class LossObjective:
-    """Any differentiable ``loss(params, randkey=key, **options)`` of a parameter vector.
-
-    Attributes:
-        loss: the function.
-        options: keyword arguments passed on to it; arrays are arguments of the compiled program,
-            anything else is a constant of it.
-        with_key: whether the key is passed on.
-        mesh: devices on which the state of the fit is placed, by default the first one.
-    """
-
-    loss: Callable[..., jax.Array]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    with_key: bool = True
-    mesh: jax.sharding.Mesh | None = None
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return {name: value for name, value in self.options.items() if _is_arrays(value)}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells this objective from another, for a resume."""
-        return describe_all({"loss": self.loss, "options": dict(self.options)})
-
-    @property
-    def identity_before(self) -> dict[str, str]:
-        """The same in the form of checkpoints of format 2."""
-        return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
-
-    def value_and_grad(
-        self, params: jax.Array, key: jax.Array, data: Any
-    ) -> tuple[jax.Array, jax.Array]:
-        keys = {"randkey": key} if self.with_key else {}
-        return jax.value_and_grad(self.loss)(params, **keys, **{**self.options, **data})
-
-
 # What the digest of a training catalog is of. An attribute that is added to ``KPretrainer`` later
 # is not: checkpoints of before could not be continued.
 _COUNTED = (
@@ -120,11 +65,6 @@ _COUNTED = (
 
 def _counted(counts: KPretrainer) -> dict[str, Any]:
     return {name: getattr(counts, name) for name in _COUNTED}
-
-
-def _is_arrays(value: Any) -> bool:
-    leaves = jax.tree.leaves(value)
-    return bool(leaves) and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
 
 
 class PopulationObjective:

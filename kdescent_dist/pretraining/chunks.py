@@ -14,7 +14,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.distributed.mesh import AXES, platform_of, replicated, tree_sum
+from kdescent_dist.distributed.mesh import AXES, platform_of, replicated
+from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.pretraining.validate import filled_size
 
 # Kernels of a chunk and samples of a block: on a CPU they stay in the cache of a core, and a GPU

@@ -15,7 +15,7 @@ from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import fit
 from kdescent_dist.fitting.save_interval import SaveInterval
-from kdescent_dist.objective.population_objective import LossObjective
+from kdescent_dist.objective.loss_function import LossObjective
 from support import fits
 
 

@@ -13,7 +13,7 @@ from kdescent_dist.fitting.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.dropin import adam
 from kdescent_dist.fitting.loop import fit
-from kdescent_dist.objective.population_objective import LossObjective
+from kdescent_dist.objective.loss_function import LossObjective
 from support import fits, problems
 
 

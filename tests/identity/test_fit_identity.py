@@ -15,7 +15,7 @@ from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import fit
 from kdescent_dist.identity import code as code_identity
 from kdescent_dist.identity.fit_identity import FitIdentity
-from kdescent_dist.objective.population_objective import LossObjective
+from kdescent_dist.objective.loss_function import LossObjective
 from support import fits, problems
 
 

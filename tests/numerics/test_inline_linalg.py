@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.fitting.steps import evaluate
 from kdescent_dist.numerics.inline_linalg import written_out
 from kdescent_dist.numerics.prng import unrolled
 from kdescent_dist.numerics.small_matrices import cholesky, column_sums, repeated, table_product
-from kdescent_dist.objective.population_objective import LossObjective
+from kdescent_dist.objective.evaluate import evaluate
+from kdescent_dist.objective.loss_function import LossObjective
 
 KEY = jax.random.key(3)
 SIZES = [1, 64, 999, 5_000]

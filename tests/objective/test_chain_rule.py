@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.distributed.mesh import make_mesh, streamed_sum, tree_sum
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
 from support import problems
 
 

@@ -1,0 +1,54 @@
+"""A loss that is a function of the parameters and a random key."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdescent_dist.identity.code import describe_all
+from kdescent_dist.identity.digests import digest, source_digest_1
+
+
+@dataclass(frozen=True)
+class LossObjective:
+    """Any differentiable ``loss(params, randkey=key, **options)`` of a parameter vector.
+
+    Attributes:
+        loss: the function.
+        options: keyword arguments passed on to it; arrays are arguments of the compiled program,
+            anything else is a constant of it.
+        with_key: whether the key is passed on.
+        mesh: devices on which the state of the fit is placed, by default the first one.
+    """
+
+    loss: Callable[..., jax.Array]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    with_key: bool = True
+    mesh: jax.sharding.Mesh | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if _is_arrays(value)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this objective from another, for a resume."""
+        return describe_all({"loss": self.loss, "options": dict(self.options)})
+
+    @property
+    def identity_before(self) -> dict[str, str]:
+        """The same in the form of checkpoints of format 2."""
+        return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
+
+    def value_and_grad(
+        self, params: jax.Array, key: jax.Array, data: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        keys = {"randkey": key} if self.with_key else {}
+        return jax.value_and_grad(self.loss)(params, **keys, **{**self.options, **data})
+
+
+def _is_arrays(value: Any) -> bool:
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)

@@ -1,5 +1,6 @@
-"""Importing the package changes nothing."""
+"""The rooms of the package and what each may import; and importing the package changes nothing."""
 
+import ast
 import json
 import os
 import subprocess
@@ -12,6 +13,38 @@ import kdescent_dist
 
 PACKAGE = Path(kdescent_dist.__file__).parent
 
+# Each room, from the ground up, and the rooms that its files may import.
+ROOMS = {
+    "config": "",
+    "identity": "config",
+    "numerics": "config",
+    "report": "config",
+    "distributed": "config identity numerics",
+    "counts": "config numerics",
+    "catalogs": "config numerics distributed",
+    "models": "config numerics distributed",
+    "pretraining": "config numerics distributed counts",
+    "bins": "config numerics distributed counts catalogs models pretraining",
+    "objective": "config identity numerics distributed counts models pretraining bins",
+    "fitting": "config identity numerics distributed objective",
+    "diagnostics": (
+        "config numerics distributed counts catalogs models pretraining bins objective fitting"
+    ),
+    "run": (
+        "config identity report distributed counts catalogs models pretraining bins objective"
+        " fitting diagnostics"
+    ),
+}
+ROOT = {"__init__", "__main__", "cli"}  # what stands in no room
+# What is no code of the package, though it lies in its folder.
+DATA = {"sample_data"}
+# Shipped models are templates to be copied: they import as a model of the user does.
+TEMPLATES = {
+    path.stem
+    for path in (PACKAGE / "models").glob("*.py")
+    if path.stem not in ("__init__", "population", "block_model")
+}
+
 # Optional or slow to import: only the functions that need them import them.
 HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft")
 
@@ -21,6 +54,65 @@ def module_names():
     paths = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
     names = (path.parent if path.name == "__init__" else path for path in paths)
     return sorted(".".join(name.parts) for name in names if name.parts)
+
+
+def room_of(name):
+    return name.partition(".")[0]
+
+
+def imported(name):
+    """The modules of the package that a module imports, anywhere in it."""
+    path = PACKAGE.joinpath(*name.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            package, _, rest = module.partition(".")
+            if package == "kdescent_dist":
+                yield rest
+
+
+def test_every_file_stands_in_a_room():
+    assert {room_of(name) for name in module_names()} == {*ROOMS, *ROOT, *DATA} - {"__init__"}
+
+
+def test_a_room_imports_only_from_rooms_before_it():
+    """So the rooms have no cycle: the order in which they are listed is one of floors."""
+    for number, (room, allowed) in enumerate(ROOMS.items()):
+        assert set(allowed.split()) <= set(list(ROOMS)[:number]), room
+
+
+@pytest.mark.parametrize("name", [n for n in module_names() if room_of(n) in ROOMS])
+def test_a_file_imports_only_from_its_room_and_those_below(name):
+    room = room_of(name)
+    if room == "models" and name.rpartition(".")[2] in TEMPLATES:
+        assert all(rest in kdescent_dist.__all__ for rest in imported(name))
+        return
+    found = {room_of(rest) for rest in imported(name)} - {room}
+    assert found <= set(ROOMS[room].split())
+
+
+def test_files_of_a_room_have_no_cycle():
+    """Not even between files that import each other in a function."""
+    names = module_names()
+    graph = {
+        name: {
+            other
+            for rest in imported(name)
+            for other in (rest, rest.rpartition(".")[0])
+            if other in names and other != name
+        }
+        for name in names
+    }
+    while leaves := [name for name, below in graph.items() if not below]:
+        graph = {n: below - set(leaves) for n, below in graph.items() if n not in leaves}
+    assert not graph
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,10 @@
-"""The catalogs of a run, for training and for the model's input: the rows of each process."""
+"""The training catalog: the rows of this process, in the precision of the fit."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from jax.sharding import Mesh
 
-from kdescent_dist.bins.bin import required_columns
-from kdescent_dist.catalogs.catalog import Catalog, CatalogReader, open_catalog
-from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.schema import CatalogConfig, Config
-from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.distributed.sample_blocks import BlockLayout
-
-log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 1 << 20  # of the training catalog, of which edges by quantiles are found
 
@@ -55,114 +43,3 @@ class TrainingCatalog:
             of_all[:, 0].min(axis=0).tolist(), of_all[:, 1].max(axis=0).tolist(), strict=True
         )
         return dict(zip(self.columns, ends, strict=True))
-
-
-class RunCatalogs:
-    """Opens the catalogs that a config names, in all processes of a run together.
-
-    Attributes:
-        facts: for ``result.json``: source, rows, and rows that were left out, of each catalog.
-        input_rows: where the training catalog is the model's input, its rows that are; else None.
-    """
-
-    def __init__(self, config: Config, processes: Processes) -> None:
-        self._config = config
-        self._dtype = np.float64 if config.runtime.x64 else np.float32
-        self._processes = processes
-        self._training: CatalogReader | None = None
-        self.facts: dict[str, Any] = {}
-        self.input_rows: np.ndarray | range | None = None
-
-    def training(self) -> TrainingCatalog:
-        """The rows of this process of the training catalog.
-
-        Raises:
-            InputError: it cannot be read or selected.
-        """
-        config = self._config
-        needed = required_columns(config.bins)
-        is_input = bool(config.input.columns) and config.input.catalog is None
-        if is_input:
-            needed = list(dict.fromkeys([*needed, *config.input.columns]))
-        exact = config.input.columns if is_input else ()
-        reader = self._open(config.catalog, needed, "catalog", exact)
-        self._training = reader if is_input else None
-        rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
-        training = reader.rows(*rows.rows, release=not is_input)
-        self._tell("catalog", reader)
-        weight = rows.sum(training.weights)
-        return TrainingCatalog(training.columns, training.weights, weight, rows)
-
-    def input(self, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
-        """The blocks of samples and, of the model's input catalog, the rows of this process.
-
-        Call it after ``training``, whose catalog it is unless there is another.
-
-        Args:
-            mesh: mesh of the fit.
-
-        Returns:
-            The layout of the blocks; the number of the first row; and the rows, None for a
-            generative model.
-
-        Raises:
-            InputError: it cannot be read or selected, or has fewer rows than there are samples.
-        """
-        samples, inputs = self._config.samples, self._config.input
-        if not inputs.columns:
-            size = samples.size or self.facts["catalog"]["rows"]
-            return BlockLayout.of(size, samples.block_size), 0, None
-        reader = self._training
-        if inputs.catalog is not None:
-            reader = self._open(inputs.catalog, inputs.columns, "input.catalog", inputs.columns)
-        assert reader is not None
-        total = reader.total
-        size = samples.size or total
-        if size > total:
-            raise InputError(
-                f"samples.size={size}: the input catalog has only {total} rows; leave it "
-                "out to use them all"
-            )
-        chosen = None
-        if size < total:
-            rng = np.random.default_rng(self._config.seed)
-            chosen = np.sort(rng.choice(total, size, replace=False))
-        if reader is self._training:
-            self.input_rows = range(total) if chosen is None else chosen
-        layout = BlockLayout.of(size, samples.block_size)
-        first, last = layout.rows(mesh)
-        given = reader.rows(first, last, chosen=chosen, release=True)
-        if reader is not self._training:
-            self._tell("input catalog", reader)
-        columns = {name: given.columns[name] for name in inputs.columns}
-        # Of a part of the rows, each stands for more: numbers have the same expectation.
-        weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
-        return layout, first, replace(given, columns=columns, weights=weights)
-
-    def _open(
-        self, config: CatalogConfig, required: Sequence[str], key: str, exact: Sequence[str]
-    ) -> CatalogReader:
-        return open_catalog(
-            config,
-            required=required,
-            seed=self._config.seed,
-            key=key,
-            exchange=self._processes.exchange,
-            process=self._processes.index,
-            processes=self._processes.count,
-            dtype=self._dtype,
-            exact=exact,
-        )
-
-    def _tell(self, what: str, reader: CatalogReader) -> None:
-        log.info("%s: %d rows of %s", what, reader.total, reader.source)
-        for reason, rows in reader.dropped.items():
-            log.info("%s: %d rows left out: %s", what, rows, reason)
-        self.facts[what.replace(" ", "_")] = facts = {
-            "source": reader.source,
-            "rows": reader.total,
-            "dropped": dict(reader.dropped),
-        }
-        for name, scale in reader.scales.items():
-            log.info("%s: %s is (%s - %g) / %g", what, name, name, scale.mean, scale.deviation)
-            facts.setdefault("standardized", {})[name] = asdict(scale)

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdescent_dist.bins.bin import Bin, required_columns
 from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.catalogs.training import RunCatalogs, TrainingCatalog
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import (
     CheckpointError,
@@ -39,6 +39,7 @@ from kdescent_dist.fitting.optimizer import make_optimizer
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import require_plots
+from kdescent_dist.run.catalogs import RunCatalogs
 from kdescent_dist.run.clock import RunClock
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.first_guess import with_guess_of_run

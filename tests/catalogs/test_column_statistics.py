@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
-from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.run.catalogs import RunCatalogs
 from support.thread_processes import in_threads
 
 ROWS = 150_000  # three chunks

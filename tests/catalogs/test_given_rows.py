@@ -9,13 +9,13 @@ from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import count_bins
 from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.catalogs.catalog import load_catalog, open_catalog
-from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, InputCatalogConfig
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
+from kdescent_dist.run.catalogs import RunCatalogs
 from support import problems
 
 ROWS = 30

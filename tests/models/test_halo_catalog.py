@@ -17,7 +17,6 @@ from hydra.core.config_store import ConfigStore
 
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.catalogs.catalog import load_catalog
-from kdescent_dist.catalogs.training import RunCatalogs
 from kdescent_dist.config.compose import from_omegaconf
 from kdescent_dist.config.schema import CatalogConfig, Config, SamplesConfig
 from kdescent_dist.distributed.mesh import make_mesh
@@ -31,6 +30,7 @@ from kdescent_dist.models.halo_catalog import (
     mean_logsm,
     mock_survey,
 )
+from kdescent_dist.run.catalogs import RunCatalogs
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,12 +1,15 @@
 """Ring 1 and 2: every test process sees 8 fake CPU devices; a one-device mesh uses the first."""
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import pytest
 
+from kdescent_dist.config import registry
 from support.slurm_cluster import SlurmCluster, missing
 from support.slurm_jobs import FINITE, Jobs, fit_alone
 
@@ -59,3 +62,27 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         return fit_alone(path, *fit, *overrides)
 
     return done
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a package of one module that adds to a registry, for the time of a test."""
+
+    def install(group: str, source: str, name: str) -> None:
+        folder = tmp_path / "installed"
+        (folder / "their_package-1.0.dist-info").mkdir(parents=True)
+        (folder / "their_package.py").write_text(source)
+        info = folder / "their_package-1.0.dist-info"
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\ntheirs = their_package:{name}\n")
+        monkeypatch.syspath_prepend(str(folder))
+        forget_plugins()
+
+    def forget_plugins() -> None:
+        importlib.invalidate_caches()
+        sys.modules.pop("their_package", None)
+        registry.entries.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    forget_plugins()

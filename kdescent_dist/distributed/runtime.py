@@ -15,7 +15,7 @@ from jax._src import distributed  # its client, which has no public name
 from kdescent_dist.config.errors import InputError, StoppedFitError
 from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.distributed.abort_handler import on_abort
-from kdescent_dist.distributed.launch import Launch, find_launch, own_gpus, tells
+from kdescent_dist.distributed.launchers import Launch, find_launch, own_gpus, tells
 from kdescent_dist.distributed.watchdog import Watchdog
 
 PACKAGES = ("kdescent-dist", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "hydra-core")
@@ -94,7 +94,7 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
         raise InputError("runtime: several processes carry out one run, not a sweep of them")
     # Its handler of SIGTERM would replace that of the run.
     jax.config.update("jax_enable_preemption_service", False)
-    gpus = config.local_devices or own_gpus(launch, os.environ, _visible_gpus())
+    gpus = config.local_devices or own_gpus(launch, _visible_gpus())
     # JAX's own watch knows no reasons, and comes second.
     patience = round(2 * config.heartbeat_timeout) + 10
     apart = (

@@ -22,6 +22,7 @@ from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
 from kdescent_dist.config.schema import Config
+from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
 from kdescent_dist.pretraining.pretrainer import KPretrainer
@@ -98,10 +99,9 @@ class RunDirectory:
             yield
 
     def _lock(self, file: Any) -> None:
-        # Shared file systems keep the lock of a node that failed for a while, and SLURM has
-        # started its job again by then.
-        restarted = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
-        deadline = time.monotonic() + (LOCK_OF_A_LOST_NODE if restarted else 0.0)
+        # Shared file systems keep the lock of a node that failed for a while, and the scheduler
+        # has started its job again by then.
+        deadline = time.monotonic() + (LOCK_OF_A_LOST_NODE if restarts(os.environ) else 0.0)
         while True:
             try:
                 # The lock goes with the process, however that ends.

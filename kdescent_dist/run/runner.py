@@ -26,7 +26,7 @@ from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.distributed import runtime
-from kdescent_dist.distributed.launch import find_launch
+from kdescent_dist.distributed.launchers import find_launch
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.signals import StopSignals

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hydra.core.hydra_config import HydraConfig
 
 from kdescent_dist.config.errors import DONE, PREEMPTED
+from kdescent_dist.distributed.launchers.slurm import Slurm
 
 
 class SweepJobError(Exception):
@@ -44,7 +45,7 @@ def end_sweep_job(code: int) -> None:
         return
     if code != PREEMPTED:
         raise SweepJobError(f"a job of the sweep failed with exit code {code}: see its log", code)
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    restarts = Slurm().restarts(os.environ)
     limit = HydraConfig.get().launcher.max_num_timeout
     if restarts >= limit:
         raise SweepJobError(
@@ -52,7 +53,7 @@ def end_sweep_job(code: int) -> None:
             f"(hydra.launcher.max_num_timeout={limit}), and is saved: start the sweep again",
             code,
         )
-    if os.environ.get("SLURM_PROCID", "0") == "0":
+    if Slurm().rank(os.environ) == 0:
         _requeue(_job_id(os.environ))
     sys.exit(PREEMPTED)
 

@@ -5,7 +5,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config
 from kdescent_dist.config.validation import at_least, check_values, one_of
 from kdescent_dist.counts.backends import check_form
-from kdescent_dist.distributed.launch import LAUNCHERS
+from kdescent_dist.distributed.launchers import check_launcher
 from kdescent_dist.fitting.optimizer import SCHEDULES
 from kdescent_dist.objective.terms import check_terms
 from kdescent_dist.pretraining.counting import check_method
@@ -19,7 +19,7 @@ def check(config: Config) -> None:
     """
     check_values(config)
     at_least("fit.steps", config.fit.steps, 1)  # from Python, a fit may also take no step at all
-    one_of("runtime.launcher", config.runtime.launcher, LAUNCHERS)
+    check_launcher(config.runtime.launcher)
     one_of("optimizer.schedule", config.optimizer.schedule, SCHEDULES)
     check_form(config.counts.form, "counts.form")
     if not config.parameters:

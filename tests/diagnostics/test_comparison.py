@@ -8,7 +8,7 @@ from scipy.special import expit
 from scipy.stats import multivariate_normal
 
 from kdescent_dist.diagnostics import comparison as diagnostics
-from kdescent_dist.diagnostics import population_sums
+from kdescent_dist.diagnostics import points, population_sums
 from support import problems
 
 SEED = 2**70 + 1  # more bits than a random key has
@@ -128,7 +128,7 @@ def test_every_real_sample_is_kept_equally_often():
 
 
 def test_a_bin_is_compared_at_a_limited_number_of_kernels(bins, monkeypatch):
-    monkeypatch.setattr(population_sums, "LARGEST_SET", 20)
+    monkeypatch.setattr(points, "LARGEST_SET", 20)
     arrays, counts = diagnose(bins[:1], samples=10), bins[0].counts
     assert arrays["bin0/kde_fit"].shape == arrays["bin0/fourier_fit"].shape == (20,)
     truth = dict(zip(map(tuple, counts.kernel_centers), counts.kde_counts, strict=True))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from kdescent_dist.bins import bin as bins_module
+from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.diagnostics import covariance as errors_module
 from kdescent_dist.diagnostics import population_influence as population_influences
@@ -56,10 +57,7 @@ GRIDS = {
 
 def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model, **options):
     columns, weights = sample(seed)
-    bins = [
-        bins_module.pretrain_bin(b, columns, weights, 3, make_mesh(1))
-        for b in bins_module.expand_bins(grids)
-    ]
+    bins = [pretrain_bin(b, columns, weights, 3, make_mesh(1)) for b in expand_bins(grids)]
     options = {"size": SIZE, **options}
     objective = PopulationObjective(
         function,

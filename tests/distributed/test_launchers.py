@@ -3,10 +3,17 @@
 import json
 
 import pytest
+from jax._src.clusters import ClusterEnv
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import RuntimeConfig
-from kdescent_dist.distributed.launch import Launch, find_launch, own_gpus, tells
+from kdescent_dist.distributed.launchers import (
+    Launch,
+    check_launcher,
+    find_launch,
+    own_gpus,
+    tells,
+)
 from kdescent_dist.run.clock import RunClock
 
 STEP = {
@@ -45,7 +52,13 @@ def test_steps_jobs_and_restarts_on_one_node_do_not_collide(other):
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
-    [("node7", "node7"), ("a1,b2", "a1"), ("n[1-2]", "n1"), ("rack[02,05-6]-ib,x", "rack02-ib")],
+    [
+        ("node7", "node7"),
+        ("a1,b2", "a1"),
+        ("n[1-2]", "n1"),
+        ("rack[02,05-6]-ib,x", "rack02-ib"),
+        ("rack[1-2]n[3-4],y", "rack1n3"),
+    ],
 )
 def test_the_first_host_of_a_list(nodes, first):
     assert found(STEP | {"SLURM_STEP_NODELIST": nodes}).coordinator.split(":")[0] == first
@@ -90,6 +103,71 @@ def test_what_the_config_names_must_have_started_the_process():
     assert found(STEP, launcher="local") == Launch("local")
 
 
+def test_a_step_without_a_number_is_refused():
+    with pytest.raises(InputError, match="SLURM_STEP_ID=batch is not a number: start the program"):
+        found(STEP | {"SLURM_STEP_ID": "batch"})
+
+
+def test_jax_detects_a_cluster_where_the_config_asks_for_it(monkeypatch):
+    class Pods(ClusterEnv):
+        @classmethod
+        def is_env_present(cls):
+            return True
+
+        @classmethod
+        def get_coordinator_address(cls, timeout_secs, override_coordinator_port):
+            return "pod-0:5000"
+
+        @classmethod
+        def get_process_count(cls):
+            return 3
+
+        @classmethod
+        def get_process_id(cls):
+            return 2
+
+    monkeypatch.setattr(ClusterEnv, "_cluster_types", [Pods])
+    assert found({}, launcher="jax") == Launch("jax", 2, 3, coordinator="pod-0:5000")
+    assert found({}) == Launch("local")
+    monkeypatch.setattr(ClusterEnv, "_cluster_types", [])
+    with pytest.raises(InputError, match="runtime=jax: JAX recognizes no cluster here"):
+        found({}, launcher="jax")
+
+
+PLUGIN = """
+from kdescent_dist.distributed.launchers import Launch
+from kdescent_dist.distributed.launchers.local import Local
+
+class Ours(Local):
+    name = "ours"
+
+    def recognizes(self, environment):
+        return "OUR_RANK" in environment
+
+    def rank(self, environment):
+        return int(environment["OUR_RANK"])
+
+    def launch(self, config, environment):
+        return Launch("ours", self.rank(environment), 4, coordinator="here:1")
+
+launcher = Ours()
+"""
+
+
+def test_another_package_adds_a_launcher(plugin):
+    plugin("kdescent_dist.launchers", PLUGIN, "launcher")
+    environment = {"OUR_RANK": "2"}
+    assert found(environment) == Launch("ours", 2, 4, coordinator="here:1")
+    assert found(environment, launcher="ours").process == 2
+    assert not tells(environment)
+    assert found(STEP | environment).launcher == "ours"
+
+
+def test_a_launcher_that_is_not_there_is_refused_by_name():
+    with pytest.raises(InputError, match=r"runtime.launcher=slrum: must be one of .*slurm"):
+        check_launcher("slrum")
+
+
 def test_processes_started_by_hand():
     given = {"launcher": "local", "coordinator": "a:1", "processes": 2, "process": 1}
     assert found({}, **given) == Launch("local", 1, 2, coordinator="a:1")
@@ -108,16 +186,18 @@ def test_processes_started_by_hand():
         ((1, 4), 1, {}, None),  # it sees its own alone
         ((1, 2), 2, {"SLURM_GPUS_PER_TASK": "2"}, None),
         ((1, 4), 4, {"SLURM_GPUS_PER_TASK": "a100:1"}, [1]),  # without --gpu-bind
+        ((1, 4), 4, {"SLURM_GPUS_PER_TASK": "none"}, [1]),
     ],
 )
 def test_processes_of_a_node_share_its_gpus(local, visible, environment, gpus):
-    launch = Launch("slurm", 0, 8, *local)
-    assert own_gpus(launch, environment, visible) == gpus
+    process, processes = local
+    step = STEP | {"SLURM_LOCALID": str(process), "SLURM_STEP_TASKS_PER_NODE": f"{processes}(x4)"}
+    assert own_gpus(found(step | environment), visible) == gpus
 
 
 def test_more_processes_than_gpus_are_refused():
     with pytest.raises(InputError, match="8 processes on a node with 4 GPUs"):
-        own_gpus(Launch("slurm", 0, 8, 5, 8), {}, 4)
+        own_gpus(Launch("slurm", 0, 8, 5, 8), 4)
 
 
 def test_the_time_of_a_start_that_was_killed_is_counted_up_to_its_last_step(tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 
 import kdescent_dist as kd
-from kdescent_dist.bins import bin as bins_module
+from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.models.population import Population
@@ -64,13 +65,10 @@ GRIDS = {
 }
 
 
-def pretrained(grids: dict[str, BinsConfig] = GRIDS) -> list[bins_module.PretrainedBin]:
+def pretrained(grids: dict[str, BinsConfig] = GRIDS) -> list[PretrainedBin]:
     columns, weights = training()
     mesh = make_mesh(1)
-    return [
-        bins_module.pretrain_bin(b, columns, weights, 3, mesh)
-        for b in bins_module.expand_bins(grids)
-    ]
+    return [pretrain_bin(b, columns, weights, 3, mesh) for b in expand_bins(grids)]
 
 
 def objective(bins, devices: int = 1, kernels: int = 1, **options) -> PopulationObjective:

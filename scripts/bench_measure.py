@@ -25,13 +25,23 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def best_seconds(call: Callable[[], Any], seconds: float = 1.0, most: int = 200) -> float:
-    """The minimum of calls back to back after one to warm up: 3 at least, for about ``seconds``."""
+def repeated_seconds(call: Callable[[], Any], seconds: float = 1.0, most: int = 200) -> list[float]:
+    """The times of calls back to back after one to warm up: 3 at least, for about ``seconds``."""
     seconds_of(call)
     times = [seconds_of(call) for _ in range(3)]
     while sum(times) < seconds and len(times) < most:
         times.append(seconds_of(call))
-    return min(times)
+    return times
+
+
+def best_seconds(call: Callable[[], Any], seconds: float = 1.0, most: int = 200) -> float:
+    """The minimum of ``repeated_seconds``."""
+    return min(repeated_seconds(call, seconds, most))
+
+
+def microseconds(seconds: float) -> float:
+    """As a record has them, to a tenth."""
+    return round(1e6 * float(seconds), 1)
 
 
 def size(n: int) -> str:

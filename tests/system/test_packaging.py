@@ -69,6 +69,7 @@ def test_the_source_distribution_holds_what_tests_and_scripts_need(built):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"scripts/run", "scripts/test", "scripts/constraints.txt", "LICENSE"} <= names
+    assert "docs/benchmarks.md" in names
     assert files_below(ROOT / "tests") <= names
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from bench_measure import compiled, microseconds, repeated_seconds, temporary_bytes
 from gpu_sections import NEEDS_GPU, Row
 
-from kdescent_dist.counts import fourier_counts, kde_counts
+from kdescent_dist.counts.local import fourier_counts, kde_counts
 
 TOLERANCE = 1e-5  # of single precision, relative to the largest number of an array
 CHUNK = 65_536  # samples whose table is held in double precision

@@ -26,13 +26,14 @@ from kdescent_dist import (
     make_mesh,
     pretrain_bin,
 )
-from kdescent_dist.bins import PretrainedBin, required_columns
-from kdescent_dist.optimizer import make_optimizer
-from kdescent_dist.random import as_key, fold_schedule
-from kdescent_dist.settings import OptimizerConfig
-from kdescent_dist.state import init_state
-from kdescent_dist.steps import compile_steps
-from kdescent_dist.targets import bind_target
+from kdescent_dist.bins.bin import required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.config.dotted_path import bind_target
+from kdescent_dist.config.schema import OptimizerConfig
+from kdescent_dist.fitting.optimizer import make_optimizer
+from kdescent_dist.fitting.state import init_state
+from kdescent_dist.fitting.steps import compile_steps
+from kdescent_dist.numerics.prng import as_key, fold_schedule
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CAPACITY = 100  # steps that a program can run in one dispatch, as in a fit

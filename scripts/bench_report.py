@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kdescent_dist.distributed import runtime
+from kdescent_dist.identity.versions import versions
 
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ def machine() -> Row:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_average": os.getloadavg(),
-        "versions": runtime.versions(names),
+        "versions": versions(names),
     }
 
 

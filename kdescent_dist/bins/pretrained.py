@@ -11,6 +11,7 @@ import numpy as np
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
 from kdescent_dist.bins.validate import finite_column
 from kdescent_dist.bins.windows import reach
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
@@ -39,13 +40,12 @@ class PretrainedBin:
 
 def pretrain_bin(
     bin_: Bin,
-    columns: Mapping[str, np.ndarray],
-    weights: np.ndarray,
-    seed: int,
+    training: TrainingCatalog | Mapping[str, np.ndarray],
+    weights: np.ndarray | None = None,
+    seed: int = 0,
     mesh: Any = None,
     counts: KPretrainer | None = None,
     method: str = "auto",
-    rows: RowBlocks | None = None,
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -54,25 +54,25 @@ def pretrain_bin(
 
     Args:
         bin_: the bin.
-        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
-        weights: (n,) training weights of these rows.
+        training: the training catalog, or names to its (n,) columns. Where several processes
+            share its rows, all call this together; the counts are those of the whole catalog in
+            every process, with the same bits however many processes share it.
+        weights: (n,) weights of the columns, 1 by default; a training catalog has its own.
         seed: random seed of the kernel centers and Fourier modes.
         mesh: devices over which the work on these rows is sharded.
         counts: training counts that were computed before, from the same arguments.
         method: how they are computed, see ``KPretrainer.from_training_data``.
-        rows: which rows of the training catalog this process holds, by default all of them. The
-            result is that of the whole catalog in every process, and the same bits however many
-            share it; all call this together.
 
     Raises:
         InputError: a column is missing; a value of it or a weight is masked or not finite, or a
             weight is negative; the bin holds fewer training samples than its ``min_training``,
             or a column does not vary in it.
     """
-    config = bin_.config
-    rows = RowBlocks(len(weights)) if rows is None else rows
-    columns = _checked_columns(bin_, columns, rows)
-    weights = _checked_weights(weights, rows)
+    if not isinstance(training, TrainingCatalog):
+        training = TrainingCatalog.of(training, weights)
+    config, rows = bin_.config, training.rows
+    columns = _checked_columns(bin_, training.columns, rows)
+    weights = _checked_weights(training.weights, rows)
     count = rows.added_up(bin_.count(columns))
     if count < config.min_training:
         raise InputError(

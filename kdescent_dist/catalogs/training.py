@@ -1,39 +1,72 @@
 """The training catalog: the rows of this process, in the precision of the fit."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kdescent_dist.distributed.row_blocks import RowBlocks
 
 SAMPLE_ROWS = 1 << 20  # of the training catalog, of which edges by quantiles are found
+_WEIGHTS = ""  # the name of the weights in the digests of every version
 
 
 @dataclass(frozen=True)
 class TrainingCatalog:
-    """The rows of the training catalog that this process holds, in the precision of the fit.
+    """The rows of the training catalog that this process holds.
 
     Attributes:
         columns: names to (n,) columns.
         weights: (n,) weights.
         weight: sum of the weights of all rows.
-        rows: which rows these are.
+        rows: which rows of the whole catalog these are.
     """
 
-    columns: dict[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
     weights: np.ndarray
     weight: float
     rows: RowBlocks
 
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, np.ndarray],
+        weights: np.ndarray | None = None,
+        rows: RowBlocks | None = None,
+    ) -> "TrainingCatalog":
+        """A catalog in memory.
+
+        Args:
+            columns: names to (n,) columns, of all rows or of those that ``rows`` says.
+            weights: (n,) weights of these rows, 1 by default.
+            rows: which rows of the whole catalog this process holds, by default all of them. Where
+                several processes share the rows, they call this together.
+        """
+        if weights is None:
+            weights = np.ones(len(next(iter(columns.values()))))
+        rows = RowBlocks(len(weights)) if rows is None else rows
+        return cls(columns, weights, rows.sum(np.asarray(weights)), rows)
+
+    def pick(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Columns and weights of rows, by their ascending numbers (m,) in the whole catalog.
+
+        All processes call this together, and get the same.
+        """
+        columns = {name: np.asarray(values) for name, values in self.columns.items()}
+        picked = self.rows.pick({**columns, _WEIGHTS: np.asarray(self.weights)}, rows)
+        weights = picked.pop(_WEIGHTS)
+        return picked, weights
+
+    def only(self, names: Sequence[str]) -> "TrainingCatalog":
+        """The same rows with these columns alone."""
+        return replace(self, columns={name: np.asarray(self.columns[name]) for name in names})
+
     def sample(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Columns and weights of rows evenly spread over the catalog, in every process."""
         size = min(self.rows.total, SAMPLE_ROWS)
-        chosen = np.arange(size) * self.rows.total // max(size, 1)
-        picked = self.rows.pick({**self.columns, "": self.weights}, chosen)
-        weights = picked.pop("")
-        return picked, weights
+        return self.pick(np.arange(size) * self.rows.total // max(size, 1))
 
-    def extremes(self) -> dict[str, tuple[float, float]]:
+    def limits(self) -> dict[str, tuple[float, float]]:
         """The smallest and the largest value of each column of all rows."""
         columns = self.columns.values()
         low = [np.min(values, initial=np.inf) for values in columns]
@@ -43,3 +76,7 @@ class TrainingCatalog:
             of_all[:, 0].min(axis=0).tolist(), of_all[:, 1].max(axis=0).tolist(), strict=True
         )
         return dict(zip(self.columns, ends, strict=True))
+
+    def digest(self) -> str:
+        """SHA-256 of all rows of all columns and weights."""
+        return self.rows.digest({**self.columns, _WEIGHTS: self.weights})

@@ -1,43 +1,29 @@
 """What the report draws: populations and counts of the guess and the fit against the data."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.bin import required_columns
-from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.diagnostics.points import CountedSet, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks
-from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.diagnostics.problem import Problem
 
 
 def diagnose(
-    objective: PopulationObjective,
-    bins: Sequence[PretrainedBin],
-    data: Mapping[str, np.ndarray],
-    data_weights: np.ndarray,
-    guess: Any,
+    problem: Problem,
     final: Any,
     *,
-    seed: int,
     samples: int,
-    rows: RowBlocks | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Compare the guess and the fit with the training catalog, in every bin.
 
     Args:
-        objective: the objective of the fit.
-        bins: its pretrained bins.
-        data: training columns, each (n,), of all rows or of those that ``rows`` says.
-        data_weights: (n,) training weights of these rows.
-        guess, final: (parameters,) parameters.
-        seed: seed of the populations that are drawn, any non-negative integer.
+        problem: the fit.
+        final: (P,) fitted parameters.
         samples: samples of each population and of the data that are kept for plots.
-        rows: which rows of the training catalog this process holds, by default all of them.
         progress: called after each bin of each part of a population, in every process.
 
     Returns:
@@ -46,25 +32,23 @@ def diagnose(
         samples, and ``bin<i>/...`` are normalized counts of the i-th bin with errors that
         include the noise of the training catalog and of the model.
     """
-    names = required_columns({b.bin.group: b.bin.config for b in bins})
-    rng = np.random.default_rng(seed)
-    arrays = training_rows(names, data, data_weights, rows, rng, samples)
-    sets = [CountedSet.of(pretrained, rng) for pretrained in bins]
-    blocks = PopulationBlocks(objective, names, seed, samples)
+    rng = np.random.default_rng(problem.seed)
+    arrays = plot_sample(problem, rng, samples)
+    sets = [CountedSet.of(pretrained, rng) for pretrained in problem.bins]
+    blocks = PopulationBlocks(problem.objective, problem.columns, problem.seed, samples)
     # The errors are those of the residuals of the fit.
     sums = {
-        "guess": blocks.sums(guess, sets, errors=False, progress=progress),
+        "guess": blocks.sums(problem.guess, sets, errors=False, progress=progress),
         "fit": blocks.sums(final, sets, errors=True, progress=progress),
     }
     for label, population in sums.items():
         arrays[f"{label}/weights"] = population.kept_weights
         arrays |= {f"{label}/{name}": values for name, values in population.kept.items()}
-    rows = RowBlocks(len(data_weights)) if rows is None else rows
-    described, data_weight = [], rows.sum(data_weights)
+    described = []
     for i, counted in enumerate(sets):
         of_bin = {label: population.bins[i] for label, population in sums.items()}
         weights = {label: population.weight for label, population in sums.items()}
-        weights["data"] = data_weight
+        weights["data"] = problem.training.weight
         counts, description = compare(counted, of_bin, weights)
         arrays |= {f"bin{i}/{name}": values for name, values in counts.items()}
         described.append(description)
@@ -72,25 +56,17 @@ def diagnose(
     return arrays
 
 
-def training_rows(
-    names: Sequence[str],
-    data: Mapping[str, np.ndarray],
-    weights: np.ndarray,
-    rows: RowBlocks | None,
-    rng: np.random.Generator,
-    most: int,
-) -> dict[str, np.ndarray]:
+def plot_sample(problem: Problem, rng: np.random.Generator, most: int) -> dict[str, np.ndarray]:
     """At most ``most`` random rows of the training catalog, in every process.
 
     Returns:
-        ``data/<column>`` of each of ``names``, and ``data/weights``, which stand for all rows.
+        ``data/<column>`` of each column that is used, and ``data/weights``, which stand for all
+        rows.
     """
-    rows = RowBlocks(len(weights)) if rows is None else rows
-    keep, scale = subsample(rng, rows.total, most)
-    shown = {"weights": weights, **{name: np.asarray(data[name]) for name in names}}
-    arrays = {f"data/{name}": values for name, values in rows.pick(shown, keep).items()}
-    arrays["data/weights"] = arrays["data/weights"] * scale
-    return arrays
+    keep, scale = subsample(rng, problem.training.rows.total, most)
+    columns, weights = problem.training.only(problem.columns).pick(keep)
+    arrays = {f"data/{name}": values for name, values in columns.items()}
+    return {"data/weights": weights * scale, **arrays}
 
 
 def compare(

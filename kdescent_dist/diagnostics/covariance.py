@@ -12,7 +12,7 @@ given. A change of the model's sums by a row of its input catalog acts with the 
 Derivatives are those that the fit descends: a hard edge has none.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bins.bin import required_columns
-from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.windows import in_window
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.diagnostics.influence import influences
 from kdescent_dist.diagnostics.linear_response import linear_sums, responses
 from kdescent_dist.diagnostics.points import CountedSet, subsample
 from kdescent_dist.diagnostics.population_influence import PopulationInfluences, pairs_of
-from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.numerics.exact_sums import exact_total
-from kdescent_dist.objective.population_objective import PopulationObjective
 
 LARGEST_SET = 60  # kernels, and modes, of a bin; fewer of each of many bins
 SMALLEST_SET = 10
@@ -39,17 +37,10 @@ AT_ONCE = 1 << 24  # training rows x parameters
 
 
 def parameter_errors(
-    objective: PopulationObjective,
-    bins: Sequence[PretrainedBin],
-    columns: Mapping[str, np.ndarray],
-    weights: np.ndarray,
+    problem: Problem,
     params: np.ndarray,
     *,
-    seed: int,
     free: np.ndarray | None = None,
-    rows: RowBlocks | None = None,
-    input_rows: np.ndarray | range | None = None,
-    fixed_key: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Covariance (P, P) of fitted parameters due to the noise of the catalogs.
@@ -59,18 +50,10 @@ def parameter_errors(
     are the same in every step, else they average out. A term of the user's own is left out.
 
     Args:
-        objective: the objective of the fit.
-        bins: its pretrained bins.
-        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
-        weights: (n,) training weights of these rows.
+        problem: the fit. All processes that share its catalogs call this together, and get the
+            same.
         params: (P,) fitted parameters.
-        seed: of the kernels, modes and random numbers that are used, any non-negative integer.
         free: (P,) whether the parameter can move, and not is held by a bound; by default all.
-        rows: which rows of the training catalog this process holds, by default all of them. The
-            result is the same in all processes, which call this together.
-        input_rows: (samples,) row in the training catalog of each row of the input catalog, in
-            ascending order, where the one is made of the other; a range for all rows.
-        fixed_key: whether random numbers are the same in every step of the fit.
         progress: called often, equally often in every process.
 
     Returns:
@@ -78,13 +61,12 @@ def parameter_errors(
         covariances are 0; so too where it cannot move.
     """
     params = np.asarray(params)
-    rows = RowBlocks(len(weights)) if rows is None else rows
+    objective, seed = problem.objective, problem.seed
     free = np.ones(len(params), bool) if free is None else free
     rng = np.random.default_rng(seed)
-    most = int(np.clip(POINTS // (2 * len(bins)), SMALLEST_SET, LARGEST_SET))
-    sets = [CountedSet.of(pretrained, rng, most) for pretrained in bins]
-    names = required_columns({b.bin.group: b.bin.config for b in bins})
-    population = PopulationInfluences(objective, names, sets, params, seed, progress)
+    most = int(np.clip(POINTS // (2 * len(problem.bins)), SMALLEST_SET, LARGEST_SET))
+    sets = [CountedSet.of(pretrained, rng, most) for pretrained in problem.bins]
+    population = PopulationInfluences(objective, problem.columns, sets, params, seed, progress)
     total, sums = population.sums()
     training_weight = float(objective.data["shared"]["training_weight"])
     linear = [
@@ -93,19 +75,16 @@ def parameter_errors(
     ]
     response, determined = responses(linear, free)
     training = [one.training.factors(r) for one, r in zip(linear, response, strict=True)]
-    used = {name: np.asarray(columns[name]) for name in names}
-    covariance = _training_products(used, weights, sets, training, rows, seed, progress)
-    if fixed_key or objective.data["catalog"]:
+    used, input_rows = problem.training.only(problem.columns), problem.input_rows
+    covariance = _training_products(used, sets, training, seed, progress)
+    if problem.fixed_key or objective.data["catalog"]:
 
         def picked(places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-            chosen = input_rows[places] if isinstance(input_rows, np.ndarray) else places
-            found = rows.pick({**used, "": np.asarray(weights)}, chosen)
-            of_rows = found.pop("")
-            return found, of_rows
+            return used.pick(input_rows[places] if isinstance(input_rows, np.ndarray) else places)
 
         covariance += population.products(
             [one.model.factors(r) for one, r in zip(linear, response, strict=True)],
-            fixed_key=fixed_key,
+            fixed_key=problem.fixed_key,
             training=None if input_rows is None else picked,
             training_factors=training,
         )
@@ -124,15 +103,14 @@ def _without_negative(covariance: np.ndarray) -> np.ndarray:
 
 
 def _training_products(
-    columns: Mapping[str, np.ndarray],
-    weights: np.ndarray,
+    training: TrainingCatalog,
     sets: Sequence[CountedSet],
     factors: Sequence[Any],
-    rows: RowBlocks,
     seed: int,
     progress: Callable[[], None],
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of all training rows."""
+    columns, weights, rows = training.columns, np.asarray(training.weights), training.rows
     points = sum(len(s.centers) + len(s.modes) for s in sets)
     size = factors[0][1].size
     most = max(pairs_of(PAIRS, size) // (max(points, 1) * rows.count), 1)
@@ -150,7 +128,7 @@ def _training_products(
         for first in range(0, len(keep), at_once):
             some = keep[first : first + at_once]
             x = {name: jnp.asarray(values[block][some]) for name, values in columns.items()}
-            w = jnp.asarray(np.asarray(weights)[block][some])
+            w = jnp.asarray(weights[block][some])
             total = np.zeros((len(some), size))
             for counted, of_bin in zip(sets, factors, strict=True):
                 arrays = (*counted.columns_of(x), w, counted.window, counted.points, of_bin)

@@ -2,19 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, required_columns
-from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.diagnostics.comparison import compare, training_rows
+from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW
+from kdescent_dist.diagnostics.comparison import compare, plot_sample
 from kdescent_dist.diagnostics.points import LARGEST_SET, CountedSet, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, count_rows
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import replicated, whole
-from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.evaluate import evaluate
@@ -26,43 +25,27 @@ FEWEST_KERNELS = 50
 KEYS = 4  # random keys of the loss at the guess
 
 
-def compare_guess(
-    objective: PopulationObjective,
-    bins: Sequence[PretrainedBin],
-    data: Mapping[str, np.ndarray],
-    data_weights: np.ndarray,
-    guess: np.ndarray,
-    *,
-    seed: int,
-    samples: int,
-    rows: RowBlocks | None = None,
-) -> Callable[[], dict[str, np.ndarray]]:
+def compare_guess(problem: Problem, *, samples: int) -> Callable[[], dict[str, np.ndarray]]:
     """Compare the model at the guess with the training catalog, in every bin, within seconds.
 
     A random part of the model samples is counted, at some of the kernels and modes; errors
     include the noise of that part. All processes call this; the counting is left to one of them.
 
     Args:
-        objective: the objective of the fit.
-        bins: its pretrained bins.
-        data: training columns, each (n,), of all rows or of those that ``rows`` says.
-        data_weights: (n,) training weights of these rows.
-        guess: (parameters,) parameters.
-        seed: any non-negative integer.
+        problem: the fit.
         samples: rows of each population that are kept for plots.
-        rows: which rows of the training catalog this process holds, by default all of them.
 
     Returns:
         A function that counts and returns arrays as ``diagnostics.diagnose`` does, without those
         of a fit, and with ``input/<column>`` of the model's input catalog and ``bin<i>/ecf``, the
         empirical characteristic function of the bin at its modes, with ``bin<i>/ecf_err``.
     """
-    names = required_columns({b.bin.group: b.bin.config for b in bins})
-    rng = np.random.default_rng(seed)
-    arrays = training_rows(names, data, data_weights, rows, rng, samples)
+    objective, bins = problem.objective, problem.bins
+    rng = np.random.default_rng(problem.seed)
+    arrays = plot_sample(problem, rng, samples)
     arrays |= _input_rows(objective, rng, samples)
-    blocks = PopulationBlocks(objective, names, seed, max(samples, COUNTED))
-    population = blocks.sums(guess, [], errors=False)
+    blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, COUNTED))
+    population = blocks.sums(problem.guess, [], errors=False)
     training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
 
     def count() -> dict[str, np.ndarray]:
@@ -123,16 +106,11 @@ def _sums(
     return count_rows(x, within, counted)
 
 
-def try_steps(
-    objective: PopulationObjective, guess: np.ndarray, seed: int, fixed_key: bool
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Compile loss and gradient, which are all of a step but its update, and compute some.
 
     Args:
-        objective: the objective of the fit.
-        guess: (parameters,) parameters.
-        seed: of the fit.
-        fixed_key: whether all steps of the fit have the same random numbers.
+        problem: the fit.
 
     Returns:
         Losses (keys,) and gradients (keys, parameters) at the guess, by the random keys of the
@@ -140,14 +118,15 @@ def try_steps(
         ``memory``, bytes on each device: ``arguments`` (catalog and training counts),
         ``temporary`` and ``total``.
     """
-    schedule = fixed_schedule if fixed_key else fold_schedule
+    objective = problem.objective
+    schedule = fixed_schedule if problem.fixed_key else fold_schedule
     on_cpu = objective.mesh.devices.flat[0].platform == "cpu"
 
     def at_guess(params: jax.Array, base: jax.Array, step: jax.Array, data: Any) -> tuple:
         key, _ = schedule(jax.random.wrap_key_data(base), step)
         return evaluate(objective, params, key, data, on_cpu)
 
-    params, base = whole((guess, jax.random.key_data(as_key(seed))), objective.mesh)
+    params, base = whole((problem.guess, jax.random.key_data(as_key(problem.seed))), objective.mesh)
     begun = time.perf_counter()
     compiled = jax.jit(at_guess).lower(params, base, np.int32(0), objective.data).compile()
     cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(compiled)}

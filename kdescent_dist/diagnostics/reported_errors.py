@@ -1,18 +1,15 @@
 """The errors of a finished fit as its result and report state them; a failure costs only these."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import StoppedFitError
-from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.covariance import parameter_errors
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.fitting.bounds import Bounds
-from kdescent_dist.objective.population_objective import PopulationObjective
 
 log = logging.getLogger(__name__)
 
@@ -20,23 +17,13 @@ NEAR = 0.01  # of the range of a parameter: nearer to a bound, and within its er
 
 
 def state_errors(
-    config: Config,
-    objective: PopulationObjective,
-    pretrained: Sequence[PretrainedBin],
-    training: TrainingCatalog,
-    params: np.ndarray,
-    bounds: Bounds,
-    input_rows: np.ndarray | range | None,
-    progress: Callable[[], None],
+    problem: Problem, params: np.ndarray, progress: Callable[[], None]
 ) -> dict[str, Any]:
     """Compute the errors of fitted parameters (P,), for ``result.json``.
 
     Args:
-        config: the config of the run.
-        objective, pretrained, training: what was fitted, and to what.
+        problem: the fit.
         params: (P,) fitted parameters.
-        bounds: their bounds.
-        input_rows: rows of the training catalog of which the input catalog is made, if it is.
         progress: called often, equally often in every process.
 
     Returns:
@@ -46,30 +33,17 @@ def state_errors(
     Raises:
         StoppedFitError: what ``progress`` raises.
     """
-    names = objective.names
+    names = problem.objective.names
     unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
-    if objective.custom is not None:
+    if problem.objective.custom is not None:
         return unknown | {"errors_note": "none: they would leave out loss.custom"}
 
     def covariance(free: np.ndarray | None = None) -> np.ndarray:
-        return parameter_errors(
-            objective,
-            pretrained,
-            training.columns,
-            training.weights,
-            params,
-            seed=config.seed,
-            free=free,
-            rows=training.rows,
-            input_rows=input_rows,
-            fixed_key=config.fit.fixed_key,
-            progress=progress,
-        )
+        return parameter_errors(problem, params, free=free, progress=progress)
 
     try:
         errors = np.sqrt(np.diagonal(covariance()))
-        guess = [parameter.guess for parameter in config.parameters.values()]
-        held = _held(params, errors, bounds, np.asarray(guess, float))
+        held = _held(params, errors, problem.bounds, np.asarray(problem.guess, float))
         if held.any():
             errors = np.sqrt(np.diagonal(covariance(~held)))
     except StoppedFitError:
@@ -77,7 +51,7 @@ def state_errors(
     except Exception as error:
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"none: {type(error).__name__}: {error}"}
-    note = _included(config, objective, input_rows)
+    note = _included(problem)
     lost = ~np.isfinite(errors) & ~held
     for which, what in ((held, "held by a bound"), (lost, "not determined by the loss")):
         if named := [name for name, one in zip(names, which, strict=True) if one]:
@@ -95,13 +69,11 @@ def _held(params: np.ndarray, errors: np.ndarray, bounds: Bounds, guess: np.ndar
     return (room < NEAR * reach) & (room < errors)
 
 
-def _included(
-    config: Config, objective: PopulationObjective, input_rows: np.ndarray | range | None
-) -> str:
+def _included(problem: Problem) -> str:
     parts = ["the training catalog"]
-    if objective.data["catalog"]:
-        same = ", which is the same" if input_rows is not None else ""
+    if problem.objective.data["catalog"]:
+        same = ", which is the same" if problem.input_rows is not None else ""
         parts.append(f"the input catalog{same}")
-    if config.fit.fixed_key:
+    if problem.fixed_key:
         parts.append("the random numbers of the fit")
     return f"noise of {' and of '.join(parts)}"

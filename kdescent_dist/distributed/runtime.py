@@ -1,11 +1,9 @@
 """The process: devices and flags at its start, signals that ask it to stop, its description."""
 
 import atexit
-import importlib.metadata
 import os
-import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,6 @@ from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.distributed.abort_handler import on_abort
 from kdescent_dist.distributed.launchers import Launch, find_launch, own_gpus, tells
 from kdescent_dist.distributed.watchdog import Watchdog
-
-PACKAGES = ("kdescent-dist", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "hydra-core")
 
 
 def start(
@@ -150,26 +146,3 @@ def _visible_gpus() -> int:
 def complain(reason: str) -> None:
     """Print what is wrong."""
     print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)
-
-
-def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of installed packages."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def describe_devices(mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    first = mesh.devices.flat[0]
-    return {
-        "count": int(mesh.devices.size),
-        "kind": first.device_kind,
-        "platform": first.platform,
-        "mesh": dict(mesh.shape),
-        "processes": jax.process_count(),
-        "host": platform.node(),
-    }

@@ -16,7 +16,6 @@ from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempte
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.config.validation import check_values
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.distributed.runtime import versions
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
 from kdescent_dist.fitting.history import GrowingHistory, History
@@ -26,6 +25,7 @@ from kdescent_dist.fitting.steps import KeySchedule, compile_steps
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.identity.number_flags import number_flags
+from kdescent_dist.identity.versions import versions
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.protocol import Objective
 

@@ -53,8 +53,7 @@ class RunCatalogs:
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
         self._tell("catalog", reader)
-        weight = rows.sum(training.weights)
-        return TrainingCatalog(training.columns, training.weights, weight, rows)
+        return TrainingCatalog.of(training.columns, training.weights, rows)
 
     def input(self, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
         """The blocks of samples and, of the model's input catalog, the rows of this process.

@@ -4,16 +4,15 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.preview import compare_guess, try_steps
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report import make_inspection, missing_package
@@ -28,10 +27,7 @@ def inspect_run(
     config: Config,
     directory: RunDirectory,
     processes: Processes,
-    objective: PopulationObjective,
-    pretrained: Sequence[PretrainedBin],
-    training: TrainingCatalog,
-    guess: np.ndarray,
+    problem: Problem,
     facts: Mapping[str, Any],
 ) -> None:
     """Compute what a fit would begin with, print a summary of it, and draw it.
@@ -43,23 +39,13 @@ def inspect_run(
         config: the config of the fit.
         directory: its run directory, which stays free for a fit of any config.
         processes: those that call this.
-        objective, pretrained: of the fit.
-        training: rows of the training catalog.
-        guess: (parameters,) parameters.
+        problem: the fit.
         facts: what is known of the catalogs and devices, as in ``result.json``.
     """
     begun = time.perf_counter()
-    count = compare_guess(
-        objective,
-        pretrained,
-        training.columns,
-        training.weights,
-        guess,
-        seed=config.seed,
-        samples=config.report.samples,
-        rows=training.rows,
-    )
-    losses, slopes, cost = try_steps(objective, guess, config.seed, config.fit.fixed_key)
+    objective = problem.objective
+    count = compare_guess(problem, samples=config.report.samples)
+    losses, slopes, cost = try_steps(problem)
     kinds = {device.platform for device in objective.mesh.devices.flat}
 
     def show() -> None:

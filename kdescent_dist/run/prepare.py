@@ -1,66 +1,164 @@
-"""The bins of a run, from its config and training catalog, and their training counts."""
+"""From a config to a fit before its first step: catalogs, model, bins and objective."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import jax
+import numpy as np
+import optax
 
-from kdescent_dist.bins.bin import Bin, expand_bins
-from kdescent_dist.bins.edges import resolve_grids
-from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
-from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
+from kdescent_dist.bins.bin import Bin, required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.config.schema import BinsConfig, Config
+from kdescent_dist.config.dotted_path import bind_target
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import Config
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.optimizer import make_optimizer
+from kdescent_dist.models.block_model import BlockModel
+from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.run.bins import find_bins, pretrain_bins
+from kdescent_dist.run.catalogs import RunCatalogs
 from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.result import describe_devices
+
+log = logging.getLogger(__name__)
 
 
-def find_bins(
-    grids: Mapping[str, BinsConfig], training: TrainingCatalog
-) -> tuple[list[Bin], Settled]:
-    """The bins of a config, and what became of those with too few training samples.
+@dataclass(frozen=True)
+class Prepared:
+    """A fit before its first step, and what is known of it.
+
+    Attributes:
+        problem: the fit.
+        optimizer: optax optimizer with its schedule.
+        facts: for ``result.json``: of the catalogs, bins, samples and devices.
+        packages: versions of the packages that the model imports.
+    """
+
+    problem: Problem
+    optimizer: optax.GradientTransformation
+    facts: dict[str, Any]
+    packages: dict[str, str]
+
+
+def first_parameters(config: Config) -> tuple[np.ndarray, Bounds]:
+    """The guess (P,), in the precision of the fit, and the bounds of the parameters.
 
     Raises:
-        InputError: edges cannot be found in the training catalog, or a bin has too few samples.
+        InputError: a guess is outside its bounds.
     """
-    if any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values()):
-        grids = resolve_grids(grids, *training.sample(), training.extremes())
-    bins = expand_bins(grids)
-    counts = training.rows.processes.added(count_bins(bins, training.columns))
-    return settle_bins(bins, counts)
+    values = list(config.parameters.values())
+    guess = np.asarray([p.guess for p in values], _dtype(config))
+    bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
+    bounds.check(guess, [f"parameters.{name}" for name in config.parameters])
+    return guess, bounds
 
 
-def pretrain_bins(
+def prepare(
     config: Config,
-    bins: Sequence[Bin],
-    training: TrainingCatalog,
-    mesh: jax.sharding.Mesh,
     directory: RunDirectory,
-    begin: Callable[[Bin], None],
-) -> list[PretrainedBin]:
-    """Count the training catalog in each bin, or load what was counted before.
+    processes: Processes,
+    begin: Callable[[str], None],
+) -> Prepared:
+    """Check everything, the cheapest first, and count the training catalog.
 
     Args:
         config: of the run.
-        bins: the bins.
-        training: rows of this process of the training catalog.
-        mesh: mesh of the fit.
-        directory: keeps the counts.
-        begin: called before each bin.
+        directory: keeps the training counts.
+        processes: those that call this together.
+        begin: called with the name of each phase before it; may raise to stop.
+
+    Raises:
+        InputError: the config or the input is bad.
     """
-    columns, weights, rows = training.columns, training.weights, training.rows
-    made_from = [rows.digest({**columns, "": weights}), rows.block_size, config.seed]
-    source = " ".join(map(str, made_from))
-    own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    own = make_mesh(devices=own_devices)
-    pretrained = []
-    for bin_ in bins:
-        begin(bin_)
-        known = directory.load_counts(bin_, source)
-        one = pretrain_bin(
-            bin_, columns, weights, config.seed, own, known, config.counts.pretrain, rows
+    guess, bounds = first_parameters(config)
+    mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
+    if Processes.of(mesh) != processes:
+        raise InputError(
+            f"mesh.samples={config.mesh.samples}, mesh.kernels={config.mesh.kernels}: the mesh "
+            f"leaves out some of the {processes.count} processes: start fewer of them"
         )
-        if known is None:
-            directory.save_counts(bin_, source, one.counts)
-        # The counts of all processes have the same bits, whatever CPUs they run on.
-        pretrained.append(rows.processes.on_primary(lambda one=one: one))
-    return pretrained
+    optimizer = make_optimizer(config.optimizer, config.fit.steps)
+    loss = config.loss
+    model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
+    custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
+    statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
+    begin("reading the catalogs")
+    catalogs = RunCatalogs(config, processes)
+    training = catalogs.training()
+    begin("reading the input catalog and checking the model")
+    layout, first_row, given = catalogs.input(mesh)
+    inputs = {} if given is None else given.columns
+    names = tuple(config.parameters)
+    block = BlockModel(model, names, tuple(config.model.columns), layout)
+    processes.together(lambda: block.check(guess, inputs, required_columns(config.bins)))
+    pretrained, told = _pretrain(config, training, mesh, directory, begin)
+    weighted = processes.any(given is not None and bool(np.any(given.weights != 1)))
+    objective = PopulationObjective(
+        model,
+        names,
+        pretrained,
+        training_weight=training.weight,
+        size=layout.size,
+        catalog=inputs,
+        catalog_weights=given.weights if given is not None and weighted else None,
+        first_row=first_row if given is not None else None,
+        columns=config.model.columns,
+        loss=loss,
+        custom=custom,
+        statistics=statistics,
+        mesh=mesh,
+        block_size=config.samples.block_size,
+        kernel_blocks=config.mesh.kernel_blocks,
+        reproducible=config.mesh.reduction == "reproducible",
+        counts=config.counts,
+        dtype=_dtype(config),
+        model_checked=True,
+    )
+    objective.check(guess)
+    packages = {
+        name.removeprefix("package."): version
+        for name, version in objective.identity.items()
+        if name.startswith("package.")
+    }
+    samples = {"samples": layout.size, "devices": describe_devices(mesh)}
+    problem = Problem(
+        objective,
+        tuple(pretrained),
+        training,
+        guess,
+        bounds,
+        config.seed,
+        config.fit.fixed_key,
+        catalogs.input_rows,
+    )
+    return Prepared(problem, optimizer, {**told, **catalogs.facts, **samples}, packages)
+
+
+def _dtype(config: Config) -> Any:
+    return np.float64 if config.runtime.x64 else np.float32
+
+
+def _pretrain(
+    config: Config,
+    training: TrainingCatalog,
+    mesh: jax.sharding.Mesh,
+    directory: RunDirectory,
+    begin: Callable[[str], None],
+) -> tuple[list[PretrainedBin], dict[str, Any]]:
+    bins, settled = find_bins(config.bins, training)
+    for line in settled.lines():
+        log.info("bins: %s", line)
+
+    def begin_bin(bin_: Bin) -> None:
+        begin(f"pretraining {bin_.name}")
+
+    pretrained = pretrain_bins(config, bins, training, mesh, directory, begin_bin)
+    log.info("pretrained %d bins", len(pretrained))
+    return pretrained, {"bins": asdict(settled)}

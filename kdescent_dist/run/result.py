@@ -1,8 +1,10 @@
 """What ``result.json`` says at each moment: a finished answer stays until there is a newer one."""
 
+import platform
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
@@ -73,3 +75,15 @@ def with_saved_step(result: Mapping[str, Any], step: int) -> dict[str, Any]:
 def _continued(result: Mapping[str, Any]) -> Mapping[str, Any]:
     continued = result.get("continued")
     return continued if isinstance(continued, dict) else {}
+
+
+def describe_devices(mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    first = mesh.devices.flat[0]
+    return {
+        "count": int(mesh.devices.size),
+        "kind": first.device_kind,
+        "platform": first.platform,
+        "mesh": dict(mesh.shape),
+        "processes": jax.process_count(),
+        "host": platform.node(),
+    }

@@ -3,17 +3,12 @@
 import contextlib
 import logging
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from kdescent_dist.bins.bin import Bin, required_columns
-from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
@@ -24,28 +19,24 @@ from kdescent_dist.config.errors import (
 from kdescent_dist.config.problem import identity_of
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.comparison import diagnose
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.distributed import runtime
 from kdescent_dist.distributed.launchers import find_launch
-from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.signals import StopSignals
 from kdescent_dist.distributed.watchdog import Watchdog
-from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import FitResult, fit
-from kdescent_dist.fitting.optimizer import make_optimizer
-from kdescent_dist.models.block_model import BlockModel
-from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.identity.versions import versions
 from kdescent_dist.report import require_plots
-from kdescent_dist.run.catalogs import RunCatalogs
 from kdescent_dist.run.clock import RunClock
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.first_guess import with_guess_of_run
 from kdescent_dist.run.inspection import inspect_run
 from kdescent_dist.run.logs import logging_to
-from kdescent_dist.run.prepare import find_bins, pretrain_bins
+from kdescent_dist.run.prepare import Prepared, first_parameters, prepare
 from kdescent_dist.run.report import draw_report, report_only
 from kdescent_dist.run.result import saved_step, told, with_lost_rows, with_saved_step
 from kdescent_dist.run.validate import check
@@ -115,16 +106,10 @@ class _Run:
         self.before = directory.result()
         self.clock = RunClock(self.before, directory.metrics)
         self.names = tuple(config.parameters)
-        values = list(config.parameters.values())
-        self.dtype = np.float64 if config.runtime.x64 else np.float32
-        self.guess = np.asarray([p.guess for p in values], self.dtype)
-        self.bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
-        self.facts: dict[str, Any] = {}
-        self.packages: dict[str, str] = {}  # versions of those that the model imports
+        self.prepared: Prepared | None = None
         self.told: dict[str, Any] = {}  # what the file says
         self.trial: dict[str, Any] = {}  # parameters and loss of the last step
         self.done: dict[str, Any] | None = None  # what is written once the fit is
-        self.input_rows: np.ndarray | range | None = None
         if watchdog is not None:
             watchdog.record = self._record
 
@@ -132,14 +117,14 @@ class _Run:
         if self.config.mode == "inspect":
             return self._inspect()
         try:
-            objective, optimizer, pretrained, training = self._prepare()
+            prepared = self._prepare()
         except Preempted as stop:
             self._write_result("preempted", message=str(stop))
             raise
         self.directory.claim(self.config)
         self._write_result("running")
         try:
-            result = self._fit(objective, optimizer)
+            result = self._fit(prepared)
             self.done = self._finish(result)
         except StoppedFitError as stop:
             status = "preempted" if isinstance(stop, Preempted) else "failed"
@@ -150,7 +135,7 @@ class _Run:
             raise
         # From here on the fit is done, whatever happens to its report.
         if self.config.report.enabled:
-            self._diagnose(result, objective, pretrained, training)
+            self._diagnose(result, prepared.problem)
             self._progress("drawing the report")
             path, settings = self.directory.path, self.config.report
             self.processes.on_primary(lambda: draw_report(path, settings))
@@ -170,18 +155,9 @@ class _Run:
 
     def _inspect(self) -> dict[str, Any]:
         """Show what a fit would do; neither claims the run directory nor changes its result."""
-        objective, _, pretrained, training = self._prepare()
+        prepared = self._prepare()
         self._progress("inspecting")
-        inspect_run(
-            self.config,
-            self.directory,
-            self.processes,
-            objective,
-            pretrained,
-            training,
-            self.guess,
-            self.facts,
-        )
+        inspect_run(self.config, self.directory, self.processes, prepared.problem, prepared.facts)
         if self.watchdog is not None:
             self.watchdog.close()
         return self.directory.result()
@@ -190,12 +166,11 @@ class _Run:
         if self.watchdog is not None:
             self.watchdog.progress(phase)
 
-    def _prepare(self) -> tuple[PopulationObjective, Any, list[PretrainedBin], TrainingCatalog]:
-        """Check everything, cheap checks first, and count the training catalog."""
+    def _prepare(self) -> Prepared:
         config = self.config
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
-        self.bounds.check(self.guess, [f"parameters.{name}" for name in self.names])
+        first_parameters(config)  # a bad guess is told before anything of the directory
         if config.mode == "fit":
             self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
@@ -204,63 +179,15 @@ class _Run:
                 f"fit.steps={config.fit.steps}: the fit in {self.directory.path} is already at "
                 f"step {step}; raise it, or choose another run_dir"
             )
+
+        def begin(phase: str) -> None:
+            self._progress(phase)
+            self._stop_if_asked()
+
         self._stop_if_asked()
-        mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
-        if Processes.of(mesh) != self.processes:
-            raise InputError(
-                f"mesh.samples={config.mesh.samples}, mesh.kernels={config.mesh.kernels}: the mesh "
-                f"leaves out some of the {self.processes.count} processes: start fewer of them"
-            )
-        optimizer = make_optimizer(config.optimizer, config.fit.steps)
-        loss = config.loss
-        model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
-        custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
-        statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
-        self._progress("reading the catalogs")
-        catalogs = RunCatalogs(config, self.processes)
-        training = catalogs.training()
-        self._progress("reading the input catalog and checking the model")
+        self.prepared = prepare(config, self.directory, self.processes, begin)
         self._stop_if_asked()
-        layout, first_row, given = catalogs.input(mesh)
-        inputs = {} if given is None else given.columns
-        block = BlockModel(model, self.names, tuple(config.model.columns), layout)
-        self.processes.together(
-            lambda: block.check(self.guess, inputs, required_columns(config.bins))
-        )
-        pretrained = self._pretrain(training, mesh)
-        weighted = self.processes.any(given is not None and bool(np.any(given.weights != 1)))
-        objective = PopulationObjective(
-            model,
-            self.names,
-            pretrained,
-            training_weight=training.weight,
-            size=layout.size,
-            catalog=inputs,
-            catalog_weights=given.weights if given is not None and weighted else None,
-            first_row=first_row if given is not None else None,
-            columns=config.model.columns,
-            loss=loss,
-            custom=custom,
-            statistics=statistics,
-            mesh=mesh,
-            block_size=config.samples.block_size,
-            kernel_blocks=config.mesh.kernel_blocks,
-            reproducible=config.mesh.reduction == "reproducible",
-            counts=config.counts,
-            dtype=self.dtype,
-            model_checked=True,
-        )
-        objective.check(self.guess)
-        self.packages = {
-            name.removeprefix("package."): version
-            for name, version in objective.identity.items()
-            if name.startswith("package.")
-        }
-        self.facts |= catalogs.facts
-        self.input_rows = catalogs.input_rows
-        self.facts |= {"samples": layout.size, "devices": runtime.describe_devices(mesh)}
-        self._stop_if_asked()
-        return objective, optimizer, pretrained, training
+        return self.prepared
 
     def _refuse_lost_checkpoints(self) -> None:
         if latest_step(self.directory.checkpoints) is not None:
@@ -277,27 +204,13 @@ class _Run:
             "remove this one"
         )
 
-    def _pretrain(self, training: TrainingCatalog, mesh: jax.sharding.Mesh) -> list[PretrainedBin]:
-        bins, settled = find_bins(self.config.bins, training)
-        for line in settled.lines():
-            log.info("bins: %s", line)
-        self.facts["bins"] = asdict(settled)
-
-        def begin(bin_: Bin) -> None:
-            self._progress(f"pretraining {bin_.name}")
-            self._stop_if_asked()
-
-        pretrained = pretrain_bins(self.config, bins, training, mesh, self.directory, begin)
-        log.info("pretrained %d bins", len(pretrained))
-        return pretrained
-
     def _stop_if_asked(self, where: str = "before the first step", step: int = 0) -> None:
         if self.processes.any(self.signals.requested()):
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
             raise Preempted(message, step, np.zeros((0, len(self.names))), np.zeros(0))
 
-    def _fit(self, objective: PopulationObjective, optimizer: Any) -> FitResult:
-        config = self.config
+    def _fit(self, prepared: Prepared) -> FitResult:
+        config, problem = self.config, prepared.problem
         step = latest_step(self.directory.checkpoints) or 0
         self._progress("compiling")
         callbacks: list[Callback] = [self._tell_progress]
@@ -307,10 +220,10 @@ class _Run:
             callbacks += [bar, Metrics(self.directory.metrics)]
         try:
             return fit(
-                objective,
-                self.guess,
-                optimizer,
-                bounds=self.bounds,
+                problem.objective,
+                problem.guess,
+                prepared.optimizer,
+                bounds=problem.bounds,
                 names=self.names,
                 config=config.fit,
                 seed=config.seed,
@@ -319,7 +232,7 @@ class _Run:
                 callbacks=callbacks,
                 stop_requested=self.signals.requested,
                 saved=self._tell_saved,
-                samples=objective.layout.size,
+                samples=problem.objective.layout.size,
                 problem={f"config.{key}": value for key, value in identity_of(config).items()},
             )
         finally:
@@ -361,13 +274,7 @@ class _Run:
             loss=float(result.losses[-1]),
         )
 
-    def _diagnose(
-        self,
-        result: FitResult,
-        objective: PopulationObjective,
-        pretrained: list[PretrainedBin],
-        training: TrainingCatalog,
-    ) -> None:
+    def _diagnose(self, result: FitResult, problem: Problem) -> None:
         """Compute the errors and what the report shows.
 
         A signal stops that, and the next start does it again.
@@ -379,24 +286,11 @@ class _Run:
 
         progress()
         assert self.done is not None
-        final, rows = result.params[-1], self.input_rows
+        final, samples = result.params[-1], self.config.report.samples
         if self.config.report.errors:
-            self.done |= state_errors(
-                self.config, objective, pretrained, training, final, self.bounds, rows, progress
-            )
+            self.done |= state_errors(problem, final, progress)
             self.directory.write_result(self.done)
-        arrays = diagnose(
-            objective,
-            pretrained,
-            training.columns,
-            training.weights,
-            self.guess,
-            final,
-            seed=self.config.seed,
-            samples=self.config.report.samples,
-            rows=training.rows,
-            progress=progress,
-        )
+        arrays = diagnose(problem, final, samples=samples, progress=progress)
         self.directory.write_arrays("diagnostics", arrays)
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
@@ -421,6 +315,7 @@ class _Run:
         return self.told
 
     def _result(self, status: str, **known: Any) -> dict[str, Any]:
+        prepared = self.prepared
         now = {
             "status": status,
             "step": latest_step(self.directory.checkpoints) or 0,
@@ -430,8 +325,8 @@ class _Run:
             "params": None,
             "loss": None,
             **self.clock.times(),
-            "versions": {**runtime.versions(), **self.packages},
-            **self.facts,
+            "versions": {**versions(), **(prepared.packages if prepared else {})},
+            **(prepared.facts if prepared else {}),
             **known,
         }
         return told(self.before, now)

@@ -25,15 +25,8 @@ def diagnose(bins, devices=1, kernels=1, *, samples, seed=SEED, mass=MASS):
     objective = problems.objective(
         bins, devices, kernels, size=len(mass), catalog={"mass": mass}, block_size=BLOCK_SIZE
     )
-    return diagnostics.diagnose(
-        objective,
-        bins,
-        *problems.training(),
-        problems.GUESS,
-        problems.TRUTH,
-        seed=seed,
-        samples=samples,
-    )
+    problem = problems.problem(objective, bins, seed=seed)
+    return diagnostics.diagnose(problem, problems.TRUTH, samples=samples)
 
 
 @pytest.fixture(scope="module", params=[(1, 1), (4, 2)], ids=["1 device", "2x2 devices"])

@@ -8,13 +8,16 @@ from scipy.special import expit
 
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.pretrained import pretrain_bin
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.diagnostics import covariance as errors_module
 from kdescent_dist.diagnostics import population_influence as population_influences
 from kdescent_dist.diagnostics.covariance import parameter_errors
 from kdescent_dist.diagnostics.influence import sum_derivatives
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
 from support.thread_processes import in_threads
@@ -69,6 +72,14 @@ def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model,
         **options,
     )
     return objective, bins, columns, weights
+
+
+def errors(objective, bins, columns, weights, params=TRUTH, *, rows=None, free=None, **options):
+    """The covariance of a problem of which this process has some rows."""
+    training = TrainingCatalog.of(columns, weights, rows)
+    unbounded = Bounds.from_pairs([None] * len(params), len(params))
+    given = Problem(objective, tuple(bins), training, params, unbounded, 5, **options)
+    return parameter_errors(given, params, free=free)
 
 
 def compared(x, weights, bins, square=False):
@@ -133,9 +144,7 @@ def test_errors_are_those_of_the_sandwich_formula_in_float64(statistic):
     grids = {name: GRIDS[name] for name in ("conditional", "density")}
     z = np.random.default_rng(4).permutation(quantiles(SIZE)).astype(np.float32)
     objective, bins, columns, weights = problem(grids, statistic, catalog={"z": z})
-    found = parameter_errors(
-        objective, bins, columns, weights, TRUTH, seed=5, input_rows=None, fixed_key=False
-    )
+    found = errors(objective, bins, columns, weights)
     response = reference(bins, columns, weights, statistic, z.astype(float))
     _, rows = compared(columns["x"].astype(float), weights.astype(float), bins)
     training = response @ (rows.T @ rows) @ response.T
@@ -156,7 +165,7 @@ def test_errors_are_the_scatter_of_fits_to_other_training_catalogs():
     """Of a model of one known distribution, whose fits are Newton steps in double precision."""
     grids = {"density": GRIDS["density"], "conditional": GRIDS["conditional"]}
     objective, bins, columns, weights = problem(grids)
-    covariance = parameter_errors(objective, bins, columns, weights, TRUTH, seed=5)
+    covariance = errors(objective, bins, columns, weights)
     z = quantiles(4000)
     response = reference(bins, columns, weights, "chisq", z)
     estimates = []
@@ -176,11 +185,9 @@ def test_the_same_bits_for_any_number_of_processes():
         rows = RowBlocks(len(weights), 100, processes)
         mine = slice(*rows.rows)
         part = {name: values[mine] for name, values in columns.items()}
-        return parameter_errors(objective, bins, part, weights[mine], TRUTH, seed=5, rows=rows)
+        return errors(objective, bins, part, weights[mine], rows=rows)
 
-    alone = parameter_errors(
-        objective, bins, columns, weights, TRUTH, seed=5, rows=RowBlocks(len(weights), 100)
-    )
+    alone = errors(objective, bins, columns, weights, rows=RowBlocks(len(weights), 100))
     assert np.all(np.diagonal(alone) > 0)
     for found in in_threads(3, work):
         assert np.array_equal(found, alone)
@@ -208,8 +215,8 @@ def test_rows_that_are_both_training_and_input_count_once(every, expected):
     truth = np.array([0.3, 1.2, 1.0], np.float32)
     given = (objective, bins, columns, weights, truth)
     rows = range(len(weights)) if every == 1 else np.arange(0, len(weights), every)
-    same = parameter_errors(*given, seed=5, input_rows=rows)
-    other = parameter_errors(*given, seed=5)
+    same = errors(*given, input_rows=rows)
+    other = errors(*given)
     # As many rows of another catalog: their noise adds up.
     ratio = np.diagonal(same) / np.diagonal(other) * (1 + every)
     np.testing.assert_allclose(ratio, expected, atol=1e-3 if every == 1 else 0.15)
@@ -219,8 +226,8 @@ def test_random_numbers_count_where_they_are_the_same_in_every_step():
     function = jax.tree_util.Partial(model, scale=0.5)
     objective, bins, columns, weights = problem(size=2 * ROWS, function=function)
     given = (objective, bins, columns, weights, TRUTH)
-    averaged = parameter_errors(*given, seed=5)
-    fixed = parameter_errors(*given, seed=5, fixed_key=True)
+    averaged = errors(*given)
+    fixed = errors(*given, fixed_key=True)
     ratio = np.diagonal(fixed) / np.diagonal(averaged)
     # Samples of half the weight have half the noise, a bit less as their weights do not vary;
     # and as their number does not, less of it in the numbers.
@@ -239,13 +246,13 @@ def test_a_parameter_that_the_loss_does_not_determine_has_an_infinite_error():
     objective, bins, columns, weights = problem(names=names, function=degenerate)
     params = np.array([0.1, 0.1, 5.0, 1.2, 0.9], np.float32)
     given = (objective, bins, columns, weights, params)
-    covariance = parameter_errors(*given, seed=5)
+    covariance = errors(*given)
     assert np.isinf(np.diagonal(covariance)).tolist() == [True, True, True, False, False]
     assert not np.isnan(covariance).any()
     free = np.array([True, False, True, True, True])
-    held = parameter_errors(*given, seed=5, free=free)
+    held = errors(*given, free=free)
     assert np.isinf(np.diagonal(held)).tolist() == [False, True, True, False, False]
-    plain = parameter_errors(*problem(), TRUTH, seed=5)
+    plain = errors(*problem())
     kept = [0, 3, 4]
     np.testing.assert_allclose(held[np.ix_(kept, kept)], plain, rtol=1e-3, atol=1e-9)
 
@@ -286,12 +293,12 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
 def test_many_parameters_and_rows_are_taken_in_parts(monkeypatch):
     """One direction, or 100 rows, at a time; then one turn of blocks, and half of the rows."""
     given = (*problem(block_size=SIZE // 8), TRUTH)
-    expected = parameter_errors(*given, seed=5)
+    expected = errors(*given)
     monkeypatch.setattr(population_influences, "AT_ONCE", 1)
     monkeypatch.setattr(errors_module, "AT_ONCE", 300)
-    np.testing.assert_allclose(parameter_errors(*given, seed=5), expected, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(errors(*given), expected, rtol=1e-5, atol=1e-12)
     points = 3 * (8 + 6)
     monkeypatch.setattr(population_influences, "PAIRS", points * SIZE // 4)
     monkeypatch.setattr(errors_module, "PAIRS", points * ROWS // 2)
-    some = np.sqrt(np.diagonal(parameter_errors(*given, seed=5)))
+    some = np.sqrt(np.diagonal(errors(*given)))
     np.testing.assert_allclose(some, np.sqrt(np.diagonal(expected)), rtol=0.15)

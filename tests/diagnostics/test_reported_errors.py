@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import Preempted
-from kdescent_dist.config.schema import Config, ParameterConfig
 from kdescent_dist.diagnostics import reported_errors as stated_errors
-from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.fitting.bounds import Bounds
 from support import problems
 
 GRID = {"grid": problems.GRIDS["grid"]}
@@ -20,18 +16,8 @@ def bins():
 
 
 def stated(bins, params=problems.TRUTH, pairs=problems.BOUNDS, progress=lambda: None, **options):
-    columns, weights = problems.training()
-    training = TrainingCatalog(columns, weights, float(weights.sum()), RowBlocks(len(weights)))
-    config = Config()
-    config.parameters = {
-        name: ParameterConfig(guess=float(guess))
-        for name, guess in zip(problems.NAMES, problems.GUESS, strict=True)
-    }
-    objective = problems.objective(bins, **options)
-    bounds = Bounds.from_pairs(pairs, len(params))
-    return stated_errors.state_errors(
-        config, objective, bins, training, params, bounds, None, progress
-    )
+    problem = problems.problem(problems.objective(bins, **options), bins, pairs, seed=0)
+    return stated_errors.state_errors(problem, params, progress)
 
 
 def test_errors_are_stated_by_name_with_what_they_include(bins):

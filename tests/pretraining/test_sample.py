@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 from kdescent_dist import KPretrainer
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.bins.pretrained import pretrain_bin
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
@@ -46,7 +47,8 @@ def shared(processes, bin_=BIN, method="direct", block_size=BLOCK):
     mine = slice(*rows.rows)
     columns = {name: values[mine] for name, values in COLUMNS.items()}
     mesh = make_mesh(devices=jax.devices()[:1])
-    return pretrain_bin(bin_, columns, WEIGHTS[mine], 3, mesh, None, method, rows)
+    training = TrainingCatalog.of(columns, WEIGHTS[mine], rows)
+    return pretrain_bin(bin_, training, None, 3, mesh, None, method)
 
 
 def leaves(pretrained):
@@ -144,8 +146,9 @@ def test_all_processes_refuse_a_bin_by_what_the_whole_catalog_has():
     def refused(processes, bin_, columns):
         rows = RowBlocks(ROWS, BLOCK, processes)
         mine = {name: values[slice(*rows.rows)] for name, values in columns.items()}
+        training = TrainingCatalog.of(mine, WEIGHTS[slice(*rows.rows)], rows)
         with pytest.raises(InputError) as raised:
-            pretrain_bin(bin_, mine, WEIGHTS[slice(*rows.rows)], 3, rows=rows)
+            pretrain_bin(bin_, training, seed=3)
         return str(raised.value)
 
     told = in_threads(3, lambda processes: refused(processes, few, COLUMNS))

@@ -169,8 +169,8 @@ def objective(request, bins):
     return problems.objective(bins, *request.param, catalog={"mass": mass}, block_size=300)
 
 
-def test_losses_and_gradients_are_those_of_the_first_steps(objective):
-    losses, slopes, cost = try_steps(objective, problems.GUESS, 7, fixed_key=False)
+def test_losses_and_gradients_are_those_of_the_first_steps(objective, bins):
+    losses, slopes, cost = try_steps(problems.problem(objective, bins, seed=7))
     expected = jax.jit(objective.value_and_grad)
     for i in range(KEYS):
         key, _ = fold_schedule(jax.random.key(7), np.int32(i))
@@ -180,15 +180,15 @@ def test_losses_and_gradients_are_those_of_the_first_steps(objective):
     assert cost["step_s"] > 0
     assert cost["memory"]["total"] >= sum(x.nbytes for x in jax.tree.leaves(objective.data)) / 4
     if objective.mesh.size == 1:
-        same, _, _ = try_steps(objective, problems.GUESS, 7, fixed_key=True)
+        same, _, _ = try_steps(problems.problem(objective, bins, seed=7, fixed_key=True))
         assert len(set(same.tolist())) == 1
 
 
 def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
-    arguments = (objective, bins, *problems.training(), problems.GUESS)
-    count = compare_guess(*arguments, seed=3, samples=5000)
+    problem = problems.problem(objective, bins)
+    count = compare_guess(problem, samples=5000)
     arrays = count()
-    full = diagnostics.diagnose(*arguments, problems.GUESS, seed=3, samples=5000)
+    full = diagnostics.diagnose(problem, problems.GUESS, samples=5000)
     described = json.loads(str(arrays["bins"]))
     for i, expected in enumerate(json.loads(str(full["bins"]))):
         assert described[i]["sum_guess"] == pytest.approx(expected["sum_guess"], rel=1e-5)
@@ -203,9 +203,9 @@ def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
 
 def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins, monkeypatch):
     monkeypatch.setattr("kdescent_dist.diagnostics.preview.COUNTED", 400)
-    arguments = (objective, bins, *problems.training(), problems.GUESS)
-    arrays = compare_guess(*arguments, seed=3, samples=200)()
-    full = diagnostics.diagnose(*arguments, problems.GUESS, seed=3, samples=5000)
+    problem = problems.problem(objective, bins)
+    arrays = compare_guess(problem, samples=200)()
+    full = diagnostics.diagnose(problem, problems.GUESS, samples=5000)
     assert len(arrays["guess/weights"]) == len(arrays["data/weights"]) == 200
     assert arrays["guess/weights"].sum() == pytest.approx(problems.SIZE, rel=0.01)
     got, expected = (json.loads(str(a["bins"])) for a in (arrays, full))

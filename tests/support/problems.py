@@ -8,8 +8,11 @@ import optax
 import kdescent_dist as kd
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
 
@@ -81,6 +84,14 @@ def objective(bins, devices: int = 1, kernels: int = 1, **options) -> Population
         mesh=make_mesh(devices // kernels, kernels),
         **options,
     )
+
+
+def problem(objective, bins, pairs=BOUNDS, **options) -> Problem:
+    """A fit of the small problem before its first step."""
+    catalog = TrainingCatalog.of(*training())
+    bounds = Bounds.from_pairs(pairs, len(NAMES))
+    options = {"seed": 3, **options}
+    return Problem(objective, tuple(bins), catalog, GUESS, bounds, **options)
 
 
 def fitted(mesh, seed):

@@ -1,0 +1,64 @@
+"""The bins of a run, from its config and training catalog, and their training counts."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+
+from kdescent_dist.bins.bin import Bin, expand_bins
+from kdescent_dist.bins.edges import resolve_grids
+from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
+from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
+from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.schema import BinsConfig, Config
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.run.directory import RunDirectory
+
+
+def find_bins(
+    grids: Mapping[str, BinsConfig], training: TrainingCatalog
+) -> tuple[list[Bin], Settled]:
+    """The bins of a config, and what became of those with too few training samples.
+
+    Raises:
+        InputError: edges cannot be found in the training catalog, or a bin has too few samples.
+    """
+    if any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values()):
+        grids = resolve_grids(grids, *training.sample(), training.limits())
+    bins = expand_bins(grids)
+    counts = training.rows.processes.added(count_bins(bins, training.columns))
+    return settle_bins(bins, counts)
+
+
+def pretrain_bins(
+    config: Config,
+    bins: Sequence[Bin],
+    training: TrainingCatalog,
+    mesh: jax.sharding.Mesh,
+    directory: RunDirectory,
+    begin: Callable[[Bin], None],
+) -> list[PretrainedBin]:
+    """Count the training catalog in each bin, or load what was counted before.
+
+    Args:
+        config: of the run.
+        bins: the bins.
+        training: rows of this process of the training catalog.
+        mesh: mesh of the fit.
+        directory: keeps the counts.
+        begin: called before each bin.
+    """
+    rows = training.rows
+    source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
+    own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    own = make_mesh(devices=own_devices)
+    pretrained = []
+    for bin_ in bins:
+        begin(bin_)
+        known = directory.load_counts(bin_, source)
+        method = config.counts.pretrain
+        one = pretrain_bin(bin_, training, None, config.seed, own, known, method)
+        if known is None:
+            directory.save_counts(bin_, source, one.counts)
+        # The counts of all processes have the same bits, whatever CPUs they run on.
+        pretrained.append(rows.processes.on_primary(lambda one=one: one))
+    return pretrained

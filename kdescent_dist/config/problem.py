@@ -88,6 +88,17 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
     }
 
 
+def default_of(key: str) -> Any:
+    """The default of a dotted key, in which a bin or a parameter has any name."""
+    sections = {"bins": BinsConfig, "parameters": ParameterConfig}
+    first, _, rest = key.partition(".")
+    if first in sections:
+        return flatten(asdict(sections[first]())).get(rest.partition(".")[2])
+    default = Config()
+    default.input.catalog = CatalogConfig()
+    return flatten(asdict(default)).get(key)
+
+
 def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) -> dict[str, Any]:
     """The keys of bins that schema 1 had, and later ones that are not as runs then meant them."""
     values = asdict(config)
@@ -140,17 +151,6 @@ def _short(values: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """The keys of the problem that differ, as lines ``key: old -> new``."""
-    before, after = problem(old), problem(new)
-    keys = sorted(before.keys() | after.keys())
-    return [
-        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
-        for key in keys
-        if _text(before.get(key)) != _text(after.get(key))
-    ]
 
 
 def add_implied(

@@ -257,18 +257,8 @@ class Checkpoints:
             raise ValueError("its metadata do not match their digest")
         saved = dict(meta["identity"])
         shapes = saved.pop("state", None)
-        different = self.identity.differences(saved)
-        if shapes != _shapes(like):
-            different.append(f"state: {shapes} -> {_shapes(like)}")
-        if different:
-            lines = "".join(f"\n  {line}" for line in different)
-            names = ", ".join(line.partition(":")[0] for line in different)
-            raise InputError(
-                f"{self.directory}: step {step} was saved by another fit:{lines}\n"
-                "Undo these changes to continue it, or choose another folder. To begin where it "
-                "has ended, set fit.guess_from to its run directory. To continue in spite of them, "
-                f"set checkpoint.accept=[{names}]"
-            )
+        more = [] if shapes == _shapes(like) else [f"state: {shapes} -> {_shapes(like)}"]
+        self.identity.check(f"{self.directory}: the checkpoint of step {step}", saved, more)
         arrays = read(state=ocp.args.StandardRestore(to_host(like)))["state"]
         if digest(arrays) != meta["state"]:
             raise ValueError("its state does not match its digest")

@@ -2,10 +2,14 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.problem import default_of, identity_of
+from kdescent_dist.config.schema import Config
 
 log = logging.getLogger(__name__)
 
@@ -13,6 +17,7 @@ log = logging.getLogger(__name__)
 # an identity that tells the whole problem.
 FORMAT = 3
 _SHIPPED = "code.kdescent_dist."
+_CONFIG = "config."
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class FitIdentity:
     shipped: Collection[str] = ()
     accept: Collection[str] = ()
     version: str = ""
+
+    @classmethod
+    def of_config(cls, config: Config) -> "FitIdentity":
+        """The part of an identity that a config tells before anything is read."""
+        return cls(keys_of(config), accept=config.checkpoint.accept)
 
     def to_save(self) -> dict[str, Any]:
         """What a checkpoint has to have."""
@@ -70,11 +80,42 @@ class FitIdentity:
                 lines.append(line)
         return lines
 
+    def check(self, what: str, saved: Mapping[str, Any], more: Sequence[str] = ()) -> None:
+        """Refuse what belongs to another fit.
+
+        Args:
+            what: what was saved, for the message.
+            saved: its identity.
+            more: further lines ``name: saved -> now`` of what differs.
+
+        Raises:
+            InputError: it belongs to another fit; lists what differs and says what to do.
+        """
+        different = [*self.differences(saved), *more]
+        if not different:
+            return
+        lines = "".join(f"\n  {line}" for line in different)
+        names = ", ".join(line.partition(":")[0] for line in different)
+        raise InputError(
+            f"{what} is of another fit:{lines}\n"
+            "Undo these changes to continue it, or choose another folder. To begin where it has "
+            "ended, set fit.guess_from to its run directory. To continue in spite of them, set "
+            f"checkpoint.accept=[{names}]"
+        )
+
+
+def keys_of(config: Config) -> dict[str, Any]:
+    """The keys of a config that make its problem, ready for an identity."""
+    return {f"{_CONFIG}{key}": value for key, value in identity_of(config).items()}
+
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)  # in which NaN equals NaN, and a tuple a list
 
 
 def _shown(name: str, values: Mapping[str, Any]) -> str:
-    missing = "absent" if name.startswith(("code.", "package.")) else "default"
-    return str(values.get(name, missing))
+    if name in values:
+        return str(values[name])
+    if name.startswith(_CONFIG):
+        return f"{default_of(name.removeprefix(_CONFIG))} (default)"
+    return "absent" if name.startswith(("code.", "package.")) else "default"

@@ -20,11 +20,12 @@ import numpy as np
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.problem import bins_of_schema_1, differences, fingerprint, fingerprint_1
+from kdescent_dist.config.problem import bins_of_schema_1, fingerprint, fingerprint_1
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
+from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 log = logging.getLogger(__name__)
@@ -119,12 +120,8 @@ class RunDirectory:
     def _make(self, config: Config) -> None:
         if self._config.exists():
             known, _ = configs.read_config(self._config)
-            if changed := differences(known, config):
-                lines = "\n  ".join(changed)
-                raise InputError(
-                    f"run_dir={self.path} holds a fit of another problem:\n  {lines}\n"
-                    "Undo these changes to continue it, or choose another run_dir"
-                )
+            saved = {"format": FORMAT, **keys_of(known)}
+            FitIdentity.of_config(config).check(f"run_dir={self.path}", saved)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "log.txt").touch()

@@ -16,7 +16,6 @@ from kdescent_dist.config.errors import (
     SaveError,
     StoppedFitError,
 )
-from kdescent_dist.config.problem import identity_of
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
@@ -29,6 +28,7 @@ from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import FitResult, fit
+from kdescent_dist.identity.fit_identity import keys_of
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.report import require_plots
 from kdescent_dist.run.clock import RunClock
@@ -233,7 +233,7 @@ class _Run:
                 stop_requested=self.signals.requested,
                 saved=self._tell_saved,
                 samples=problem.objective.layout.size,
-                problem={f"config.{key}": value for key, value in identity_of(config).items()},
+                problem=keys_of(config),
             )
         finally:
             bar.close()

@@ -50,7 +50,7 @@ def test_from_python_another_fit_is_refused_and_its_checkpoints_left_alone(
 ):
     run(tmp_path)
     for _ in range(2):
-        with pytest.raises(InputError, match=rf"step 3 was saved by another fit:\n  {message}"):
+        with pytest.raises(InputError, match=rf"step 3 is of another fit:\n  {message}"):
             run(tmp_path, steps=5, **changes)
     assert latest_step(tmp_path) == 3
     assert not list(tmp_path.glob("*.damaged*"))

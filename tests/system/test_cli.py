@@ -239,7 +239,7 @@ def test_another_problem_is_refused_in_the_same_directory(finished):
     refused = run(directory.parents[1], f"run_dir={directory}", "seed=5", "bins.all.kernels=9")
     assert refused.returncode == 2
     assert "bins.all.kernels: 8 -> 9" in refused.stderr
-    assert "seed: 0 -> 5" in refused.stderr
+    assert "config.seed: 0 (default) -> 5" in refused.stderr
 
 
 @pytest.fixture
@@ -383,7 +383,7 @@ def test_a_changed_model_is_refused(main, tmp_path):
     sys.modules.pop("edited")
     code, err = main(*small)
     assert code == 2
-    assert "was saved by another fit:\n  code.edited: 2:" in err
+    assert "is of another fit:\n  code.edited: 2:" in err
 
 
 def test_two_runs_at_once_in_one_directory_are_refused(main):

@@ -18,13 +18,13 @@ from kdescent_dist.config.problem import (
     Change,
     add_implied,
     bins_of_schema_1,
-    differences,
     fingerprint,
     fingerprint_1,
     identity_of,
     problem,
 )
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from support.command_line import call
 from support.process_groups import environment
 
@@ -105,7 +105,7 @@ def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
     file.write_text(file.read_text().replace("0.05 * noise", "0.06 * noise"))
     code, err = fit(folder, "experiment=own", "fit.steps=40")
     assert code == 2
-    assert re.search(r"saved by another fit:\n  model: \w+ -> \w+", err)
+    assert re.search(r"is of another fit:\n  model: \w+ -> \w+", err)
 
 
 def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder, fit):
@@ -199,7 +199,8 @@ def test_a_missing_key_means_what_its_version_did_without_it():
 def test_config_yaml_tells_its_schema_and_reads_back():
     text = to_yaml(everything_set())
     assert text.startswith(f"schema_version: {SCHEMA}\n")
-    assert differences(from_yaml(text), everything_set()) == []
+    saved = {"format": FORMAT, **keys_of(from_yaml(text))}
+    assert FitIdentity.of_config(everything_set()).differences(saved) == []
     later = text.replace(f"schema_version: {SCHEMA}", f"schema_version: {SCHEMA + 1}")
     with pytest.raises(ValueError, match="written by a later version"):
         from_yaml(later)

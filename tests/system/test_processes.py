@@ -59,7 +59,7 @@ def test_another_problem_is_refused_with_the_differences(folder, interrupted):
     with Group(interrupted, 2, TWO_DEVICES, "seed=1", cwd=folder) as group:
         (first, told), (second, silent) = group.ends()
     assert (first, second) == (2, 2)
-    assert "seed: 0 -> 1" in told
+    assert "config.seed: 0 (default) -> 1" in told
     assert "kdescent-dist:" not in silent
 
 

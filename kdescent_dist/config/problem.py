@@ -17,7 +17,7 @@ import numpy as np
 from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
-SCHEMA = 2  # version of the keys and their defaults; config.yaml of version 1 does not tell it
+SCHEMA = 3  # version of the keys and their defaults; config.yaml of version 1 does not tell it
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Change:
     added: bool
 
 
-CHANGES: tuple[Change, ...] = ()
+CHANGES: tuple[Change, ...] = (
+    Change(3, "optimizer._target_", before=None, added=True),
+    Change(3, "optimizer.schedule_options", before={}, added=True),
+)
 
 # Keys that a resume may change, or whole sections.
 RESUMABLE = tuple(key for key, rules in knobs(Config) if rules.resumable)

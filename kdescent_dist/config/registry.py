@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from kdescent_dist.config.errors import InputError, closest
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 @dataclass(frozen=True)

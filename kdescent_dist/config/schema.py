@@ -144,10 +144,14 @@ class OptimizerConfig:
     """An optax optimizer and its learning-rate schedule."""
 
     name: str = "adam"  # any optimizer of optax that takes a learning rate
+    # In place of the name, the dotted path of a function that makes an optimizer:
+    # optax.contrib.prodigy, my_module.my_optimizer
+    _target_: str | None = None
     learning_rate: float = knob(0.01, above=0)
     schedule: str = "constant"  # constant | cosine | exponential
     # Learning rate at the end of the schedule, relative
     final_fraction: float = knob(0.01, above=0)
+    schedule_options: dict[str, Any] = knob(factory=dict, free=True)  # such as exponent of cosine
     warmup_steps: int = knob(0, at_least=0)
     decay_steps: int | None = knob(at_least=1)  # by default the steps of the fit
     clip_norm: float | None = knob(above=0)  # clip the norm of the gradient

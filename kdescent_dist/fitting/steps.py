@@ -36,6 +36,9 @@ def compile_steps(
         are filled; and whether the last one is finite.
     """
 
+    # Some optimizers take the loss, or search along a line: the others drop what they do not know.
+    update = optax.with_extra_args_support(optimizer).update
+
     def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
         record = {
             "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
@@ -59,7 +62,13 @@ def compile_steps(
                 "loss": record["loss"].at[i].set(loss),
                 "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
             }
-            updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
+
+            def loss_of(unbounded: jax.Array) -> jax.Array:
+                return evaluate(objective, bounds.to_bounded(unbounded), key, data, on_cpu)[0]
+
+            updates, opt_state = update(
+                grad, state.opt_state, state.params, value=loss, grad=grad, value_fn=loss_of
+            )
             moved = FitState(
                 state.step + 1, optax.apply_updates(state.params, updates), opt_state, next_key
             )

@@ -19,7 +19,8 @@ from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.bounds import Bounds
-from kdescent_dist.fitting.optimizer import make_optimizer
+from kdescent_dist.fitting.optimizer import find_factory, make_optimizer
+from kdescent_dist.identity.code import describe_all
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.run.bins import find_bins, pretrain_bins
@@ -39,12 +40,14 @@ class Prepared:
         optimizer: optax optimizer with its schedule.
         facts: for ``result.json``: of the catalogs, bins, samples and devices.
         packages: versions of the packages that the model imports.
+        code: tells an optimizer of the user's own, for the identity of the fit.
     """
 
     problem: Problem
     optimizer: optax.GradientTransformation
     facts: dict[str, Any]
     packages: dict[str, str]
+    code: dict[str, str]
 
 
 def first_parameters(config: Config) -> tuple[np.ndarray, Bounds]:
@@ -138,7 +141,9 @@ def prepare(
         config.fit.fixed_key,
         catalogs.input_rows,
     )
-    return Prepared(problem, optimizer, {**told, **catalogs.facts, **samples}, packages)
+    own = config.optimizer._target_ is not None
+    code = describe_all({"optimizer": find_factory(config.optimizer)[1]}) if own else {}
+    return Prepared(problem, optimizer, {**told, **catalogs.facts, **samples}, packages, code)
 
 
 def _dtype(config: Config) -> Any:

@@ -233,7 +233,7 @@ class _Run:
                 stop_requested=self.signals.requested,
                 saved=self._tell_saved,
                 samples=problem.objective.layout.size,
-                problem=keys_of(config),
+                problem={**keys_of(config), **prepared.code},
             )
         finally:
             bar.close()

@@ -3,10 +3,10 @@
 from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config
-from kdescent_dist.config.validation import at_least, check_values, one_of
+from kdescent_dist.config.validation import at_least, check_values
 from kdescent_dist.counts.backends import check_form
 from kdescent_dist.distributed.launchers import check_launcher
-from kdescent_dist.fitting.optimizer import SCHEDULES
+from kdescent_dist.fitting.schedules import SCHEDULES
 from kdescent_dist.objective.terms import check_terms
 from kdescent_dist.pretraining.counting import check_method
 
@@ -20,7 +20,7 @@ def check(config: Config) -> None:
     check_values(config)
     at_least("fit.steps", config.fit.steps, 1)  # from Python, a fit may also take no step at all
     check_launcher(config.runtime.launcher)
-    one_of("optimizer.schedule", config.optimizer.schedule, SCHEDULES)
+    SCHEDULES.find("optimizer.schedule", config.optimizer.schedule)
     check_form(config.counts.form, "counts.form")
     if not config.parameters:
         raise InputError("parameters: the model needs at least one parameter")

@@ -40,6 +40,7 @@ class Change:
 CHANGES: tuple[Change, ...] = (
     Change(3, "optimizer._target_", before=None, added=True),
     Change(3, "optimizer.schedule_options", before={}, added=True),
+    Change(3, "runtime.fast_cpu", before=True, added=True),
 )
 
 # Keys that a resume may change, or whole sections.

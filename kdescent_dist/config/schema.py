@@ -213,6 +213,8 @@ class RuntimeConfig:
     # Split the CPU into so many devices
     cpu_devices: int | None = knob(at_least=1, resumable=True)
     x64: bool = False  # double precision
+    # On CPUs, forms of the loss that look inside JAX for speed; false: plain JAX
+    fast_cpu: bool = True
     compilation_cache: bool = knob(True, resumable=True)
     # Progress bar, by default only on a terminal
     progress: bool | None = knob(resumable=True)

@@ -120,11 +120,11 @@ def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]
     """
     objective = problem.objective
     schedule = fixed_schedule if problem.fixed_key else fold_schedule
-    on_cpu = objective.mesh.devices.flat[0].platform == "cpu"
+    fast = problem.fast_cpu and objective.mesh.devices.flat[0].platform == "cpu"
 
     def at_guess(params: jax.Array, base: jax.Array, step: jax.Array, data: Any) -> tuple:
         key, _ = schedule(jax.random.wrap_key_data(base), step)
-        return evaluate(objective, params, key, data, on_cpu)
+        return evaluate(objective, params, key, data, fast)
 
     params, base = whole((problem.guess, jax.random.key_data(as_key(problem.seed))), objective.mesh)
     begun = time.perf_counter()

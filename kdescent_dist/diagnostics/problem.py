@@ -23,6 +23,7 @@ class Problem:
         bounds: bounds of the parameters.
         seed: of all random numbers, any non-negative integer.
         fixed_key: whether the random numbers are the same in every step of the fit.
+        fast_cpu: whether steps on CPUs take the forms of ``numerics.fast_cpu``.
         input_rows: (samples,) row in the training catalog of each row of the input catalog, in
             ascending order, where the one is made of the other; a range for all rows.
     """
@@ -34,6 +35,7 @@ class Problem:
     bounds: Bounds
     seed: int
     fixed_key: bool = False
+    fast_cpu: bool = True
     input_rows: np.ndarray | range | None = None
 
     @property

@@ -74,6 +74,7 @@ def fit(
     stop_requested: Callable[[], bool] = lambda: False,
     saved: Callable[[int], None] = lambda step: None,
     samples: int = 0,
+    fast_cpu: bool = True,
     problem: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Descend the gradient of an objective from ``guess``, or continue from a checkpoint.
@@ -98,6 +99,7 @@ def fit(
         saved: called, in the process that saves, with the step of each checkpoint once it is
             complete.
         samples: model samples per step, for the callbacks.
+        fast_cpu: whether steps on CPUs take forms of the loss that look inside JAX for speed.
         problem: names and values, ready for JSON, that tell this fit from others, in place of what
             ``optimizer``, ``schedule`` and the settings of the objective do; what is at its
             default is left out.
@@ -144,6 +146,8 @@ def fit(
             problem = {**getattr(objective, "settings", {}), **describe_all(told)}
             if schedule is fixed_schedule:
                 problem["fit.fixed_key"] = True
+            if not fast_cpu:
+                problem["runtime.fast_cpu"] = False
         identity = FitIdentity(
             now={**basics, **objective.identity, **number_flags(), **problem},
             before={**basics, **getattr(objective, "identity_before", objective.identity)},
@@ -162,8 +166,8 @@ def fit(
                     f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
                     f"{int(state.step)}; raise it, or choose another folder"
                 )
-        on_cpu = all(device.platform == "cpu" for device in state.step.devices())
-        run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, on_cpu)
+        fast = fast_cpu and all(device.platform == "cpu" for device in state.step.devices())
+        run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, fast)
         loop = _Loop(
             run,
             objective.data,

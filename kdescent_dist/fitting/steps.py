@@ -22,12 +22,14 @@ def compile_steps(
     bounds: Bounds,
     schedule: KeySchedule,
     capacity: int,
-    on_cpu: bool,
+    fast_cpu: bool,
 ) -> Callable:
     """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
 
     A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
     Without ``moving`` no step is taken: it is one more evaluation.
+
+    ``fast_cpu`` is that of ``evaluate``.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
@@ -54,7 +56,7 @@ def compile_steps(
             i, state, record, _ = carry
             key, next_key = schedule(state.key, state.step)
             params, pull = jax.vjp(bounds.to_bounded, state.params)
-            loss, grad = evaluate(objective, params, key, data, on_cpu)
+            loss, grad = evaluate(objective, params, key, data, fast_cpu)
             (grad,) = pull(grad)
             good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
             record = {
@@ -64,7 +66,7 @@ def compile_steps(
             }
 
             def loss_of(unbounded: jax.Array) -> jax.Array:
-                return evaluate(objective, bounds.to_bounded(unbounded), key, data, on_cpu)[0]
+                return evaluate(objective, bounds.to_bounded(unbounded), key, data, fast_cpu)[0]
 
             updates, opt_state = update(
                 grad, state.opt_state, state.params, value=loss, grad=grad, value_fn=loss_of

@@ -139,6 +139,7 @@ def prepare(
         bounds,
         config.seed,
         config.fit.fixed_key,
+        config.runtime.fast_cpu,
         catalogs.input_rows,
     )
     own = config.optimizer._target_ is not None

@@ -233,6 +233,7 @@ class _Run:
                 stop_requested=self.signals.requested,
                 saved=self._tell_saved,
                 samples=problem.objective.layout.size,
+                fast_cpu=problem.fast_cpu,
                 problem={**keys_of(config), **prepared.code},
             )
         finally:

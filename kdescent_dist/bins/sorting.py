@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.windows import reach
+from kdescent_dist.numerics.differentiable import differentiable
 
 SMALLEST, LARGEST = 256, 1024  # samples of a block: more work than overhead, and in the cache
 
@@ -39,23 +40,19 @@ def order_by_cells(conditions: Sequence[jax.Array], edges: Sequence[np.ndarray])
     return (jnp.sort(packed) & np.uint32(2**index_bits - 1)).astype(jnp.int32)
 
 
-@jax.custom_vjp
-def permuted(columns: Sequence[jax.Array], order: jax.Array) -> list[jax.Array]:
+def _permuted(columns: Sequence[jax.Array], order: jax.Array) -> list[jax.Array]:
     """Columns (n,) in another order; the derivative is a gather, too, instead of a scatter."""
     return [column.at[order].get(mode="promise_in_bounds") for column in columns]
 
 
-def _permuted_forward(columns, order):
-    return permuted(columns, order), order
-
-
-def _permuted_backward(order, gradients):
+def _permuted_backward(arrays, gradients):
+    _, order = arrays
     rows = jnp.arange(len(order), dtype=order.dtype)
     inverse = jnp.zeros_like(order).at[order].set(rows, unique_indices=True)
     return permuted(gradients, inverse), None
 
 
-permuted.defvjp(_permuted_forward, _permuted_backward)
+permuted = differentiable(_permuted, _permuted_backward)
 
 
 def cut(columns: Sequence[jax.Array], bins: int) -> list[jax.Array]:

@@ -6,18 +6,19 @@ bins cost is what their samples cost, and nothing of samples x bins is held in m
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.bins.plain_sparse import plain_sparse_sums
 from kdescent_dist.bins.sorting import cut, pairs_within_reach
 from kdescent_dist.bins.windows import traced_softness, window_weights
 from kdescent_dist.counts.fourier import gradient_rows, make_waves, near_origin, rotate
 from kdescent_dist.counts.kde import block_gradients, kernel_values, whitening
 from kdescent_dist.counts.squares import as_squares
+from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.numerics.vector_math import phase_turns
 
@@ -54,7 +55,7 @@ def sparse_sums(
 ) -> dict[str, Any]:
     """Sum weights, kernels and waves over the samples in each bin.
 
-    Differentiable in reverse mode with respect to the samples, not with respect to ``bins``.
+    Differentiable with respect to the samples, not with respect to ``bins``.
     Samples beyond the reach of a window (``windows.reach``) are left out.
 
     Args:
@@ -95,8 +96,7 @@ def _split(table: Any, bins: BinArrays) -> list[jax.Array]:
     return jnp.split(table, [1, 1 + kernels, 1 + kernels + modes], axis=1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(
+def _fast_sums(
     hard: tuple[bool, ...],
     squares: bool,
     blocks: tuple[Columns, Columns, jax.Array],
@@ -152,10 +152,6 @@ def _sums(
     return sums, finished(table[:, width:], narrow, 2.0 * pairs.turns)
 
 
-def _forward(hard, squares, blocks, bins):
-    return _sums(hard, squares, blocks, bins), (blocks, bins)
-
-
 def _backward(hard, squares, saved, cotangents):
     blocks, bins = saved
     cotangent, _ = cotangents
@@ -186,7 +182,14 @@ def _backward(hard, squares, saved, cotangents):
     return lax.fori_loop(0, pairs.count, add, zeros), None
 
 
-_sums.defvjp(_forward, _backward)
+def _plain_sums(hard, squares, blocks, bins):
+    """The same in plain operations. What squares follow from is a constant to any derivative."""
+    pairs = _Pairs(hard, blocks, bins)
+    sums = plain_sparse_sums(hard, blocks, bins, pairs.reached, pairs.origin)
+    return sums, jnp.zeros_like(sums if squares else sums[:0])
+
+
+_sums = differentiable(_fast_sums, _backward, _plain_sums, static=2)
 
 
 class _Pairs:
@@ -210,9 +213,17 @@ class _Pairs:
             self._whiten, self._centers, self.norm = jax.vmap(whitening)(bins.centers, bins.cov)
         else:
             self.norm = jnp.ones(len(bins.low), self.dtype)
-        self._origin = near_origin(jnp.stack([column.reshape(-1) for column in self.x], axis=1))
+        self.origin = near_origin(jnp.stack([column.reshape(-1) for column in self.x], axis=1))
         flat = bins.modes.reshape(-1, len(self.x))
-        self.turns = phase_turns(flat, self._origin).reshape(bins.modes.shape[:2])
+        self.turns = phase_turns(flat, self.origin).reshape(bins.modes.shape[:2])
+
+    @property
+    def reached(self) -> jax.Array:
+        """Whether the window of a bin reaches a block, (m, blocks)."""
+        pairs = jnp.arange(len(self.listed), dtype=self.listed.dtype)
+        listed = jnp.where(pairs < self.count, self.listed, len(pairs))
+        reached = jnp.zeros(len(pairs), bool).at[listed].set(True, mode="drop")
+        return reached.reshape(len(self.bins.low), -1)
 
     def at(self, i: jax.Array) -> tuple[jax.Array, jax.Array, list[jax.Array], Any, jax.Array]:
         """Bin, block, its columns, window with its derivative, and weights of the i-th pair."""
@@ -238,4 +249,4 @@ class _Pairs:
         return self.whiten(bin_)(columns), [of_bins[bin_] for of_bins in self._centers]
 
     def waves(self, bin_: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, ...]:
-        return make_waves(self.bins.modes[bin_])(columns, self._origin)
+        return make_waves(self.bins.modes[bin_])(columns, self.origin)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from kdescent_dist.counts.backends import in_form
 from kdescent_dist.counts.contraction import Columns, Form, Pairs
 from kdescent_dist.counts.tiled import BlockedForm, block_tables
+from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns, upper_bits
@@ -29,29 +30,35 @@ def _fourier_sums(
     return in_form(form, _sums, x, weights, modes)
 
 
-def _forward(form, *arrays):
-    return fourier_sums(form, *arrays), arrays
-
-
 def _backward(form, arrays, cotangents):
     """Two computations, of which the compiler drops one that no one asks for."""
     grad_x, grad_weights = in_form(form, _sample_gradients, *arrays, *cotangents)
     return grad_x, grad_weights, in_form(form, _mode_gradients, *arrays, *cotangents)
 
 
-fourier_sums = jax.custom_vjp(_fourier_sums, nondiff_argnums=(0,))
-fourier_sums.defvjp(_forward, _backward)
+def _plain(form: str, x, weights, modes):
+    """The same in blocks, whatever the form, for the other derivatives."""
+    origin = near_origin(x)
+
+    # The waves of all blocks would otherwise be kept for a reverse pass.
+    @jax.checkpoint
+    def body(columns, w):
+        return [matmul(wave, w) for wave in plain_waves(columns, modes, origin)]
+
+    cos, sin = (tree_sum(part) for part in scan_blocks(body, x, weights))
+    c, s = plain_cos_sin(phase_turns(modes, origin))
+    return cos * c - sin * s, cos * s + sin * c
 
 
-def fourier_squared_sums(
+fourier_sums = differentiable(_fourier_sums, _backward, _plain, static=1)
+
+
+def _squared_sums(
     x: jax.Array, weights: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return ``sum_n w_n cos^2(k . x_n)`` and the same of the sine, (K,) each.
-
-    Differentiated by plain autodiff, one block at a time.
-    """
+    """Return ``sum_n w_n cos^2(k . x_n)`` and the same of the sine, (K,) each."""
     origin = jax.lax.stop_gradient(near_origin(x))
-    offset = jax.lax.stop_gradient(phase_turns(modes, origin))
+    offset = phase_turns(modes, origin)
     waves = make_waves(modes)
 
     @jax.checkpoint
@@ -62,6 +69,21 @@ def fourier_squared_sums(
 
     cos, sin = scan_blocks(body, x, weights)
     return tree_sum(cos), tree_sum(sin)
+
+
+def _squared_backward(arrays, cotangents):
+    """One block at a time, by plain autodiff."""
+    return jax.vjp(_squared_sums, *arrays)[1](cotangents)
+
+
+def _plain_squared_sums(x, weights, modes):
+    """By waves of twice the frequency: ``2 cos^2 a = 1 + cos 2a``, ``2 sin^2 a = 1 - cos 2a``."""
+    total = jnp.sum(weights)
+    cos, _ = _plain("blocked", x, weights, 2.0 * modes)
+    return 0.5 * (total + cos), 0.5 * (total - cos)
+
+
+fourier_squared_sums = differentiable(_squared_sums, _squared_backward, _plain_squared_sums)
 
 
 def near_origin(x: jax.Array) -> jax.Array:
@@ -78,6 +100,19 @@ def make_waves(modes: jax.Array):
         return block_tables(pairs, pairs.prepare(columns))
 
     return waves
+
+
+def plain_waves(columns: Columns, modes: jax.Array, origin: jax.Array) -> tuple[jax.Array, ...]:
+    """The same as ``make_waves``, with all their derivatives."""
+    turns = (modes * (0.5 / math.pi)).T
+    shifted = [(column - o)[None, :] for column, o in zip(columns, origin, strict=True)]
+    return plain_cos_sin(phase_of(0.0, shifted, [k[:, None] for k in turns]))
+
+
+def plain_cos_sin(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine of phases in turns, with all their derivatives."""
+    radians = 2.0 * math.pi * (turns - jax.lax.stop_gradient(jnp.round(turns)))
+    return jnp.cos(radians), jnp.sin(radians)
 
 
 def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> Pairs:

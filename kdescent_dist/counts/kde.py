@@ -21,6 +21,7 @@ from jax.scipy.linalg import solve_triangular
 from kdescent_dist.counts.backends import in_form
 from kdescent_dist.counts.contraction import Columns, Form, Pairs
 from kdescent_dist.counts.tiled import BlockedForm
+from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
@@ -37,10 +38,6 @@ def _kde_sums(
     return in_form(form, _sums, x, weights, centers, cov)
 
 
-def _forward(form, *arrays):
-    return kde_sums(form, *arrays), arrays
-
-
 def _backward(form, arrays, cotangent):
     """Three computations, of which the compiler drops those that no one asks for."""
     gradients = [_sample_gradients, _center_gradients, _cov_gradient]
@@ -48,8 +45,19 @@ def _backward(form, arrays, cotangent):
     return *of_samples, *others
 
 
-kde_sums = jax.custom_vjp(_kde_sums, nondiff_argnums=(0,))
-kde_sums.defvjp(_forward, _backward)
+def _plain(form: str, x, weights, centers, cov):
+    """The same in blocks, whatever the form, for the other derivatives."""
+    whiten, white_centers, norm = whitening(centers, cov)
+
+    # The kernels of all blocks would otherwise be kept for a reverse pass.
+    @jax.checkpoint
+    def body(columns, w):
+        return matmul(plain_kernels(whiten(columns), white_centers), w)
+
+    return norm * tree_sum(scan_blocks(body, x, weights))
+
+
+kde_sums = differentiable(_kde_sums, _backward, _plain, static=1)
 
 
 @jax.tree_util.register_dataclass
@@ -103,6 +111,18 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
 def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     """Kernel values (K, size), at most 1, of one block."""
     return gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]
+
+
+def plain_kernels(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
+    """The same as ``kernel_values``, with derivatives that are exactly 0 where a kernel is 0."""
+    differences = [
+        column[None, :] - center[:, None] for column, center in zip(z, centers, strict=True)
+    ]
+    square = sum(difference * difference for difference in differences)
+    far = square > 1 - jnp.finfo(z[0].dtype).minexp
+    # Products of far differences may overflow.
+    exponent = -sum(jnp.where(far, 0.0, difference) ** 2 for difference in differences)
+    return jnp.where(far, 0.0, jnp.exp2(exponent))
 
 
 def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:

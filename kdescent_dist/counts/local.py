@@ -1,10 +1,10 @@
 """Kernel and Fourier counts of one set of samples, and their errors.
 
 All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
-(or ``psum`` them) before anything that is not linear. They are differentiable in reverse mode
-with respect to every array, and never hold samples x kernels, in neither pass; second derivatives,
-as ``jax.jacrev(jax.grad(f))``, do hold them. Forward mode (``jax.jvp``, ``jax.jacfwd``) is refused
-by JAX with a ``TypeError``. The dtype is that of the arguments, at least float32.
+(or ``psum`` them) before anything that is not linear. They are differentiable with respect to every
+array, any number of times, in forward and in reverse mode, and no derivative holds samples x
+kernels. Gradients are fast in any form; all other derivatives are computed in blocks. The dtype is
+that of the arguments, at least float32.
 """
 
 from functools import partial

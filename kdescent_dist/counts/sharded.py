@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdescent_dist.counts.local import fourier_counts, kde_counts
+from kdescent_dist.numerics.differentiable import differentiable
 
 _SAMPLES, _KERNELS, _ALL = PartitionSpec("samples"), PartitionSpec("kernels"), PartitionSpec()
 
@@ -74,10 +75,6 @@ def _whole(counts, mesh, x, weights, kernels, *rest) -> jax.Array:
     return _shard_map(local, mesh, len(rest), _KERNELS)(x, weights, kernels, *rest)
 
 
-def _forward(counts, mesh, *arrays):
-    return _whole(counts, mesh, *arrays), arrays
-
-
 def _backward(counts, mesh, arrays, cotangent):
     def pulled_back(which: slice, axes: tuple[str, ...], specs) -> tuple[jax.Array, ...]:
         """Some of the gradients; one loop each, which vanishes where they are not asked for."""
@@ -95,8 +92,7 @@ def _backward(counts, mesh, arrays, cotangent):
     )
 
 
-_sharded = jax.custom_vjp(_whole, nondiff_argnums=(0, 1))
-_sharded.defvjp(_forward, _backward)
+_sharded = differentiable(_whole, _backward, static=2)
 
 
 def _psum(values: Any, mesh: Mesh, *axes: str) -> Any:

@@ -1,7 +1,7 @@
 """The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from kdescent_dist.numerics.prng import as_key, chain_schedule, fixed_schedule, 
 from kdescent_dist.numerics.threefry import split
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.loss_function import LossObjective
+from kdescent_dist.objective.protocol import Objective
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -122,7 +123,7 @@ def _thinned(nsteps: int, thin: int) -> list[int]:
 
 
 def bfgs(
-    lossfunc: Callable[..., jax.Array],
+    lossfunc: Callable[..., jax.Array] | Objective,
     guess: Any,
     maxsteps: int = 100,
     param_bounds: Sequence | np.ndarray | jax.Array | None = None,
@@ -134,7 +135,8 @@ def bfgs(
     """Minimize a loss with L-BFGS-B (Byrd et al. 1995), holding its random key fixed.
 
     Args:
-        lossfunc: as in ``adam``; called with the constant ``randkey``, or without if None.
+        lossfunc: as in ``adam``; called with the constant ``randkey``, or without if None. Or an
+            objective, such as a ``PopulationObjective``, whose key is of seed 0 if None.
         guess: (parameters,) starting parameters.
         maxsteps: largest number of iterations.
         param_bounds: one ``(low, high)`` or None per parameter; the guess may be on a bound.
@@ -148,7 +150,8 @@ def bfgs(
         ``scipy.optimize.OptimizeResult``.
 
     Raises:
-        InputError: the guess is outside its bounds, or a bound is reversed.
+        InputError: the guess is outside its bounds, a bound is reversed, or an objective is given
+            with other options.
     """
     # Not with the module: it takes long, and most programs have no use for it.
     from scipy.optimize import minimize
@@ -156,7 +159,7 @@ def bfgs(
     start = np.asarray(guess, float)
     bounds = Bounds.from_pairs(param_bounds, len(start))
     start = _inside(start, bounds, np.asarray(guess).dtype)
-    objective = LossObjective(lossfunc, other_kwargs, with_key=randkey is not None)
+    objective = _objective(lossfunc, other_kwargs, with_key=randkey is not None)
     key = as_key(0 if randkey is None else randkey)
     on_cpu = jax.default_backend() == "cpu"
 
@@ -193,6 +196,16 @@ def bfgs(
     kept = _thinned(len(params) - 1, thin)
     rows, values = jnp.asarray(np.array(params)[kept]), jnp.asarray(np.array(losses)[kept])
     return (rows, values, result) if thin else (rows[-1], values[-1], result)
+
+
+def _objective(
+    lossfunc: Callable[..., jax.Array] | Objective, options: dict[str, Any], with_key: bool
+) -> Objective:
+    if not hasattr(lossfunc, "value_and_grad"):
+        return LossObjective(cast(Callable[..., jax.Array], lossfunc), options, with_key)
+    if options:
+        raise InputError(f"{', '.join(options)}: an objective takes no other options")
+    return cast(Objective, lossfunc)
 
 
 def _inside(guess: np.ndarray, bounds: Bounds, dtype: np.dtype) -> np.ndarray:

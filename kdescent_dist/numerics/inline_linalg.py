@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.small_matrices import cholesky, column_sums, repeated, table_product
 
 SMALL = 4  # columns of a matrix or of a table that is replaced
@@ -102,16 +103,15 @@ def _with_row(operation: Callable, rows: int, columns: int, *inputs: jax.Array) 
     return operation(*(repeated(rows, a[0]) if a.shape == row else a for a in inputs))
 
 
-@jax.custom_vjp
-def _stored(table: jax.Array, once: jax.Array | None) -> jax.Array:
+def _through_memory(table: jax.Array, once: jax.Array | None) -> jax.Array:
     """The table, written to memory: random numbers are else made again for each use of it."""
     if once is None:
         return table
     return lax.fori_loop(0, once, lambda _, __: table, jnp.zeros_like(table))
 
 
-_stored.defvjp(
-    lambda table, once: (_stored(table, once), None), lambda _, cotangent: (cotangent, None)
+_stored = differentiable(
+    _through_memory, lambda _, cotangent: (cotangent, None), lambda table, once: table
 )
 
 

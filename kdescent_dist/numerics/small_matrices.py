@@ -5,12 +5,12 @@ sums tables of few columns without the vector registers of a CPU. The functions 
 numbers to rounding. Tables have the shape (n, columns).
 """
 
-from functools import partial
 from itertools import product
 
 import jax
 import jax.numpy as jnp
 
+from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.tiles import matmul
 
 PRODUCT_WIDTH = 16  # columns of a folded factor: as many products with zeros are made in vain
@@ -39,16 +39,11 @@ def cholesky(a: jax.Array) -> jax.Array:
     return jnp.where(good[..., None, None], rows, jnp.nan)
 
 
-@jax.custom_vjp
-def table_product(table: jax.Array, matrix: jax.Array) -> jax.Array:
+def _product(table: jax.Array, matrix: jax.Array) -> jax.Array:
     """Product of a table (n, d) and a matrix (d, e), of shape (n, e)."""
     fold = _fold(len(table), max(matrix.shape), PRODUCT_WIDTH)
     wide = jnp.kron(jnp.eye(fold, dtype=matrix.dtype), matrix)
     return matmul(_folded(table, fold), wide).reshape(-1, matrix.shape[1])[: len(table)]
-
-
-def _product_forward(table, matrix):
-    return table_product(table, matrix), (table, matrix)
 
 
 def _product_backward(factors, cotangent):
@@ -57,11 +52,10 @@ def _product_backward(factors, cotangent):
     return table_product(cotangent, matrix.T), jnp.stack(of_matrix)
 
 
-table_product.defvjp(_product_forward, _product_backward)
+table_product = differentiable(_product, _product_backward)
 
 
-@jax.custom_vjp
-def column_sums(table: jax.Array) -> jax.Array:
+def _column_sums(table: jax.Array) -> jax.Array:
     """Sums (columns,) over the rows of a table."""
     columns = table.shape[1]
     fold = _fold(len(table), columns, SUM_WIDTH)
@@ -69,22 +63,17 @@ def column_sums(table: jax.Array) -> jax.Array:
     return matmul(jnp.ones(len(wide), table.dtype), wide).reshape(fold, columns).sum(axis=0)
 
 
-column_sums.defvjp(
-    lambda table: (column_sums(table), len(table)),
-    lambda rows, cotangent: (jnp.broadcast_to(cotangent, (rows, len(cotangent))),),
+column_sums = differentiable(
+    _column_sums, lambda arrays, cotangent: (jnp.broadcast_to(cotangent, arrays[0].shape),)
 )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def repeated(rows: int, values: jax.Array) -> jax.Array:
+def _repeated(rows: int, values: jax.Array) -> jax.Array:
     """A table of equal rows (columns,)."""
     return jnp.broadcast_to(values, (rows, len(values)))
 
 
-repeated.defvjp(
-    lambda rows, values: (repeated(rows, values), None),
-    lambda rows, _, cotangent: (column_sums(cotangent),),
-)
+repeated = differentiable(_repeated, lambda rows, _, cotangent: (column_sums(cotangent),), static=1)
 
 
 def _fold(rows: int, columns: int, width: int) -> int:

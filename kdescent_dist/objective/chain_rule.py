@@ -25,6 +25,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.distributed.mesh import AXES, dealt, whole
 from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.numerics.hessians import with_derivatives
 from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
@@ -60,6 +61,8 @@ class BlockSums:
     ) -> tuple[jax.Array, jax.Array]:
         """Return the loss, and its gradient (parameters,) with respect to ``params``.
 
+        Both are differentiable in ``params``, see ``hessians.with_derivatives``.
+
         Args:
             make: from (shared, key) to the sums of one unit, and the loss of all sums.
             params: (parameters,) parameters.
@@ -68,7 +71,11 @@ class BlockSums:
             catalog: arrays (blocks, block_size) sharded over samples.
             shares: what ``shares`` returns.
         """
+        return _value_and_grad(self, make, params, (key, shared, catalog, shares))
 
+    def _value_and_grad(
+        self, make: Callable[[Any, jax.Array], tuple[UnitSums, SumsLoss]], params: Any, data: Any
+    ) -> tuple[jax.Array, jax.Array]:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
             unravel = _unravel(unit, params, catalog)
@@ -88,10 +95,10 @@ class BlockSums:
             mesh=self.mesh,
             in_specs=(everywhere, everywhere, everywhere, split, split),
             out_specs=everywhere,
-            # Every collective is an explicit one of ``_reduce``; nothing is differentiated
-            # through the map, which is where the check would matter.
+            # Every collective is an explicit one of ``_reduce``; nothing is differentiated in
+            # reverse mode through the map, which is where the check would matter.
             check_vma=False,
-        )(params, key, shared, catalog, shares)
+        )(params, *data)
 
     def place(self, shared: Any) -> Any:
         """Put arrays whole on each device."""
@@ -164,6 +171,10 @@ class BlockSums:
         table = jnp.moveaxis(table, 1, 2)  # samples, nodes, kernels, kernel blocks, ...
         table = table.reshape(-1, devices["kernels"] * mine, *table.shape[4:])
         return tree_sum(table)
+
+
+# An attribute of the class would be a method.
+_value_and_grad = with_derivatives(BlockSums._value_and_grad, static=2)
 
 
 def _stored(values: Any, once: jax.Array) -> Any:

@@ -1,0 +1,146 @@
+"""Linear maps with a transpose of their own, which every transformation of JAX goes through.
+
+A derivative is a linear map from tangents to tangents. Its transpose pulls cotangents back, and a
+reverse pass written by hand is such a transpose. JAX has no public function for a linear map with
+both: ``jax.custom_vjp`` has no forward mode. A primitive with rules of its own does it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive, unmapped_aval
+from jax.interpreters import ad, batching, mlir
+
+Arrays = list[jax.Array]
+
+
+class LinearMap(Protocol):
+    """A map of tangents that depends on a point. Maps are compared, and hashed, by their value."""
+
+    def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
+        """Map tangents, in operations that JAX differentiates in the point."""
+        ...
+
+    def backward(self, point: Arrays, cotangents: Arrays) -> Arrays:
+        """Pull cotangents of the results back, to one of each tangent."""
+        ...
+
+
+def apply_linear(of: LinearMap, point: Arrays, tangents: Arrays, results: Arrays) -> Arrays:
+    """Map tangents at a point.
+
+    Args:
+        of: the map.
+        point: arrays of any type.
+        tangents: arrays of floating-point numbers, at least one.
+        results: arrays of the shapes and types of the mapped tangents.
+    """
+    types = tuple(jax.typeof(result) for result in results)
+    return _linear.bind(*point, *tangents, of=of, size=len(point), types=types)
+
+
+def tangents_of(
+    function: Callable[[Arrays], Arrays], arrays: Arrays, tangents: Sequence[jax.Array | None]
+) -> Arrays:
+    """Tangents of the results of a function of arrays, of which those at rest have no tangent."""
+    moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
+
+    def of_moving(*moved: jax.Array) -> Arrays:
+        filled = list(arrays)
+        for i, array in zip(moving, moved, strict=True):
+            filled[i] = array
+        return function(filled)
+
+    given = [tangent for tangent in tangents if tangent is not None]
+    return jax.jvp(of_moving, [arrays[i] for i in moving], given)[1]
+
+
+def moving_tangents(tangents: Sequence[Any]) -> list[jax.Array | None]:
+    """The tangents that a rule was given, None where one is known to be 0 or is of an integer."""
+    at_rest = [isinstance(t, SymbolicZero) or t.dtype == jax.dtypes.float0 for t in tangents]
+    return [None if rests else t for t, rests in zip(tangents, at_rest, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Batched:
+    """A map of many tangents at once, or at many points.
+
+    Attributes:
+        of: the map of one.
+        number: how many there are.
+        points, tangents: of each array, whether it has one row for each of them.
+    """
+
+    of: LinearMap
+    number: int
+    points: tuple[bool, ...]
+    tangents: tuple[bool, ...]
+
+    def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
+        axes = (_axes(self.points), _axes(self.tangents))
+        return jax.vmap(self.of.forward, axes, axis_size=self.number)(point, tangents)
+
+    def backward(self, point: Arrays, cotangents: Arrays) -> Arrays:
+        axes = (_axes(self.points), 0)
+        pulled = jax.vmap(self.of.backward, axes, axis_size=self.number)(point, cotangents)
+        return [
+            rows if many else jnp.sum(rows, axis=0)
+            for rows, many in zip(pulled, self.tangents, strict=True)
+        ]
+
+
+def _axes(many: Sequence[bool]) -> list[int | None]:
+    return [0 if rows else None for rows in many]
+
+
+def _evaluate(*arrays: jax.Array, of: LinearMap, size: int, types: Any) -> Arrays:
+    return of.forward(list(arrays[:size]), list(arrays[size:]))
+
+
+@partial(jax.jit, static_argnames=("of", "size", "types"))
+def _compiled(*arrays: jax.Array, of: LinearMap, size: int, types: Any) -> Arrays:
+    return _evaluate(*arrays, of=of, size=size, types=types)
+
+
+def _differentiate(primals: Any, tangents: Any, *, of: LinearMap, size: int, types: Any) -> Any:
+    bind = partial(_linear.bind, of=of, size=size, types=types)
+    point, mapped = list(primals[:size]), list(primals[size:])
+    at_rest = [isinstance(tangent, ad.Zero) for tangent in tangents]
+    changes = []
+    if not all(at_rest[size:]):
+        changes.append(bind(*point, *map(ad.instantiate_zeros, tangents[size:])))
+    if not all(at_rest[:size]):
+        moved = [None if rests else t for t, rests in zip(tangents, at_rest, strict=True)][:size]
+        changes.append(tangents_of(lambda point: of.forward(point, mapped), point, moved))
+    return bind(*primals), [sum(parts[1:], parts[0]) for parts in zip(*changes, strict=True)]
+
+
+def _transpose(cotangents: Any, *arrays: Any, of: LinearMap, size: int, types: Any) -> list[Any]:
+    pulled = of.backward(list(arrays[:size]), [ad.instantiate_zeros(c) for c in cotangents])
+    wanted = [ad.is_undefined_primal(array) for array in arrays[size:]]
+    return [None] * size + [p if asked else None for p, asked in zip(pulled, wanted, strict=True)]
+
+
+def _batch(arrays: Any, dims: Any, *, of: LinearMap, size: int, types: Any) -> Any:
+    rows = [a if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(arrays, dims, strict=True)]
+    many = tuple(d is not None for d in dims)
+    number = next(len(a) for a, mapped in zip(rows, many, strict=True) if mapped)
+    batched = _Batched(of, number, many[:size], many[size:])
+    wide = tuple(unmapped_aval(number, 0, aval) for aval in types)
+    results = _linear.bind(*rows, of=batched, size=size, types=wide)
+    return results, [0] * len(results)
+
+
+_linear = Primitive("linear_map")
+_linear.multiple_results = True
+_linear.def_impl(_compiled)
+_linear.def_abstract_eval(lambda *_, types, **__: list(types))
+ad.primitive_jvps[_linear] = _differentiate
+ad.primitive_transposes[_linear] = _transpose
+batching.primitive_batchers[_linear] = _batch
+mlir.register_lowering(_linear, mlir.lower_fun(_evaluate, multiple_results=True))

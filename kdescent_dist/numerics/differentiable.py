@@ -12,8 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from kdescent_dist.numerics.linear_maps import Arrays, apply_linear, moving_tangents, tangents_of
+from kdescent_dist.numerics.linear_maps import (
+    Arrays,
+    apply_linear,
+    mesh_among,
+    moving_tangents,
+    tangents_of,
+)
 
 
 def differentiable(
@@ -73,6 +80,10 @@ class _Derivative:
     structure: Any
     result_structure: Any
     moving: tuple[bool, ...]
+
+    @property
+    def mesh(self) -> Mesh | None:
+        return mesh_among(self.options)
 
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
         given = iter(tangents)

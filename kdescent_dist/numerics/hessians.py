@@ -12,8 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from kdescent_dist.numerics.linear_maps import Arrays, apply_linear, moving_tangents, tangents_of
+from kdescent_dist.numerics.linear_maps import (
+    Arrays,
+    apply_linear,
+    mesh_among,
+    moving_tangents,
+    tangents_of,
+)
 
 # From options, parameters (parameters,) and data to a loss and its gradient (parameters,).
 ValueAndGrad = Callable[..., tuple[jax.Array, jax.Array]]
@@ -58,6 +65,10 @@ class _Hessian:
     options: tuple[Any, ...]
     structure: Any
 
+    @property
+    def mesh(self) -> Mesh | None:
+        return mesh_among(self.options)
+
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
         return _product(self, [*point, *tangents])
 
@@ -94,6 +105,10 @@ class _Third:
 
     of: _Hessian
     moving: tuple[bool, ...]
+
+    @property
+    def mesh(self) -> Mesh | None:
+        return self.of.mesh
 
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
         given = iter(tangents)

@@ -7,20 +7,26 @@ both: ``jax.custom_vjp`` has no forward mode. A primitive with rules of its own 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Primitive, unmapped_aval
+from jax.extend.core import ClosedJaxpr, Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Arrays = list[jax.Array]
 
 
 class LinearMap(Protocol):
     """A map of tangents that depends on a point. Maps are compared, and hashed, by their value."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh over which the map is computed, if any."""
+        ...
 
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
         """Map tangents, in operations that JAX differentiates in the point."""
@@ -41,7 +47,24 @@ def apply_linear(of: LinearMap, point: Arrays, tangents: Arrays, results: Arrays
         results: arrays of the shapes and types of the mapped tangents.
     """
     types = tuple(jax.typeof(result) for result in results)
-    return _linear.bind(*point, *tangents, of=of, size=len(point), types=types)
+    devices = of.mesh and _marked(of.mesh)
+    return _linear.bind(*point, *tangents, of=of, size=len(point), types=types, devices=devices)
+
+
+def mesh_among(options: Sequence[Any]) -> Mesh | None:
+    """The mesh that is one of the options, or an attribute ``mesh`` of one of them."""
+    meshes = (o if isinstance(o, Mesh) else getattr(o, "mesh", None) for o in options)
+    return next((mesh for mesh in meshes if mesh is not None), None)
+
+
+@lru_cache
+def _marked(mesh: Mesh) -> ClosedJaxpr:
+    """A program on a mesh, for the parameters of the primitive.
+
+    There ``jax.jit`` looks for devices: it does not know to what the primitive is lowered later.
+    """
+    placed = jax.jit(lambda a: a, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return jax.make_jaxpr(placed)(0.0)
 
 
 def tangents_of(
@@ -81,6 +104,10 @@ class _Batched:
     points: tuple[bool, ...]
     tangents: tuple[bool, ...]
 
+    @property
+    def mesh(self) -> Mesh | None:
+        return self.of.mesh
+
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
         axes = (_axes(self.points), _axes(self.tangents))
         return jax.vmap(self.of.forward, axes, axis_size=self.number)(point, tangents)
@@ -98,17 +125,17 @@ def _axes(many: Sequence[bool]) -> list[int | None]:
     return [0 if rows else None for rows in many]
 
 
-def _evaluate(*arrays: jax.Array, of: LinearMap, size: int, types: Any) -> Arrays:
+def _evaluate(*arrays: jax.Array, of: LinearMap, size: int, **_: Any) -> Arrays:
     return of.forward(list(arrays[:size]), list(arrays[size:]))
 
 
-@partial(jax.jit, static_argnames=("of", "size", "types"))
-def _compiled(*arrays: jax.Array, of: LinearMap, size: int, types: Any) -> Arrays:
-    return _evaluate(*arrays, of=of, size=size, types=types)
+@partial(jax.jit, static_argnames=("of", "size", "types", "devices"))
+def _compiled(*arrays: jax.Array, **given: Any) -> Arrays:
+    return _evaluate(*arrays, **given)
 
 
-def _differentiate(primals: Any, tangents: Any, *, of: LinearMap, size: int, types: Any) -> Any:
-    bind = partial(_linear.bind, of=of, size=size, types=types)
+def _differentiate(primals: Any, tangents: Any, *, of: LinearMap, size: int, **given: Any) -> Any:
+    bind = partial(_linear.bind, of=of, size=size, **given)
     point, mapped = list(primals[:size]), list(primals[size:])
     at_rest = [isinstance(tangent, ad.Zero) for tangent in tangents]
     changes = []
@@ -120,19 +147,21 @@ def _differentiate(primals: Any, tangents: Any, *, of: LinearMap, size: int, typ
     return bind(*primals), [sum(parts[1:], parts[0]) for parts in zip(*changes, strict=True)]
 
 
-def _transpose(cotangents: Any, *arrays: Any, of: LinearMap, size: int, types: Any) -> list[Any]:
+def _transpose(cotangents: Any, *arrays: Any, of: LinearMap, size: int, **_: Any) -> list[Any]:
     pulled = of.backward(list(arrays[:size]), [ad.instantiate_zeros(c) for c in cotangents])
     wanted = [ad.is_undefined_primal(array) for array in arrays[size:]]
     return [None] * size + [p if asked else None for p, asked in zip(pulled, wanted, strict=True)]
 
 
-def _batch(arrays: Any, dims: Any, *, of: LinearMap, size: int, types: Any) -> Any:
+def _batch(
+    arrays: Any, dims: Any, *, of: LinearMap, size: int, types: Any, devices: Any
+) -> tuple[Arrays, list[int]]:
     rows = [a if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(arrays, dims, strict=True)]
     many = tuple(d is not None for d in dims)
     number = next(len(a) for a, mapped in zip(rows, many, strict=True) if mapped)
     batched = _Batched(of, number, many[:size], many[size:])
     wide = tuple(unmapped_aval(number, 0, aval) for aval in types)
-    results = _linear.bind(*rows, of=batched, size=size, types=wide)
+    results = _linear.bind(*rows, of=batched, size=size, types=wide, devices=devices)
     return results, [0] * len(results)
 
 

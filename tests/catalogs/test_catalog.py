@@ -184,25 +184,25 @@ def make_ragged():
 
 
 def test_a_function_can_make_the_catalog():
-    make = {"_target_": "test_catalog.make_table", "rows": 11, "scale": 2.0}
+    make = {"_target_": f"{__name__}.make_table", "rows": 11, "scale": 2.0}
     config = CatalogConfig(make=make, columns={"s": "x + y"}, where="x > 0.5")
     catalog = load_catalog(config, required=["s"])
     x = np.linspace(0, 2, 11)[3:]
     np.testing.assert_allclose(catalog.columns["s"], x + x**2)
     np.testing.assert_allclose(catalog.weights, 1 + x)
-    assert catalog.source == "test_catalog.make_table"
+    assert catalog.source == f"{__name__}.make_table"
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (
-            {"_target_": "test_catalog.make_tabel", "rows": 3},
+            {"_target_": f"{__name__}.make_tabel", "rows": 3},
             r"make\._target_=.*make_table",
         ),
-        ({"_target_": "test_catalog.make_table"}, r"catalog\.make: .*'rows'"),
-        ({"_target_": "test_catalog.make_wrong", "rows": 3}, r"catalog\.make: .* mapping .* list"),
-        ({"_target_": "test_catalog.make_ragged"}, r"catalog\.make: column 'y' is not an array"),
+        ({"_target_": f"{__name__}.make_table"}, r"catalog\.make: .*'rows'"),
+        ({"_target_": f"{__name__}.make_wrong", "rows": 3}, r"catalog\.make: .* mapping .* list"),
+        ({"_target_": f"{__name__}.make_ragged"}, r"catalog\.make: column 'y' is not an array"),
         ({"rows": 3}, r"catalog\.make\._target_: missing"),
     ],
 )

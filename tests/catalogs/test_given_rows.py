@@ -87,14 +87,14 @@ def masked_text(rows):
 
 
 def test_what_a_function_masks_is_missing():
-    make = {"_target_": "test_given_rows.masked_columns", "rows": ROWS}
+    make = {"_target_": f"{__name__}.masked_columns", "rows": ROWS}
     with pytest.raises(InputError, match=r"4 of 30 rows .*\(x in 2, n in 1, weights in 1\)"):
         load_catalog(CatalogConfig(make=make), required=["x", "n"])
     catalog = load_catalog(CatalogConfig(make=make, drop_non_finite=True), required=["x", "n"])
     reasons = {"x is not finite": 2, "n is not finite": 1, "weights is not finite": 1}
     assert catalog.dropped == reasons
     np.testing.assert_array_equal(catalog.columns["x"], np.delete(X, [*BAD, 1, 2]))
-    make = {"_target_": "test_given_rows.masked_text", "rows": ROWS}
+    make = {"_target_": f"{__name__}.masked_text", "rows": ROWS}
     catalog = load_catalog(CatalogConfig(make=make, where="name == 'a'"), required=["x"])
     np.testing.assert_array_equal(catalog.columns["x"], np.delete(X, BAD))
 

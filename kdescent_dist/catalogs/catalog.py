@@ -9,7 +9,9 @@ import numpy as np
 from kdescent_dist.catalogs.partition import SelectedRows
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.distributed.shares import Exchange, Share, alone
+from kdescent_dist.distributed.processes import Processes
+
+ALONE = Processes(())
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,7 @@ def open_catalog(
     required: Sequence[str],
     seed: int = 0,
     key: str = "catalog",
-    exchange: Exchange = alone,
-    process: int = 0,
-    processes: int = 1,
+    processes: Processes = ALONE,
     chunk_rows: int | None = None,
     held_bytes: int | None = None,
     dtype: Any = np.float64,
@@ -121,9 +121,7 @@ def open_catalog(
             column of the file.
         seed: of the random choice of a subsample.
         key: the config key of ``config``, for messages.
-        exchange: takes an array of bytes (n,) and returns those of all processes, (processes, n).
-        process: the number of this process, from 0.
-        processes: how many there are.
+        processes: who calls this together; by default this process alone.
         chunk_rows: rows of the file that are in memory at a time; by default up to 262,144.
         held_bytes: how much of the selected rows to hold in memory instead of reading them again;
             by default all of them, or 1 GiB before a subsample is drawn.
@@ -133,16 +131,15 @@ def open_catalog(
 
     Raises:
         InputError: names the key or the column at fault, and what to do; the same on every
-            process.
+            process. It names the process at fault, too, where only some of them fail.
         RuntimeError: another process failed for a reason that is not the input.
     """
-    share = Share(process, processes, exchange)
     rows = SelectedRows(
         config,
         required,
         key,
         seed=seed,
-        share=share,
+        processes=processes,
         chunk_rows=chunk_rows,
         held_bytes=held_bytes,
         dtype=dtype,

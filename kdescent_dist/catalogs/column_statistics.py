@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.distributed.shares import Share
-from kdescent_dist.numerics.exact_sums import exact_total
+from kdescent_dist.numerics.exact_sums import Reductions, exact_total
 
 # Rows of the file whose sums are rounded, the same for any number of processes.
 CHUNK_ROWS = 1 << 16
@@ -61,7 +60,7 @@ def moments(columns: Sequence[np.ndarray], weights: np.ndarray | None) -> np.nda
 
 
 def scales(
-    names: Sequence[str], parts: np.ndarray, chunks: int, share: Share, key: str
+    names: Sequence[str], parts: np.ndarray, chunks: int, processes: Reductions, key: str
 ) -> dict[str, Scale]:
     """The scale of each column.
 
@@ -69,13 +68,13 @@ def scales(
         names: of the columns.
         parts: (chunks of this process, 1 + 2 columns) moments.
         chunks: how many all processes have.
-        share: the processes, all of which must call this together.
+        processes: all of them must call this together.
         key: prefix of the config key, for messages.
 
     Raises:
         InputError: a column varies too little for the digits of its mean square.
     """
-    total = exact_total(list(parts), parts.shape[1:], chunks, share)
+    total = exact_total(list(parts), parts.shape[1:], chunks, processes)
     means, squares = total[1::2] / total[0], total[2::2] / total[0]
     found = {}
     for name, mean, variance in zip(names, means, squares - means**2, strict=True):

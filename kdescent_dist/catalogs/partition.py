@@ -17,7 +17,7 @@ from kdescent_dist.catalogs.sources import find_source
 from kdescent_dist.catalogs.threads import Scratch, work_through
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
-from kdescent_dist.distributed.shares import Share
+from kdescent_dist.distributed.processes import Processes
 
 LARGEST_CHUNK = 1 << 18  # rows: threads that take turns too often wait for each other
 SMALLEST_CHUNK = 1 << 12
@@ -60,35 +60,35 @@ class SelectedRows:
         key: str,
         *,
         seed: int,
-        share: Share,
+        processes: Processes,
         chunk_rows: int | None,
         held_bytes: int | None,
         dtype: Any,
         exact: Sequence[str],
     ) -> None:
         """Select; the arguments are those of ``catalog.open_catalog``."""
-        self._config, self._key, self._share = config, key, share
+        self._config, self._key, self._processes = config, key, processes
         self._dtype, self._exact = np.dtype(dtype), exact
         with ExitStack() as opened:
-            table = share.attempt(lambda: self._open(required, opened))
+            table = processes.together(lambda: self._open(required, opened))
             rows = self._agreed_rows()
-            default = CHUNK_ROWS if config.standardize else _chunk_rows(rows, share.processes)
+            default = CHUNK_ROWS if config.standardize else _chunk_rows(rows, processes.count)
             step = chunk_rows or default
             # Of the chunks, in the table and in the selected rows.
             self._starts: np.ndarray = np.append(np.arange(0, rows, step), rows)
             self._offsets: np.ndarray = np.zeros_like(self._starts)
-            self._own = share.of(len(self._starts) - 1)
+            self._own = processes.share(len(self._starts) - 1)
             self._moments = np.zeros((len(self._starts) - 1, 1 + 2 * len(config.standardize)))
             extremes = self._select(table, held_bytes)
             self._subsample: np.ndarray | None = None
             if config.subsample is not None:
                 extremes = self._draw(table, config.subsample, seed)
         self.total = int(self._offsets[-1])
-        Extremes.of_all(share.gather(extremes.as_array())).check(required, self.total, key)
+        Extremes.of_all(processes.exchange(extremes.as_array())).check(required, self.total, key)
         self.scales: dict[str, Scale] = {}
         if config.standardize:
             parts = self._moments[slice(*self._own)]
-            self.scales = scales(config.standardize, parts, len(self._moments), share, key)
+            self.scales = scales(config.standardize, parts, len(self._moments), processes, key)
 
     def take(
         self, first: int, last: int | None, chosen: np.ndarray | None, release: bool
@@ -161,11 +161,11 @@ class SelectedRows:
         if not self._rows:
             but_for = "".join(f", but for {n}: {reason}" for reason, n in table.left_out.items())
             raise InputError(f"{key}: {self.source} has no rows{but_for}")
-        table.verify(self._names[self._share.process :: self._share.processes])
+        table.verify(self._names[self._processes.index :: self._processes.count])
         return table
 
     def _agreed_rows(self) -> int:
-        rows = self._share.gather(np.array([self._rows]))[:, 0]
+        rows = self._processes.exchange(np.array([self._rows]))[:, 0]
         if odd := np.flatnonzero(rows != rows[0]).tolist():
             raise InputError(
                 f"{self._key}: process {odd[0]} sees {rows[odd[0]]} rows of {self.source}, and "
@@ -212,12 +212,12 @@ class SelectedRows:
                 extremes |= selected.extremes
 
         chunks = zip(range(first, last), self._read(table, first, last), strict=True)
-        self._share.attempt(lambda: work_through(chunks, select))
+        self._processes.together(lambda: work_through(chunks, select))
         self._held.trim()
-        self._check_widths(self._share.gather(self._widths))
-        dropped = self._selection.dropped(self._share.added(tally), self._rows)
+        self._check_widths(self._processes.exchange(self._widths))
+        dropped = self._selection.dropped(self._processes.added(tally), self._rows)
         self.dropped = {**table.left_out, **dropped}
-        self._offsets[1:] = np.cumsum(self._share.added(kept))
+        self._offsets[1:] = np.cumsum(self._processes.added(kept))
         return extremes
 
     def _moments_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -253,7 +253,7 @@ class SelectedRows:
                 if self._offsets[c] < self._offsets[c + 1]:
                     self._held.add(self._chunk(table, c))
 
-        self._share.attempt(hold)
+        self._processes.together(hold)
         self._held_chunks = self._own
         return Extremes.of(self._held.arrays, columns)
 

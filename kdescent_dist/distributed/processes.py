@@ -6,7 +6,7 @@ answered at once.
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.distributed.progress import OF_THIS_PROCESS, Progress
 
 T = TypeVar("T")
 
@@ -26,13 +27,15 @@ class Processes:
 
     Attributes:
         devices: one JAX device of each, in the order of the processes.
+        progress: counts the exchanges that this process begins.
     """
 
     devices: tuple[Any, ...]
+    progress: Progress = field(default=OF_THIS_PROCESS, kw_only=True, compare=False, repr=False)
 
     @classmethod
     def of(cls, mesh: Mesh | None) -> "Processes":
-        """Those of a mesh; without one, this process by itself."""
+        """The processes of a mesh; without a mesh, this process by itself."""
         if mesh is None:
             return cls(())
         return cls.with_devices(list(mesh.devices.flat))
@@ -60,6 +63,13 @@ class Processes:
         """Whether this process is the one that writes and prints."""
         return self.index == 0
 
+    def share(self, items: int) -> tuple[int, int]:
+        """First and last (excluded) of this process's share of ``items`` items in a row.
+
+        Every process has as many items as the others, or one less.
+        """
+        return items * self.index // self.count, items * (self.index + 1) // self.count
+
     @cached_property
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices, dtype=object), ("processes",))
@@ -69,6 +79,8 @@ class Processes:
         array = np.asarray(array)
         if self.count == 1:
             return array[None]
+        if not array.size:
+            return np.zeros((self.count, *array.shape), array.dtype)
         # As bytes: JAX would round numbers of 64 bits.
         data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
         found = self._reduced(data, _same)
@@ -101,8 +113,10 @@ class Processes:
 
     def _reduced(self, data: np.ndarray, reduction: Callable) -> np.ndarray:
         """What becomes of the table (processes, n) of all processes' small integers (n,)."""
-        global _meetings
-        _meetings += 1
+        self.progress.moved()
+        return self._collective(data, reduction)
+
+    def _collective(self, data: np.ndarray, reduction: Callable) -> np.ndarray:
         dealt = NamedSharding(self._mesh, PartitionSpec("processes"))
         mine = jax.device_put(data[None], self.devices[self.index])
         table = jax.make_array_from_single_device_arrays((self.count, len(data)), dealt, [mine])
@@ -130,23 +144,38 @@ class Processes:
         """Call a function in the primary alone: all get its result, or raise its error."""
         if self.count == 1:
             return function()
-        value, error = self._from_primary(_attempt(function) if self.is_primary else None)
+        value, error = _attempt(function) if self.is_primary else (None, None)
+        value, error = self._from_primary((value, error and _as_sent(error)))
         if error is not None:
             raise error
         return value  # type: ignore[return-value]
 
     def together(self, function: Callable[[], T]) -> T:
-        """Call a function in every process: where one raises an error, all raise the first."""
+        """Call a function in every process: where it fails in one of them, it fails in all.
+
+        Raises:
+            InputError: the function raised it in the first process in which it failed. The
+                message names this process, unless the function failed in all of them.
+            RuntimeError: the function raised another error in the first process in which it
+                failed, and not in all of them; names this process, which raises its own error.
+            Exception: the function failed in all processes, in the first one with this error.
+        """
         if self.count == 1:
             return function()
         value, mine = _attempt(function)
-        errors = self.gather(mine)
-        for process, error in enumerate(errors):
-            if isinstance(error, InputError) and None in errors:
-                raise InputError(f"process {process} of {self.count}: {error}")
-            if error is not None:
-                raise error
-        return value  # type: ignore[return-value]
+        errors = self.gather(mine and _as_sent(mine))
+        failed = [process for process, error in enumerate(errors) if error is not None]
+        if not failed:
+            return value  # type: ignore[return-value]
+        error, who = errors[failed[0]], f"process {failed[0]} of {self.count}"
+        in_all = len(failed) == self.count
+        if isinstance(error, InputError) and not in_all:
+            raise InputError(f"{who}: {error}") from mine
+        if mine is not None and failed[0] == self.index:
+            raise mine
+        if error is not None and in_all:
+            raise error from mine
+        raise RuntimeError(f"{who} failed: {type(error).__name__}: {error}") from mine
 
     def _from_primary(self, value: Any) -> Any:
         """The value of the primary, which may be large."""
@@ -154,14 +183,6 @@ class Processes:
         size = int(self.exchange(np.int64(len(data)))[0])
         sent = _filled_up(data if self.is_primary else data[:0], size)
         return pickle.loads(self._reduced(sent, _added)[:size].tobytes())
-
-
-_meetings = 0
-
-
-def meetings() -> int:
-    """How many exchanges with other processes this one has begun: more than those it waits for."""
-    return _meetings
 
 
 def _filled_up(data: np.ndarray, size: int | None = None) -> np.ndarray:
@@ -186,8 +207,13 @@ def _attempt(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return function(), None
     except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return None, RuntimeError(f"{type(error).__name__}: {error}")
         return None, error
+
+
+def _as_sent(error: Exception) -> Exception:
+    """The error, or one that tells of it where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -37,8 +37,7 @@ class RowBlocks:
     @property
     def own(self) -> tuple[int, int]:
         """First and last (excluded) of the blocks of this process."""
-        index, number = self.processes.index, self.processes.count
-        return self.count * index // number, self.count * (index + 1) // number
+        return self.processes.share(self.count)
 
     @property
     def rows(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from kdescent_dist.config.errors import InputError, StoppedFitError
 from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.distributed.abort_handler import on_abort
 from kdescent_dist.distributed.launchers import Launch, find_launch, own_gpus, tells
+from kdescent_dist.distributed.progress import OF_THIS_PROCESS
 from kdescent_dist.distributed.watchdog import Watchdog
 
 
@@ -118,6 +119,7 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
         launch.coordinator,
         launch.process,
         launch.processes,
+        OF_THIS_PROCESS,
         heartbeat_timeout=config.heartbeat_timeout,
         step_timeout=config.step_timeout,
         tell=tell,

@@ -19,7 +19,7 @@ import jax
 
 from kdescent_dist.config.errors import FAILED, LOST
 from kdescent_dist.distributed.abort_handler import abort_as_usual, on_abort
-from kdescent_dist.distributed.processes import meetings
+from kdescent_dist.distributed.progress import Progress
 
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"
@@ -40,6 +40,7 @@ class Watchdog:
         coordinator: ``host:port`` of that service.
         process: which process this is.
         processes: how many there are.
+        progress: how far this process is.
         heartbeat_timeout: seconds without a sign of life after which a process is lost.
         step_timeout: seconds without progress after which a run hangs, None for any time.
         tell: called with the reason in one of the processes, before they leave; in each of those
@@ -55,6 +56,7 @@ class Watchdog:
         coordinator: str,
         process: int,
         processes: int,
+        progress: Progress,
         *,
         heartbeat_timeout: float,
         step_timeout: float | None,
@@ -70,7 +72,7 @@ class Watchdog:
         self.record: Callable[[str], None] = lambda reason: None
         # Many processes seldom enough for one to listen to all of them.
         self._interval = max(min(1.0, heartbeat_timeout / 5), processes / 500)
-        self._progress, self._phase = 0, "start"
+        self._progress, self._phase = progress, "start"
         self._furthest = -1
         self._moved = self._heard = self._looked = time.monotonic()
         self._beats: dict[int, tuple[str, float]] = {}  # the last of each, and when it was new
@@ -96,7 +98,8 @@ class Watchdog:
 
     def progress(self, phase: str) -> None:
         """Tell that this process got further: to a phase, or within it."""
-        self._progress, self._phase = self._progress + 1, phase
+        self._phase = phase
+        self._progress.moved()
 
     def leave(self, error: BaseException, *, expected: bool) -> None:
         """End after an error: in order where it is that of all processes, else all at once.
@@ -136,7 +139,7 @@ class Watchdog:
 
     def _exchange(self) -> dict[str, str]:
         # Who waits for the others is ahead of those that are in the same phase still.
-        beat = f"{self._progress + meetings()} {time.monotonic()} {self._phase}"
+        beat = f"{self._progress.reached} {time.monotonic()} {self._phase}"
         self._client.key_value_set(f"{_FOLDER}{self._process}", beat, allow_overwrite=True)
         if self._process:  # what the others do is for the primary to see
             try:
@@ -163,7 +166,7 @@ class Watchdog:
                     f"process {process} of {self._processes} was lost: no sign of life for "
                     f"{now - since:.0f} s (runtime.heartbeat_timeout)"
                 )
-        reached = self._progress + meetings()
+        reached = self._progress.reached
         if reached != self._furthest or suspended:
             self._furthest, self._moved = reached, now
         if self._step_timeout is not None and now - self._moved > self._step_timeout:

@@ -109,9 +109,7 @@ class RunCatalogs:
             required=required,
             seed=self._config.seed,
             key=key,
-            exchange=self._processes.exchange,
-            process=self._processes.index,
-            processes=self._processes.count,
+            processes=self._processes,
             dtype=self._dtype,
             exact=exact,
         )

@@ -60,24 +60,15 @@ def test_a_subsample_is_standardized_as_all_rows_are(path):
 def test_any_number_of_processes_finds_the_same_bits(path, changes):
     config = CatalogConfig(path=path, **MASKED, **changes)
 
-    def standardized(group, **options):
-        reader = open_catalog(config, required=["x", "s"], dtype=np.float32, **options)
-        part = reader.rows(1000 * group.index, 1000 * group.index + 1000)
+    def standardized(processes):
+        reader = open_catalog(config, required=["x", "s"], dtype=np.float32, processes=processes)
+        part = reader.rows(1000 * processes.index, 1000 * processes.index + 1000)
         return reader.scales, part.columns["s"]
 
     scales, _ = standardized(Processes(()))
     whole = open_catalog(config, required=["x", "s"], dtype=np.float32).rows().columns["s"]
     for count in (2, 5):
-
-        def work(processes, count=count):
-            return standardized(
-                processes,
-                exchange=processes.exchange,
-                process=processes.index,
-                processes=count,
-            )
-
-        for i, (found, part) in enumerate(in_threads(count, work)):
+        for i, (found, part) in enumerate(in_threads(count, standardized)):
             assert found == scales
             np.testing.assert_array_equal(part, whole[1000 * i : 1000 * i + 1000])
 

@@ -49,7 +49,7 @@ class ThreadProcesses(Processes):
     def index(self):
         return self.own
 
-    def _reduced(self, data, reduction):
+    def _collective(self, data, reduction):
         assert data.dtype.itemsize <= 4, "JAX would round it"
         return np.asarray(reduction(self.table.collect(self.own, data)))
 

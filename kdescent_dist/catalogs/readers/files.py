@@ -1,50 +1,16 @@
 """Tables in files of all formats."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from csv import Error as CsvError
 from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
-from kdescent_dist.catalogs.readers.fits import FitsTable
-from kdescent_dist.catalogs.readers.hdf5 import Hdf5Table
-from kdescent_dist.catalogs.readers.npy import NpyTable
-from kdescent_dist.catalogs.readers.npz import NpzTable
-from kdescent_dist.catalogs.readers.parquet import ParquetTable
+from kdescent_dist.catalogs.readers.registry import find_reader
 from kdescent_dist.catalogs.readers.table import Columns, Table
-from kdescent_dist.catalogs.readers.text import CsvTable
 from kdescent_dist.config.errors import InputError
 
-SUFFIXES = {
-    ".hdf5": "hdf5",
-    ".h5": "hdf5",
-    ".hdf": "hdf5",
-    ".he5": "hdf5",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".parq": "parquet",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".fits.gz": "fits",
-    ".fit.gz": "fits",
-    ".fits.fz": "fits",
-    ".npz": "npz",
-    ".npy": "npy",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".tsv": "csv",
-    ".ecsv": "csv",
-    ".txt": "csv",
-}
-FORMATS: Mapping[str, Callable[[Path, str | None, str], Table]] = {
-    "hdf5": Hdf5Table,
-    "parquet": ParquetTable,
-    "fits": FitsTable,
-    "npz": NpzTable,
-    "npy": NpyTable,
-    "csv": CsvTable,
-}
 READ_ERRORS = (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError, CsvError)
 
 
@@ -55,10 +21,11 @@ class FileTable(Table):
         """Open the file.
 
         Args:
-            path: an existing file, or a folder of Parquet files.
-            format: hdf5, parquet, fits, npz, npy or csv; None for that of the suffix, or for
-                Parquet in a folder.
-            group: group of an HDF5 file, or extension of a FITS file.
+            path: an existing file, or a folder where the format may be one.
+            format: name of the format, None for the one that the suffix tells; see
+                ``find_reader``.
+            group: which of several tables in the file, such as a group of an HDF5 file or an
+                extension of a FITS file.
             key: prefix of the config keys in messages.
 
         Raises:
@@ -66,24 +33,18 @@ class FileTable(Table):
                 the library that reads it is not installed. Reading raises it too, where rows are
                 damaged.
         """
-        if format is None and path.is_dir():
-            format = "parquet"
-        elif format is None:
-            format = next((f for s, f in SUFFIXES.items() if path.name.lower().endswith(s)), None)
-            if format is None:
-                raise InputError(
-                    f"{key}.format: the name {path.name} does not tell: set it to one of "
-                    f"{', '.join(FORMATS)}"
-                )
-        if format not in FORMATS:
-            raise InputError(f"{key}.format={format}: must be one of {', '.join(FORMATS)}")
-        if group is not None and format not in ("hdf5", "fits"):
-            raise InputError(f"{key}.group={group}: a {format} file has no groups, leave it out")
-        if path.is_dir() and format != "parquet":
-            raise InputError(f"{key}.path={path}: is a folder, not a file of format {format}")
-        self._where = f"{key}.path={path}: cannot be read as {format}"
+        reader = find_reader(path, format, key)
+        if group is not None and not reader.takes_group:
+            raise InputError(
+                f"{key}.group={group}: a {reader.format} file has no groups, leave it out"
+            )
+        if path.is_dir() and not reader.takes_folder:
+            raise InputError(
+                f"{key}.path={path}: is a folder, not a file of format {reader.format}"
+            )
+        self._where = f"{key}.path={path}: cannot be read as {reader.format}"
         with self._explained():
-            self._table = FORMATS[format](path, group, key)
+            self._table = reader(path, group, key)
         self.names, self.part = self._table.names, self._table.part
         self.left_out = self._table.left_out
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.catalogs.readers.table import Columns, Table, optional
+from kdescent_dist.catalogs.readers.table import Columns, Reader, optional
 from kdescent_dist.config.errors import InputError, closest
 
 log = logging.getLogger(__name__)
@@ -18,12 +18,16 @@ SIGNATURE = b"SIMPLE"  # what a file that is not compressed begins with
 Values = Callable[[int, int], np.ndarray]
 
 
-class FitsTable(Table):
+class FitsTable(Reader):
     """The first table of a file, or the one of a name or number.
 
     Columns of numbers and of text are mapped into memory, of which only the rows that are asked
     for are touched; astropy, which converts the others, copies whole columns.
     """
+
+    format = "fits"
+    suffixes = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
+    takes_group = True
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         fits = optional("astropy.io.fits", "FITS", path, key)

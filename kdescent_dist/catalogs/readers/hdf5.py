@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from kdescent_dist.catalogs.readers.hdf5_written import check_written, opened
-from kdescent_dist.catalogs.readers.table import Columns, Table, also_within_common_group
+from kdescent_dist.catalogs.readers.table import Columns, Reader, also_within_common_group
 from kdescent_dist.config.errors import InputError, closest
 
 CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
@@ -24,8 +24,12 @@ class _Column:
     rows: int
 
 
-class Hdf5Table(Table):
+class Hdf5Table(Reader):
     """All datasets with rows in a group, by their paths within it; links are followed."""
+
+    format = "hdf5"
+    suffixes = (".hdf5", ".h5", ".hdf", ".he5")
+    takes_group = True
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         self._file = opened(path)

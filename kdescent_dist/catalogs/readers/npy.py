@@ -6,11 +6,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from kdescent_dist.catalogs.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.table import Columns, Reader
 
 
-class NpyTable(Table):
+class NpyTable(Reader):
     """The fields of a structured array; or col0, col1, ... of an array of numbers."""
+
+    format = "npy"
+    suffixes = (".npy",)
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         # Memory cannot be mapped where there is none, as in an array without rows.

@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 
 from kdescent_dist.catalogs.readers.npy import array_header
-from kdescent_dist.catalogs.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.table import Columns, Reader
 
 LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
 CHECKED_BYTES = 1 << 20  # at a time
@@ -27,8 +27,11 @@ class _Array:
     start: int
 
 
-class NpzTable(Table):
+class NpzTable(Reader):
     """The arrays of a file by their names."""
+
+    format = "npz"
+    suffixes = (".npz",)
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         with path.open("rb") as file:

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.catalogs.readers.hats import KEYS, find_hats
-from kdescent_dist.catalogs.readers.table import Columns, Table, optional
+from kdescent_dist.catalogs.readers.table import Columns, Reader, optional
 from kdescent_dist.config.errors import InputError
 
-SUFFIXES = (".parquet", ".pq", ".parq")
 
-
-class ParquetTable(Table):
+class ParquetTable(Reader):
     """A file, a folder of files or a partitioned data set, whose keys are columns, too.
 
     The files of a folder are read in the order of their paths, those in folders within it as
@@ -25,6 +23,10 @@ class ParquetTable(Table):
     What was decoded of a row group beyond the last row of a range is kept until the next range
     is read, so that ranges in order decode each row group once.
     """
+
+    format = "parquet"
+    suffixes = (".parquet", ".pq", ".parq")
+    takes_folder = True
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         self._arrow = optional("pyarrow", "Parquet", path, key)
@@ -173,7 +175,7 @@ def _files(path: Path, key: str) -> list[Path]:
     """The file, or those below a folder that are named as Parquet files are."""
     if not path.is_dir():
         return [path]
-    below = (p for p in path.rglob("*") if p.name.lower().endswith(SUFFIXES))
+    below = (p for p in path.rglob("*") if p.name.lower().endswith(ParquetTable.suffixes))
     hidden = (".", "_")
     files = [
         p
@@ -182,6 +184,7 @@ def _files(path: Path, key: str) -> list[Path]:
     ]
     if not files:
         raise InputError(
-            f"{key}.path={path}: the folder holds no files named *{', *'.join(SUFFIXES)}"
+            f"{key}.path={path}: the folder holds no files named "
+            f"*{', *'.join(ParquetTable.suffixes)}"
         )
     return sorted(files)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,40 @@ class Table(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Reader(Table):
+    """The table in a file or a folder of one format.
+
+    A reader that finds damage raises ``OSError``, ``ValueError``, ``KeyError`` or ``EOFError``,
+    with a message that says what is wrong; the name of the file is put before it.
+
+    Attributes:
+        format: name of the format in the config.
+        suffixes: ends of the names of such files, in lower case; none where the format must be
+            set in the config.
+        takes_group: whether one of several tables in the file can be named.
+        takes_folder: whether the path may be a folder.
+    """
+
+    format: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    takes_group: ClassVar[bool] = False
+    takes_folder: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, path: Path, group: str | None, key: str) -> None:
+        """Open the file.
+
+        Args:
+            path: what to open; it exists, and is a file unless the reader takes folders.
+            group: which of several tables in it, None for the one that is found first; always
+                None unless the reader takes groups.
+            key: prefix of the config keys in messages.
+
+        Raises:
+            InputError: the group is unknown, or a library is not installed.
+        """
 
 
 def also_within_common_group(found: Mapping[str, Column]) -> dict[str, Column]:

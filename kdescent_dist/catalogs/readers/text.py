@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from kdescent_dist.catalogs.readers.table import Columns, Table
+from kdescent_dist.catalogs.readers.table import Columns, Reader
 from kdescent_dist.catalogs.readers.text_values import (
     check_row,
     fields,
@@ -24,7 +24,7 @@ DELIMITERS = (",", ";", "\t", "|")  # else blanks
 CUT = "last line without a line break, which may be cut"
 
 
-class CsvTable(Table):
+class CsvTable(Reader):
     """The table in a CSV file; to know where its rows are, all of it is passed over once.
 
     Lines that are empty or begin with # are no rows. The header is the first line that is not a
@@ -32,6 +32,9 @@ class CsvTable(Table):
     by the first of ``DELIMITERS`` that the header has. A last line that has no line break at its
     end is left out, for of a file that was cut short its numbers may lack digits.
     """
+
+    format = "csv"
+    suffixes = (".csv", ".csv.gz", ".tsv", ".ecsv", ".txt")
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
         with path.open("rb") as file:

@@ -1,13 +1,12 @@
 """Catalogs: read the columns that a fit needs, select rows, derive columns, and check them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kdescent_dist.catalogs.partition import SelectedRows
-from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.processes import Processes
 
@@ -32,24 +31,6 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.weights)
-
-    def select(self, mask: np.ndarray | slice) -> "Catalog":
-        """The rows of an (n,) boolean mask, of an array of row numbers, or of a slice (no copy)."""
-        columns = {name: values[mask] for name, values in self.columns.items()}
-        return replace(self, columns=columns, weights=self.weights[mask])
-
-    def matrix(self, names: Sequence[str]) -> np.ndarray:
-        """The named columns side by side, of shape (n, d).
-
-        Raises:
-            InputError: there is no such column.
-        """
-        for name in names:
-            if name not in self.columns:
-                raise InputError(
-                    f"{self.source}: no column {name!r}: {closest(name, self.columns)}"
-                )
-        return np.stack([self.columns[name] for name in names], axis=1)
 
 
 class CatalogReader:

@@ -1,6 +1,6 @@
 """The values of expressions of catalog columns, as they are written in a config: ``mag_g - mag_r``.
 
-What they may say is in ``expression_syntax``.
+What they may say is in ``grammar``.
 """
 
 import ast

@@ -46,15 +46,6 @@ _OPERATORS = (
 _STRUCTURE = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Load)
 
 
-def names_in(expression: str, key: str = "expression") -> set[str]:
-    """The columns that an expression uses.
-
-    Raises:
-        InputError: the expression is not understood; names ``key``.
-    """
-    return {name for name, _ in entries_in(expression, key)}
-
-
 def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int | None]]:
     """The columns that an expression uses, each with the entry of a vector column or None.
 

@@ -159,17 +159,6 @@ def test_a_subsample_is_fixed_by_the_seed_and_keeps_the_order_of_the_file(tmp_pa
     assert one.dropped == {"where is false: n >= 5": 5, "not in the subsample": 25}
 
 
-def test_a_catalog_can_be_cut_and_stacked(tmp_path):
-    config = CatalogConfig(path=write(tmp_path), weights="w")
-    catalog = load_catalog(config, required=["g", "z"])
-    part = catalog.select(TABLE["z"] > 0.5)
-    np.testing.assert_array_equal(part.weights, TABLE["w"][TABLE["z"] > 0.5])
-    np.testing.assert_array_equal(part.matrix(["z", "g"])[:, 1], part.columns["g"])
-    assert part.matrix(["z"]).shape == (len(part), 1)
-    with pytest.raises(InputError, match="no column 'zz'"):
-        part.matrix(["zz"])
-
-
 def make_table(rows, scale=1.0):
     x = np.linspace(0.0, scale, rows)
     return {"x": x, "y": (x**2).tolist(), "weights": 1 + x, "text": ["a"] * rows}

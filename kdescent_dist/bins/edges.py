@@ -12,14 +12,14 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.numerics.arrays import unmasked
 
-Extremes = Mapping[str, tuple[float, float]]
+Limits = Mapping[str, tuple[float, float]]
 
 
 def resolve_grids(
     grids: Mapping[str, BinsConfig],
     columns: Mapping[str, np.ndarray],
     weights: np.ndarray,
-    extremes: Extremes | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, BinsConfig]:
     """Replace edges by rule (``{number: 10}``, ``{quantiles: 10}``) with lists of edges.
 
@@ -30,7 +30,7 @@ def resolve_grids(
         grids: what ``bins`` of a config has.
         columns: training columns, each (n,); a representative part of the catalog will do.
         weights: (n,) training weights.
-        extremes: smallest and largest value of conditional columns in all of the catalog, by
+        limits: smallest and largest value of conditional columns in all of the catalog, by
             default those in ``columns``.
 
     Returns:
@@ -47,19 +47,19 @@ def resolve_grids(
             if isinstance(rule, Mapping):
                 key = f"bins.{group}.edges.{column}"
                 values = finite_column(key, column, columns).astype(float)
-                low, high = _limits(key, rule, values, (extremes or {}).get(column))
+                low, high = _limits(key, rule, values, (limits or {}).get(column))
                 edges[column] = _edges(key, rule, (low, high), values, unmasked(weights))
         resolved[group] = replace(config, edges=edges)
     return resolved
 
 
 def _limits(
-    key: str, rule: Mapping[str, Any], values: np.ndarray, extremes: tuple[float, float] | None
+    key: str, rule: Mapping[str, Any], values: np.ndarray, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
     if not len(values):
         raise InputError(f"{key}: there is no training data to find edges in: give them as a list")
     low, high = rule.get("low"), rule.get("high")
-    smallest, largest = extremes or (values.min(), values.max())
+    smallest, largest = limits or (values.min(), values.max())
     if low is None:
         low = smallest
     if high is None:

@@ -1,4 +1,4 @@
-"""Columns in units of their standard deviation, from their mean: both are those of all rows."""
+"""Ranges, means and deviations of columns, of rows that are spread over chunks and processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
-from kdescent_dist.numerics.exact_sums import Reductions, exact_total
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.numerics.exact_sums import exact_total
 
 # Rows of the file whose sums are rounded, the same for any number of processes.
 CHUNK_ROWS = 1 << 16
@@ -14,19 +15,96 @@ LEAST_VARIANCE = 1e-12  # in units of the mean square, which is summed with 16 d
 
 
 @dataclass(frozen=True)
+class ColumnRanges:
+    """The smallest and the largest value of each column, and of the weights.
+
+    Attributes:
+        low: (columns + 1,) smallest values; the last is that of the weights.
+        high: (columns + 1,) largest values.
+        negative: number of negative weights.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    negative: int
+
+    @classmethod
+    def none(cls, columns: int) -> "ColumnRanges":
+        """The ranges of no rows."""
+        return cls(np.full(columns + 1, np.inf), np.full(columns + 1, -np.inf), 0)
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], columns: int) -> "ColumnRanges":
+        """The ranges of some rows.
+
+        Args:
+            arrays: (n,) values of each column; then the weights, unless all are 1.
+            columns: how many of the arrays are columns.
+        """
+        if not len(arrays[0]):
+            return cls.none(columns)
+        weights = arrays[columns] if len(arrays) > columns else np.ones(1)
+        checked = [*arrays[:columns], weights]
+        low = np.array([values.min() for values in checked], np.float64)
+        high = np.array([values.max() for values in checked], np.float64)
+        return cls(low, high, int(np.count_nonzero(weights < 0)) if low[-1] < 0 else 0)
+
+    def finite_in(self, dtype: np.dtype) -> bool:
+        """Whether all values are finite in a type; False where there are no rows."""
+        with np.errstate(over="ignore"):
+            ends = np.array([self.low, self.high]).astype(dtype)
+        return bool(np.isfinite(ends).all())
+
+    def __or__(self, other: "ColumnRanges") -> "ColumnRanges":
+        """The ranges of the rows of both."""
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return ColumnRanges(low, high, self.negative + other.negative)
+
+    def of_all(self, processes: Processes) -> "ColumnRanges":
+        """The ranges of the rows of all processes, which must call this together."""
+        table = processes.exchange(np.array([*self.low, *self.high, self.negative]))
+        low, high = np.split(table[:, :-1], 2, axis=1)
+        return ColumnRanges(low.min(axis=0), high.max(axis=0), int(table[:, -1].sum()))
+
+    def check(self, names: Sequence[str], rows: int, key: str) -> None:
+        """Check the ranges of all rows.
+
+        Args:
+            names: of the columns.
+            rows: how many rows there are.
+            key: prefix of the config key, for messages.
+
+        Raises:
+            InputError: a column does not vary, a weight is negative, or all weights are 0.
+        """
+        for name, low, high in zip(names, self.low, self.high, strict=False):
+            if low == high:
+                raise InputError(
+                    f"{key}: column {name!r} is {low:g} in all {rows} rows: it has no variance"
+                )
+        if self.negative:
+            raise InputError(f"{key}.weights: {self.negative} of {rows} rows are negative")
+        if not self.high[-1] > 0:
+            raise InputError(f"{key}.weights: all {rows} rows are 0")
+
+
+@dataclass(frozen=True)
 class Scale:
     """What a column is standardized with.
 
     Attributes:
-        mean: weighted mean of the selected rows.
-        deviation: weighted standard deviation of them.
+        mean: weighted mean of the selected rows, in units of the column.
+        deviation: weighted standard deviation of the selected rows, in units of the column.
     """
 
     mean: float
     deviation: float
 
     def standardized(self, values: np.ndarray) -> np.ndarray:
-        """Values (n,) of the column as a new array of the same type."""
+        """Values (n,) of the column, as distances from the mean in units of the deviation.
+
+        The array is new, and of the same type.
+        """
         return ((values.astype(np.float64) - self.mean) / self.deviation).astype(values.dtype)
 
 
@@ -60,7 +138,7 @@ def moments(columns: Sequence[np.ndarray], weights: np.ndarray | None) -> np.nda
 
 
 def scales(
-    names: Sequence[str], parts: np.ndarray, chunks: int, processes: Reductions, key: str
+    names: Sequence[str], parts: np.ndarray, chunks: int, processes: Processes, key: str
 ) -> dict[str, Scale]:
     """The scale of each column.
 

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.catalogs.column_statistics import CHUNK_ROWS, Scale, check_names, moments, scales
-from kdescent_dist.catalogs.extremes import Extremes
+from kdescent_dist.catalogs.column_statistics import (
+    CHUNK_ROWS,
+    ColumnRanges,
+    Scale,
+    check_names,
+    moments,
+    scales,
+)
 from kdescent_dist.catalogs.held_rows import HeldRows
 from kdescent_dist.catalogs.plan import make_plan
 from kdescent_dist.catalogs.readers import Columns, Table
@@ -79,12 +85,12 @@ class SelectedRows:
             self._offsets: np.ndarray = np.zeros_like(self._starts)
             self._own = processes.share(len(self._starts) - 1)
             self._moments = np.zeros((len(self._starts) - 1, 1 + 2 * len(config.standardize)))
-            extremes = self._select(table, held_bytes)
+            ranges = self._select(table, held_bytes)
             self._subsample: np.ndarray | None = None
             if config.subsample is not None:
-                extremes = self._draw(table, config.subsample, seed)
+                ranges = self._draw(table, config.subsample, seed)
         self.total = int(self._offsets[-1])
-        Extremes.of_all(processes.exchange(extremes.as_array())).check(required, self.total, key)
+        ranges.of_all(processes).check(required, self.total, key)
         self.scales: dict[str, Scale] = {}
         if config.standardize:
             parts = self._moments[slice(*self._own)]
@@ -173,7 +179,7 @@ class SelectedRows:
             )
         return self._rows
 
-    def _select(self, table: Table, held_bytes: int | None) -> Extremes:
+    def _select(self, table: Table, held_bytes: int | None) -> ColumnRanges:
         """Select rows of this process's chunks, hold them, and count those of all processes."""
         first, last = self._own
         columns = len(self._selection.required)
@@ -188,7 +194,7 @@ class SelectedRows:
         self._widths = np.zeros(len(self._names), np.int64)
         kept = np.zeros(len(self._starts) - 1, np.int64)
         tally = np.zeros(self._selection.counts, np.int64)
-        extremes = Extremes.none(columns)
+        ranges = ColumnRanges.none(columns)
 
         scratch, adding_up = Scratch(), threading.Lock()
 
@@ -200,7 +206,7 @@ class SelectedRows:
             return self._held.reserve(rows)
 
         def select(item: tuple[int, Columns], in_turn: Callable) -> None:
-            nonlocal tally, extremes
+            nonlocal tally, ranges
             c, raw = item
             selected = self._selection.apply(
                 raw, scratch, lambda rows: in_turn(lambda: place(c, rows))
@@ -209,7 +215,7 @@ class SelectedRows:
                 self._moments[c] = self._moments_of(selected.arrays)
             with adding_up:
                 tally += selected.tally
-                extremes |= selected.extremes
+                ranges |= selected.ranges
 
         chunks = zip(range(first, last), self._read(table, first, last), strict=True)
         self._processes.together(lambda: work_through(chunks, select))
@@ -218,7 +224,7 @@ class SelectedRows:
         dropped = self._selection.dropped(self._processes.added(tally), self._rows)
         self.dropped = {**table.left_out, **dropped}
         self._offsets[1:] = np.cumsum(self._processes.added(kept))
-        return extremes
+        return ranges
 
     def _moments_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         # In the precision of the catalog, whatever they were derived in.
@@ -227,7 +233,7 @@ class SelectedRows:
         weights = arrays[-1] if self._selection.weighted else None
         return moments([columns[name] for name in self._config.standardize], weights)
 
-    def _draw(self, table: Table, size: int, seed: int) -> Extremes:
+    def _draw(self, table: Table, size: int, seed: int) -> ColumnRanges:
         """Draw a subsample of the selected rows, and hold nothing else."""
         left = int(self._offsets[-1])
         if not 1 <= size <= left:
@@ -255,7 +261,7 @@ class SelectedRows:
 
         self._processes.together(hold)
         self._held_chunks = self._own
-        return Extremes.of(self._held.arrays, columns)
+        return ColumnRanges.of(self._held.arrays, columns)
 
     def _read(self, table: Table, first: int, last: int) -> Iterator[Columns]:
         for c in range(first, last):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.catalogs.column_statistics import ColumnRanges
 from kdescent_dist.catalogs.expressions import check_numeric, evaluate
-from kdescent_dist.catalogs.extremes import Extremes
 from kdescent_dist.catalogs.grammar import entries_in, plain_column
 from kdescent_dist.catalogs.plan import Plan
 from kdescent_dist.catalogs.threads import Scratch, gather
@@ -26,12 +26,12 @@ class Selected:
         arrays: (n,) values of each column in the order of ``Selection.required``; and of the
             weights, where they are not all 1. Some are not yet in double precision.
         tally: counts of rows, which ``Selection.dropped`` tells apart; those of ranges add up.
-        extremes: of the arrays.
+        ranges: of the arrays.
     """
 
     arrays: list[np.ndarray]
     tally: np.ndarray
-    extremes: Extremes
+    ranges: ColumnRanges
 
 
 class Selection:
@@ -136,11 +136,11 @@ class Selection:
         if self._plan.weights is not None:
             table = raw | derived
             arrays.append(self._evaluate(self._plan.weights, table, "weights", rows, scratch))
-        extremes = Extremes.of(arrays, len(self.required))
+        ranges = ColumnRanges.of(arrays, len(self.required))
         non_finite = [0] * (len(self._checked) + 1)
-        if len(arrays[0]) and not extremes.finite_in(self._dtype):
+        if len(arrays[0]) and not ranges.finite_in(self._dtype):
             arrays, non_finite = self._without_non_finite(arrays)
-            extremes = Extremes.of(arrays, len(self.required))
+            ranges = ColumnRanges.of(arrays, len(self.required))
         for name in self._exact:
             self._check_exact(name, arrays[self._place_of[name]])
         if self._config.drop_non_finite:
@@ -149,7 +149,7 @@ class Selection:
             for place, values in zip(places or [], arrays, strict=places is not None):
                 if place is not values:
                     place[...] = values
-        return Selected(arrays, np.array([*dropped, *non_finite], np.int64), extremes)
+        return Selected(arrays, np.array([*dropped, *non_finite], np.int64), ranges)
 
     @property
     def counts(self) -> int:

@@ -48,26 +48,32 @@ class TrainingCatalog:
         return cls(columns, weights, rows.sum(np.asarray(weights)), rows)
 
     def pick(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of rows, by their ascending numbers (m,) in the whole catalog.
+        """Columns and weights of some rows, in every process; all must call this together.
 
-        All processes call this together, and get the same.
+        Args:
+            rows: (m,) ascending numbers in the whole catalog, the same in every process.
+
+        Returns:
+            The columns by name, each (m,), and the weights (m,).
         """
         columns = {name: np.asarray(values) for name, values in self.columns.items()}
-        picked = self.rows.pick({**columns, _WEIGHTS: np.asarray(self.weights)}, rows)
-        weights = picked.pop(_WEIGHTS)
-        return picked, weights
+        weights = self.rows.pick({"weights": np.asarray(self.weights)}, rows)["weights"]
+        return self.rows.pick(columns, rows), weights
 
     def only(self, names: Sequence[str]) -> "TrainingCatalog":
         """The same rows with these columns alone."""
         return replace(self, columns={name: np.asarray(self.columns[name]) for name in names})
 
     def sample(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of rows evenly spread over the catalog, in every process."""
+        """Columns and weights of rows evenly spread over the catalog, in every process.
+
+        There are ``SAMPLE_ROWS`` of them, or all rows where the catalog has fewer.
+        """
         size = min(self.rows.total, SAMPLE_ROWS)
         return self.pick(np.arange(size) * self.rows.total // max(size, 1))
 
     def limits(self) -> dict[str, tuple[float, float]]:
-        """The smallest and the largest value of each column of all rows."""
+        """The smallest and the largest value of each column of all rows, in every process."""
         columns = self.columns.values()
         low = [np.min(values, initial=np.inf) for values in columns]
         high = [np.max(values, initial=-np.inf) for values in columns]

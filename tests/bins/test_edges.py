@@ -63,7 +63,7 @@ def test_without_limits_every_training_sample_is_in_one_bin(rule):
 def test_the_limits_may_be_those_of_a_larger_catalog():
     part = {"z": np.linspace(0.2, 0.8, 50)}
     spec = {"a": grid(edges={"z": {"number": 2}})}
-    edges = resolve_grids(spec, part, np.ones(50), extremes={"z": (0.0, 1.0)})["a"].edges["z"]
+    edges = resolve_grids(spec, part, np.ones(50), limits={"z": (0.0, 1.0)})["a"].edges["z"]
     np.testing.assert_allclose(edges, [0, 0.5, 1], rtol=1e-6)
 
 

@@ -1,79 +1,23 @@
 """Catalogs: read the columns that a fit needs, select rows, derive columns, and check them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.catalogs.partition import SelectedRows
+from kdescent_dist.catalogs.chunks import Chunks, open_chunks
+from kdescent_dist.catalogs.column_statistics import ColumnRanges, Scale, scales
+from kdescent_dist.catalogs.partition import Catalog, Partition
+from kdescent_dist.catalogs.readers import Table
+from kdescent_dist.catalogs.selected_part import SelectedPart
+from kdescent_dist.catalogs.subsample import SUBSAMPLES, Numbering
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.processes import Processes
 
 ALONE = Processes(())
-
-
-@dataclass(frozen=True)
-class Catalog:
-    """Columns of equal length, all finite, with weights.
-
-    Attributes:
-        columns: names to (n,) arrays, in double precision unless it was read in another one.
-        weights: (n,) non-negative weights, in the same.
-        dropped: rows that were left out, counted by the reason.
-        source: where the catalog comes from.
-    """
-
-    columns: dict[str, np.ndarray]
-    weights: np.ndarray
-    dropped: dict[str, int] = field(default_factory=dict)
-    source: str = ""
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-
-class CatalogReader:
-    """A catalog whose rows are selected, and of which each process takes those that it needs.
-
-    Attributes:
-        total: rows of the whole catalog.
-        dropped: rows of the whole file that were left out, counted by the reason.
-        source: where the catalog comes from.
-        scales: mean and standard deviation of the columns that are standardized, by name.
-    """
-
-    def __init__(self, rows: SelectedRows) -> None:
-        self._rows = rows
-        self.total = rows.total
-        self.dropped = dict(rows.dropped)
-        self.source = rows.source
-        self.scales = dict(rows.scales)
-
-    def rows(
-        self,
-        first: int = 0,
-        last: int | None = None,
-        *,
-        chosen: np.ndarray | None = None,
-        release: bool = False,
-    ) -> Catalog:
-        """Rows ``first`` to ``last`` (excluded) of the catalog, by default all of them.
-
-        Those of this process's share of the file are at hand; the others are read. The arrays
-        may share memory with those of another call: do not change them.
-
-        Args:
-            first: number of the first row.
-            last: number of the row after the last one; by default there is none.
-            chosen: ascending row numbers: take rows ``chosen[first:last]``.
-            release: forget the rows that are at hand while they are copied; the last call.
-
-        Raises:
-            InputError: there are no such rows, or they cannot be read.
-        """
-        columns, weights = self._rows.take(first, last, chosen, release)
-        return Catalog(columns, weights, dict(self.dropped), self.source)
+HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
 
 
 def open_catalog(
@@ -87,14 +31,15 @@ def open_catalog(
     held_bytes: int | None = None,
     dtype: Any = np.float64,
     exact: Sequence[str] = (),
-) -> CatalogReader:
+) -> Partition:
     """Select the rows of a catalog, by one or several processes that call this together.
 
     In this order: the needed columns are read; rows with a missing value (a sentinel) in them go;
     columns are derived; rows where ``config.where`` is false go; non-finite rows are refused, or
     go; a subsample is drawn; columns are standardized, by moments of the rows before it was drawn.
-    The catalog is the same for any number of processes: each reads a part of the file, in chunks,
-    and they tell each other how many rows are left of it.
+    The catalog is the same for any number of processes: each selects rows in a contiguous share of
+    the file, one chunk at a time. They tell each other how many rows are left; rows stay where
+    they are.
 
     Args:
         config: where the catalog comes from, and what to do with it.
@@ -115,18 +60,38 @@ def open_catalog(
             process. It names the process at fault, too, where only some of them fail.
         RuntimeError: another process failed for a reason that is not the input.
     """
-    rows = SelectedRows(
-        config,
-        required,
-        key,
-        seed=seed,
-        processes=processes,
-        chunk_rows=chunk_rows,
-        held_bytes=held_bytes,
-        dtype=dtype,
-        exact=exact,
-    )
-    return CatalogReader(rows)
+    dtype = np.dtype(dtype)
+    with ExitStack() as stack:
+
+        def opened() -> tuple[Chunks, Table]:
+            _check(config, required, key)
+            options = {"processes": processes, "chunk_rows": chunk_rows, "stack": stack}
+            return open_chunks(config, required, key, dtype=dtype, exact=exact, **options)
+
+        chunks, table = processes.together(opened)
+        _check_rows(chunks, processes)
+        own = processes.share(len(chunks))
+        capacity = _capacity(config, chunks, own, dtype, held_bytes)
+        part = SelectedPart(chunks, own, capacity, dtype, config.standardize)
+        processes.together(lambda: part.select(table))
+        chunks.check_widths(processes.exchange(part.widths))
+        tally, kept = processes.added(part.tally), processes.added(part.kept)
+        dropped = {**table.left_out, **chunks.selection.dropped(tally, chunks.rows)}
+        numbering = Numbering(np.append(0, np.cumsum(kept)))
+        buffer, held, ranges = part.buffer, part.held, part.ranges
+        if config.subsample is not None:
+            left = numbering.total
+            numbering = _draw(config, numbering, seed, chunks)
+            if numbering.total < left:
+                dropped["not in the subsample"] = left - numbering.total
+            buffer = processes.together(lambda: part.subsample(table, numbering))
+            held, ranges = own, ColumnRanges.of(buffer.arrays, len(required))
+    ranges.of_all(processes).check(required, numbering.total, key)
+    found: dict[str, Scale] = {}
+    if config.standardize:
+        moments = part.moments[slice(*own)]
+        found = scales(config.standardize, moments, len(chunks), processes, key)
+    return Partition(chunks, numbering, buffer, held, found, dropped)
 
 
 def load_catalog(
@@ -141,3 +106,51 @@ def load_catalog(
         InputError: names the key or the column at fault, and what to do.
     """
     return open_catalog(config, required=required, seed=seed, key=key).rows()
+
+
+def _check(config: CatalogConfig, required: Sequence[str], key: str) -> None:
+    if not required:
+        raise InputError(f"{key}: none of its columns is used")
+    if config.subsample_mode not in SUBSAMPLES:
+        raise InputError(
+            f"{key}.subsample_mode={config.subsample_mode}: must be one of {', '.join(SUBSAMPLES)}"
+        )
+
+
+def _check_rows(chunks: Chunks, processes: Processes) -> None:
+    """Check that all processes see the same number of rows."""
+    rows = processes.exchange(np.array([chunks.rows]))[:, 0]
+    if odd := np.flatnonzero(rows != rows[0]).tolist():
+        raise InputError(
+            f"{chunks.key}: process {odd[0]} sees {rows[odd[0]]} rows of {chunks.name}, and "
+            f"process 0 sees {rows[0]}: all must be given the same file"
+        )
+
+
+def _capacity(
+    config: CatalogConfig,
+    chunks: Chunks,
+    own: tuple[int, int],
+    dtype: np.dtype,
+    held_bytes: int | None,
+) -> int:
+    """How many selected rows this process holds in memory at most."""
+    capacity = int(chunks.starts[own[1]] - chunks.starts[own[0]])
+    if held_bytes is None and config.subsample is not None:
+        held_bytes = HELD_BYTES
+    if held_bytes is None:
+        return capacity
+    return min(capacity, held_bytes // (dtype.itemsize * chunks.selection.arrays))
+
+
+def _draw(config: CatalogConfig, selected: Numbering, seed: int, chunks: Chunks) -> Numbering:
+    """Draw a subsample of the selected rows: the same on every process."""
+    size, left = config.subsample, selected.total
+    assert size is not None
+    if not 1 <= size <= left:
+        raise InputError(
+            f"{chunks.key}.subsample={size}: must be between 1 and {left}, the rows that are left "
+            f"of {chunks.name}"
+        )
+    drawn = SUBSAMPLES[config.subsample_mode](left, size, np.random.default_rng(seed))
+    return Numbering(selected.selected, drawn)

@@ -152,6 +152,11 @@ class Selection:
         return Selected(arrays, np.array([*dropped, *non_finite], np.int64), ranges)
 
     @property
+    def arrays(self) -> int:
+        """How many arrays are returned: of the columns, and of the weights if there are."""
+        return len(self.required) + self.weighted
+
+    @property
     def counts(self) -> int:
         """The length of a tally."""
         return len(self._steps) + len(self._checked) + 1

@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.bins.bin import required_columns
-from kdescent_dist.catalogs.catalog import Catalog, CatalogReader, open_catalog
+from kdescent_dist.catalogs.catalog import open_catalog
+from kdescent_dist.catalogs.partition import Catalog, Partition
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
@@ -32,7 +33,7 @@ class RunCatalogs:
         self._config = config
         self._dtype = np.float64 if config.runtime.x64 else np.float32
         self._processes = processes
-        self._training: CatalogReader | None = None
+        self._training: Partition | None = None
         self.facts: dict[str, Any] = {}
         self.input_rows: np.ndarray | range | None = None
 
@@ -103,7 +104,7 @@ class RunCatalogs:
 
     def _open(
         self, config: CatalogConfig, required: Sequence[str], key: str, exact: Sequence[str]
-    ) -> CatalogReader:
+    ) -> Partition:
         return open_catalog(
             config,
             required=required,
@@ -114,7 +115,7 @@ class RunCatalogs:
             exact=exact,
         )
 
-    def _tell(self, what: str, reader: CatalogReader) -> None:
+    def _tell(self, what: str, reader: Partition) -> None:
         log.info("%s: %d rows of %s", what, reader.total, reader.source)
         for reason, rows in reader.dropped.items():
             log.info("%s: %d rows left out: %s", what, rows, reason)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist.catalogs.catalog import load_catalog
-from kdescent_dist.catalogs.partition import LARGEST_CHUNK
+from kdescent_dist.catalogs.chunks import LARGEST_CHUNK
 from kdescent_dist.catalogs.readers import FileTable
 from kdescent_dist.catalogs.threads import work_through
 from kdescent_dist.config.errors import InputError, closest

@@ -1,4 +1,4 @@
-"""Selected rows that a process holds in memory."""
+"""Rows that a process holds in memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 
-class HeldRows:
+class RowBuffer:
     """Arrays that grow row by row, in memory that is reserved at once but taken as it fills.
 
     Attributes:
-        arrays: the values so far, as in ``Selected``; trim them before use.
+        arrays: of each column, (capacity,) values; only those of rows that were added count. Trim
+            the buffer before use.
     """
 
     def __init__(self, columns: int, capacity: int, dtype: Any) -> None:
@@ -21,13 +22,16 @@ class HeldRows:
         return self._rows + rows <= self._capacity
 
     def reserve(self, rows: int) -> list[np.ndarray]:
-        """The place of further rows at the end, to be filled; there must be space for them."""
+        """Of each column, the (rows,) place of further rows at the end, which the caller fills.
+
+        There must be space for them.
+        """
         place = slice(self._rows, self._rows + rows)
         self._rows = place.stop
         return [values[place] for values in self.arrays]
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
-        """Add rows at the end; there must be space for them."""
+        """Add rows, (n,) values of each column, at the end; there must be space for them."""
         for place, values in zip(self.reserve(len(arrays[0])), arrays, strict=True):
             place[...] = values
 

@@ -37,15 +37,29 @@ class Registry(Generic[T]):
         Raises:
             InputError: what a package adds cannot be loaded, or has a name that is taken.
         """
-        found = list(self.shipped)
+        found, errors = self.working()
+        if errors:
+            raise errors[0]
+        return found
+
+    def working(self) -> tuple[tuple[T, ...], list[InputError]]:
+        """The same for a caller that does without what cannot be loaded.
+
+        Returns:
+            What is shipped and what can be loaded, and an error for each of the others.
+        """
+        found, errors = list(self.shipped), []
         for entry in entries(self.group):
-            added = self._loaded(entry)
-            if name_of(added) in map(name_of, found):
-                raise InputError(
-                    f"{_told(entry)}: the name {name_of(added)!r} is taken in {self.group}"
-                )
-            found.append(added)
-        return tuple(found)
+            try:
+                added = self._loaded(entry)
+                if name_of(added) in map(name_of, found):
+                    raise InputError(
+                        f"{_told(entry)}: the name {name_of(added)!r} is taken in {self.group}"
+                    )
+                found.append(added)
+            except InputError as error:
+                errors.append(error)
+        return tuple(found), errors
 
     def names(self) -> tuple[str, ...]:
         """The names of all."""

@@ -15,7 +15,6 @@ from kdescent_dist.diagnostics import comparison as diagnostics
 from kdescent_dist.diagnostics.preview import KEYS, compare_guess, try_steps
 from kdescent_dist.numerics.prng import fold_schedule
 from kdescent_dist.report.data.inspection import read_inspection
-from kdescent_dist.report.pages.inspection_page import shown_bins
 from kdescent_dist.report.pages.inspection_text import size, summary
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
 from kdescent_dist.run.directory import RunDirectory
@@ -246,7 +245,7 @@ def test_of_many_bins_those_drawn_run_from_the_smallest_to_the_largest(inspected
     found = read_inspection(inspected[0])
     many = [replace(found.bins[0], number=i + 1, n_training=1000 - i) for i in range(100)]
     config = replace(found.config, report=ReportConfig(max_bins=5))
-    shown = shown_bins(replace(found, bins=many, config=config))
+    shown = replace(found, bins=many, config=config).shown
     assert len(shown) == 5
     assert {1, 100} <= {b.number for b in shown}
     assert [b.number for b in shown] == sorted(b.number for b in shown)

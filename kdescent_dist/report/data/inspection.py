@@ -12,6 +12,8 @@ from kdescent_dist.config.schema import Config
 from kdescent_dist.report.data.read import read_bins
 from kdescent_dist.report.data.records import Bin, Samples
 
+MOST_BINS = 12  # bins that are drawn one by one, or report.max_bins where that is smaller
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -45,6 +47,17 @@ class Inspection:
     device_memory: int | None
     blocks: tuple[int, int]
     sparse: list[bool]
+
+    @property
+    def shown(self) -> list[Bin]:
+        """The bins that are drawn: all or, of too many, from those with the fewest samples on."""
+        most = min(MOST_BINS, self.config.report.max_bins)
+        if len(self.bins) <= most:
+            return self.bins
+        by_size = sorted(self.bins, key=lambda b: b.n_training)
+        chosen = np.unique(np.linspace(0, len(by_size) - 1, most).round().astype(int))
+        numbers = {by_size[i].number for i in chosen}
+        return [b for b in self.bins if b.number in numbers]
 
 
 def read_inspection(run_dir: Path) -> Inspection:

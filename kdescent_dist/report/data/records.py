@@ -173,6 +173,12 @@ class Run:
     samples: dict[str, Samples]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def shown(self) -> list[Bin]:
+        """The bins that are drawn: all in their order or, of too many, the worst, worst first."""
+        most = self.config.report.max_bins
+        return self.bins if len(self.bins) <= most else ranked(self.bins)[:most]
+
 
 def tophat(x: np.ndarray, low: float, high: float, softness: float) -> np.ndarray:
     """Soft window: about 1 within (low, high) and 0 outside, as in the counts of a bin."""

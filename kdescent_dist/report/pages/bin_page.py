@@ -1,7 +1,7 @@
 """The page of one bin, at full size: on demand, where a report has too many bins to draw."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,9 @@ from kdescent_dist.report.data.records import Bin, Run, ranked
 from kdescent_dist.report.pages.html import require_plots, save_plots, write_page
 from kdescent_dist.report.pages.pick import pick
 from kdescent_dist.report.pages.tables import bin_rows
-from kdescent_dist.report.plots import style
+from kdescent_dist.report.plots.mode_residuals import plot_mode_residuals
 from kdescent_dist.report.plots.populations import plot_bins
 from kdescent_dist.report.plots.residuals import plot_residual_histograms, plot_residual_maps
-from kdescent_dist.report.plots.style import Plot
 
 MOST_ROWS = 10
 
@@ -46,7 +45,7 @@ def make_bin_page(run_dir: Path, wanted: str) -> Path:
         *plot_bins(f"{slug}_fit", [bin_], run.samples),
         *plot_residual_histograms(f"{slug}_residuals", [bin_]),
         *plot_residual_maps(f"{slug}_map", [bin_]),
-        *_plot_modes(f"{slug}_modes", bin_),
+        *plot_mode_residuals(f"{slug}_modes", bin_),
     ]
     return write_page(
         folder / f"{slug}.html",
@@ -88,26 +87,3 @@ def _worst_kernels(bin_: Bin) -> list[list[str]]:
         [number(v, 4) for v in (*bin_.centers[i], bin_.kde.guess[i], bin_.kde.fit[i])]
         for i in order
     ]
-
-
-def _plot_modes(stem: str, bin_: Bin) -> list[Plot]:
-    """Draw the residuals of the Fourier counts against the length of the wave vector."""
-    parts: Sequence[np.ndarray] = np.split(bin_.fourier.fit, 2)
-    if not np.isfinite(bin_.fourier.fit).any():
-        return []
-    figure, (ax,) = style.small_multiples(1, 1, (5.5, 2.9))
-    length = np.linalg.norm(bin_.modes, axis=1)
-    for values, marker, label in zip(parts, ("o", "s"), ("real", "imaginary"), strict=True):
-        look = {"ms": 3.5, "mew": 0.8, "color": style.FOURIER}
-        ax.plot(length, values, marker, mfc="none" if marker == "s" else None, label=label, **look)
-    for level, line in ((0, "-"), (-3, ":"), (3, ":")):
-        ax.axhline(level, color="black", lw=0.7, ls=line)
-    ax.set_xlabel("length of the wave vector (radians per unit)", fontsize=style.FONT)
-    ax.set_ylabel("(model - data) / error", fontsize=style.FONT)
-    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
-    caption = (
-        "Residuals of the Fourier counts, real and imaginary parts: at small wave vectors the "
-        "model misses the mean and the width of the data, at large ones its finer structure. "
-        "Dotted: 3 errors."
-    )
-    return [Plot(stem, figure, caption)]

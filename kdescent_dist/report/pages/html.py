@@ -3,30 +3,37 @@
 import base64
 import importlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.report.plots.style import DPI, Plot
+from kdescent_dist.report.plots.panel import Plot
+from kdescent_dist.report.plots.style import DPI
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
 class Image:
-    """A plot as a page embeds it.
+    """A plot as a page embeds the plot.
 
     Attributes:
-        name: name of its PNG file, with that of its folder.
+        name: names of the folder and of the PNG file.
         uri: the file as a data URI.
-        width: width in pixels at which it is shown.
-        caption: what it shows, in words.
+        width: width on the page, in pixels.
+        caption, heading, folded: as of the plot.
     """
 
     name: str
     uri: str
     width: int
     caption: str
+    heading: str
+    folded: str
 
 
 def missing_package() -> str | None:
@@ -52,32 +59,44 @@ def require_plots() -> None:
         )
 
 
-def save_plots(folder: Path, drawn: Sequence[Plot]) -> list[Image]:
+def save_plots(folder: Path, drawn: Iterable[Plot]) -> list[Image]:
     """Write each plot to a PNG file in ``folder``."""
-    images = []
-    for plot in drawn:
-        path = folder / f"{plot.stem}.png"
-        plot.figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})
-        uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-        width = round(plot.figure.get_figwidth() * DPI)
-        images.append(Image(f"{folder.name}/{path.name}", uri, width, plot.caption))
-    return images
+    return [save_plot(folder, plot) for plot in drawn]
+
+
+def save_plot(folder: Path, plot: Plot) -> Image:
+    """Write a plot to a PNG file in ``folder``."""
+    path = folder / f"{plot.stem}.png"
+    plot.figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})
+    uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    width = round(plot.figure.get_figwidth() * DPI)
+    name = f"{folder.name}/{path.name}"
+    return Image(name, uri, width, plot.caption, plot.heading, plot.folded)
+
+
+def fill(template: str, **context: Any) -> str:
+    """Fill a template of ``templates``, such as ``report.html.j2``."""
+    return _environment().get_template(template).render(**context)
 
 
 def write_page(target: Path, template: str, **context: Any) -> Path:
-    """Fill a template of this folder, such as ``report.html.j2``, and write the page."""
+    """Fill a template and write the page."""
+    page = fill(template, **context)
+    # Whoever has the old page open never finds half of the new one.
+    partial = target.with_suffix(".html.part")
+    partial.write_text(page, encoding="utf-8")
+    return partial.replace(target)
+
+
+@cache
+def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = importlib.resources.files("kdescent_dist.report.pages") / "templates"
-    environment = Environment(
+    return Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(template).render(**context)
-    # Whoever has the old page open never finds half of the new one.
-    partial = target.with_suffix(".html.part")
-    partial.write_text(page, encoding="utf-8")
-    return partial.replace(target)

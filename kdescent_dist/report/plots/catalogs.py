@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import column_label
 from kdescent_dist.report.data.records import Bin, Samples
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.density import percentiles
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.panel import Panel, Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,3 +109,11 @@ def _handles(given: bool, edges: bool) -> list[Any]:
     if edges:
         handles.append(Line2D([], [], color="black", lw=0.7, ls="--", label="edges of bins"))
     return handles
+
+
+def _draw_catalogs(found: Inspection) -> list[Plot]:
+    own = found.config.input.catalog is not None
+    return plot_catalogs("catalog", found.samples, found.bins, own_input=own)
+
+
+PANEL = Panel("catalog", "Catalog", "", _draw_catalogs, template="catalog_panel.html.j2")

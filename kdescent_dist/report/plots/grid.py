@@ -9,7 +9,7 @@ import numpy as np
 from kdescent_dist.report.data.labels import column_label
 from kdescent_dist.report.data.records import Bin
 from kdescent_dist.report.plots import style
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.panel import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

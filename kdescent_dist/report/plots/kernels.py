@@ -1,4 +1,4 @@
-"""Kernels and Fourier modes on the training data of each bin."""
+"""Kernels on the training data of each bin, before a fit."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import bin_title, column_label
 from kdescent_dist.report.data.records import Bin, Samples
 from kdescent_dist.report.plots import style
@@ -15,14 +16,13 @@ from kdescent_dist.report.plots.density import (
     enclosed_levels,
     robust_limits,
 )
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.modes import plot_modes
+from kdescent_dist.report.plots.panel import Panel, Plot, draw_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OUTLINES = 20  # kernels of a panel whose width is drawn
-MOST_SAMPLES = 10_000  # of a bin, for its characteristic function beyond the modes
-BEYOND = 2.5  # how far that is drawn, in units of the largest mode
 
 
 def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Plot]:
@@ -37,7 +37,7 @@ def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples])
     plots = []
     for couple in couples:
         part = f"_{couple[0] + 1}{couple[1] + 1}" if len(couples) > 1 else ""
-        figure, axes = _panels(bins, 0.62 if len(names) == 1 else 0.92)
+        figure, axes = style.panels_of_bins(len(bins), 0.62 if len(names) == 1 else 0.92)
         for ax, bin_, (x, weights) in zip(axes, bins, selected, strict=True):
             if len(names) == 1:
                 _draw_line(ax, bin_, x[:, 0], weights, limits[0])
@@ -56,12 +56,6 @@ def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples])
         )
         plots.append(Plot(f"{stem}{part}", figure, caption))
     return plots
-
-
-def _panels(bins: Sequence[Bin], aspect: float) -> tuple[Any, list["Axes"]]:
-    per_row = style.panels_per_row(len(bins))
-    width = min(style.WIDTH / per_row, 4.2)
-    return style.small_multiples(len(bins), per_row, (width, aspect * width + 0.2))
 
 
 def _draw_line(
@@ -130,65 +124,20 @@ def _kernel_handles(flat: bool) -> list[Any]:
     ]
 
 
-def plot_modes(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Plot]:
-    """Draw the characteristic function of the data of each bin, and the reach of its modes."""
-    bins = [b for b in bins if b.ecf is not None and len(b.ecf)]
-    if not bins:
-        return []
-    figure, axes = _panels(bins, 0.7)
-    rng = np.random.default_rng(0)
-    for ax, bin_ in zip(axes, bins, strict=True):
-        x, weights = bin_.select(samples.get("data"))
-        if len(x) > MOST_SAMPLES:
-            some = rng.choice(len(x), MOST_SAMPLES, replace=False)
-            x, weights = x[some], weights[some]
-        _draw_modes(ax, bin_, x, weights)
-        style.title(ax, f"{bin_title(bin_, bins)}\nn = {bin_.n_training:,}")
-    axes[0].set(ylim=(1e-3, 1.3), yscale="log")
-    figure.supxlabel("wave number x standard deviation of the data", fontsize=style.FONT)
-    figure.supylabel("size of the characteristic function", fontsize=style.FONT)
-    style.legend(figure, _mode_handles(bins[0].columns))
-    caption = (
-        "How much structure the Fourier modes see: the empirical characteristic function of the "
-        "data along each column (lines) and at the modes (dots), against the range of the modes "
-        "(vertical line) and the noise (horizontal). Where lines are far above the noise beyond "
-        "the range, a larger fourier_range_factor tells more; dots in the noise tell nothing."
-    )
-    return [Plot(stem, figure, caption)]
-
-
-def _draw_modes(ax: "Axes", bin_: Bin, x: np.ndarray, weights: np.ndarray) -> None:
-    assert bin_.ecf is not None
-    assert bin_.ecf_err is not None
-    total = max(float(weights.sum()), 1e-300)
-    mean = weights @ x / total if len(x) else np.zeros(len(bin_.columns))
-    spread = np.sqrt(weights @ (x - mean) ** 2 / total) if len(x) else np.ones(len(mean))
-    reach = np.abs(bin_.modes).max(axis=0) * spread
-    for j, color in zip(range(len(bin_.columns)), COLORS, strict=False):
-        k = np.linspace(0, BEYOND * np.abs(bin_.modes[:, j]).max(), 80)
-        curve = np.abs(np.exp(1j * k[:, None] * (x[:, j] - mean[j])) @ weights) / total
-        ax.plot(k * spread[j], np.maximum(curve, 1e-6), color=color, lw=1.1, ls=STYLES[j])
-    radius = np.sqrt(np.square(bin_.modes * spread).sum(axis=1))
-    ax.plot(radius, np.abs(bin_.ecf), ".", ms=2.5, mew=0, color="black", alpha=0.6)
-    ax.axhline(float(np.median(np.abs(bin_.ecf_err))), color=style.GUESS, lw=0.9, ls=":")
-    ax.axvline(float(reach.max()), color="black", lw=0.7)
-    ax.set_xlim(0, None)
-
-
-COLORS = (style.KDE, style.FIT, style.FOURIER, style.DATA)
-STYLES = ("-", "--", "-.", ":")
-
-
-def _mode_handles(columns: Sequence[str]) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    lines = [
-        Line2D([], [], color=color, ls=look, lw=1.1, label=column_label(name))
-        for name, color, look in zip(columns, COLORS, STYLES, strict=False)
-    ]
+def _draw(found: Inspection) -> list[Plot]:
+    data = found.samples
     return [
-        *lines,
-        Line2D([], [], ls="", marker=".", color="black", label="modes"),
-        Line2D([], [], color="black", lw=0.7, label="range"),
-        Line2D([], [], color=style.GUESS, lw=0.9, ls=":", label="noise"),
+        *draw_groups("kernels", found.shown, lambda stem, bins: plot_kernels(stem, bins, data)),
+        *draw_groups("modes", found.shown, lambda stem, bins: plot_modes(stem, bins, data)),
     ]
+
+
+PANEL = Panel(
+    "kernels",
+    "Kernels and Fourier modes",
+    "",
+    _draw,
+    link="Kernels and modes",
+    stems=("kernels", "modes"),
+    template="kernels_panel.html.j2",
+)

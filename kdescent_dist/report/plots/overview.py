@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.data.labels import MINUS
+from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.grid import Field, plot_cells
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.panel import Panel, Plot, named_groups
 
 FEWEST = 6  # bins of which there is more to see than in their table
 KINDS = (("kde", "kernel counts (KDE)", style.KDE), ("fourier", "Fourier counts", style.FOURIER))
@@ -97,3 +98,22 @@ def _handles(drawn: Sequence[tuple[str, str, str]]) -> list[Any]:
 
     handles = [Line2D([], [], color=color, lw=1.6, label=label) for _, label, color in drawn]
     return [*handles, Line2D([], [], color="black", lw=0.8, label="as expected of a perfect model")]
+
+
+def _draw(run: Run) -> list[Plot]:
+    grids = (plot_grid(stem, bins) for _, stem, bins in named_groups("overview", run.bins))
+    return [*plot_distribution("overview", run.bins), *(plot for grid in grids for plot in grid)]
+
+
+PANEL = Panel(
+    "bins",
+    "Bins, worst first",
+    f"Reduced chi-square: the mean of ((model {MINUS} data) / error)\N{SUPERSCRIPT TWO} over all "
+    "kernels, and over the real and imaginary parts of all Fourier modes. Errors include the noise "
+    "of the data and of the model samples; counts whose error is 0 are left out. For a perfect "
+    "model it is near 1, and 0.3% of the residuals are beyond 3 errors.",
+    _draw,
+    link="Bins",
+    stems=("overview",),
+    template="bins_panel.html.j2",
+)

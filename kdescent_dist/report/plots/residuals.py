@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdescent_dist.report.data.labels import bin_title, column_label
-from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.plots import style
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.panel import Panel, Plot, draw_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,3 +155,20 @@ def _limits(bins: Sequence[Bin]) -> list[tuple[float, float]]:
         margin = 0.06 * max(high - low, 1e-6 * max(abs(low), abs(high), 1e-30))
         limits.append((float(low - margin), float(high + margin)))
     return limits
+
+
+def _draw(run: Run) -> list[Plot]:
+    return [
+        *plot_residual_histograms("residuals", run.shown),
+        *draw_groups("map", run.shown, plot_residual_maps),
+    ]
+
+
+PANEL = Panel(
+    "residuals",
+    "Residuals in units of their errors",
+    "",
+    _draw,
+    link="Residuals",
+    stems=("residuals", "map"),
+)

@@ -4,7 +4,6 @@ Figures are made through the object-oriented API of matplotlib and never touch i
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,21 +30,6 @@ FOURIER = "#aa3377"
 FAINT = "#d0d0d0"
 
 Share = bool | Literal["none", "all", "row", "col"]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawn figure with what the report says of it.
-
-    Attributes:
-        stem: name of its PNG file, without the suffix.
-        figure: the figure.
-        caption: what it shows, in words.
-    """
-
-    stem: str
-    figure: "Figure"
-    caption: str
 
 
 def pages(items: Sequence[Any], most: int, per_row: int = 1) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -81,7 +65,7 @@ def small_multiples(
     """Make a figure of equal panels, filled row by row.
 
     Args:
-        number: style.
+        number: panels of the figure.
         columns: panels per row.
         panel: width and height of a panel in inches, with its labels.
         sharex, sharey: as in ``Figure.subplots``.
@@ -103,6 +87,13 @@ def small_multiples(
     for ax in axes[:number]:
         tidy(ax)
     return figure, axes[:number]
+
+
+def panels_of_bins(number: int, aspect: float) -> tuple["Figure", list["Axes"]]:
+    """Make a figure of one panel for each bin, with a height of ``aspect`` widths."""
+    per_row = panels_per_row(number)
+    width = min(WIDTH / per_row, 4.2)
+    return small_multiples(number, per_row, (width, aspect * width + 0.2))
 
 
 def tidy(ax: "Axes") -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.report.data.labels import safe
-from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.plots import style
-from kdescent_dist.report.plots.style import Plot
+from kdescent_dist.report.plots.panel import Panel, Plot
 
 
 def plot_numbers(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -71,3 +71,10 @@ def _number_handles() -> list[Any]:
         dot("D", style.FIT, "model, fitted"),
         dot("o", style.GUESS, "model at the guess", mfc="none"),
     ]
+
+
+def _draw(run: Run) -> list[Plot]:
+    return plot_numbers("numbers", run.shown)
+
+
+PANEL = Panel("numbers", "Numbers in the bins", "", _draw, link="Numbers")

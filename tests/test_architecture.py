@@ -28,7 +28,8 @@ ROOMS = {
     "objective": "config identity numerics distributed counts models pretraining bins",
     "fitting": "config identity numerics distributed objective",
     "diagnostics": (
-        "config numerics distributed counts catalogs models pretraining bins objective fitting"
+        "config numerics report distributed counts catalogs models pretraining bins objective"
+        " fitting"
     ),
     "run": (
         "config identity report distributed counts catalogs models pretraining bins objective"

@@ -1,8 +1,8 @@
 """What a fit would do: its model at the guess, its gradient there, and what a step costs."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from kdescent_dist.models.block_model import INPUT_WEIGHTS
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.report.data.comparison import Comparison, Samples
 
 COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
 KERNELS_OF_ALL = 40_000  # kernels, and modes, of all bins together
@@ -36,48 +37,48 @@ def compare_guess(problem: Problem, *, samples: int) -> Callable[[], dict[str, n
         samples: rows of each population that are kept for plots.
 
     Returns:
-        A function that counts and returns arrays as ``diagnostics.diagnose`` does, without those
-        of a fit, and with ``input/<column>`` of the model's input catalog and ``bin<i>/ecf``, the
-        empirical characteristic function of the bin at its modes, with ``bin<i>/ecf_err``.
+        A function that counts and returns the arrays of a ``Comparison`` before a fit. They
+        include samples of the input catalog, and the empirical characteristic function of the
+        training samples of each bin at its modes.
     """
     objective, bins = problem.objective, problem.bins
     rng = np.random.default_rng(problem.seed)
-    arrays = plot_sample(problem, rng, samples)
-    arrays |= _input_rows(objective, rng, samples)
+    kept = {"data": plot_sample(problem, rng, samples)} | _input_rows(objective, rng, samples)
     blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, COUNTED))
     population = blocks.sums(problem.guess, [], errors=False)
     training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
 
     def count() -> dict[str, np.ndarray]:
         some, more = subsample(rng, len(population.kept_weights), samples)
-        arrays["guess/weights"] = population.kept_weights[some] * more
-        arrays.update({f"guess/{name}": v[some] for name, v in population.kept.items()})
+        guess = Samples(
+            {name: values[some] for name, values in population.kept.items()},
+            population.kept_weights[some] * more,
+        )
         total = float(population.kept_weights.sum(dtype=float))
-        weights = {"guess": total, "fit": total, "data": training_weight}
+        weights = {"guess": total, "data": training_weight}
         largest = int(np.clip(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS, LARGEST_SET))
-        described = []
-        for i, pretrained in enumerate(bins):
+        records = []
+        for pretrained in bins:
             counted = CountedSet.of(pretrained, rng, largest)
             sums = _sums(counted, population.kept, population.kept_weights)
-            counts, description = compare(counted, {"guess": sums, "fit": sums}, weights)
             known = pretrained.counts
             norm = max(float(known.training_sum_of_weights), 1e-300)
-            counts["ecf"] = known.fourier_counts[counted.mode_indices] / norm
-            counts["ecf_err"] = known.fourier_err[counted.mode_indices] / norm
-            of_guess = {k: v for k, v in counts.items() if not k.endswith("_fit")}
-            arrays.update({f"bin{i}/{name}": values for name, values in of_guess.items()})
-            description["min_training"] = pretrained.bin.config.min_training
-            described.append({k: v for k, v in description.items() if k != "sum_fit"})
-        arrays["bins"] = np.array(json.dumps(described))
-        return arrays
+            record = replace(
+                compare(counted, {"guess": sums}, weights),
+                ecf=known.fourier_counts[counted.mode_indices] / norm,
+                ecf_err=known.fourier_err[counted.mode_indices] / norm,
+                min_training=pretrained.bin.config.min_training,
+            )
+            records.append(record)
+        return Comparison(records, kept | {"guess": guess}).to_arrays()
 
     return count
 
 
 def _input_rows(
     objective: PopulationObjective, rng: np.random.Generator, most: int
-) -> dict[str, np.ndarray]:
-    """Some rows of the input catalog, of which every process holds a part."""
+) -> dict[str, Samples]:
+    """Some rows of the input catalog, of which every process holds a part; none without one."""
     catalog, layout = objective.data["catalog"], objective.layout
     if not catalog:
         return {}
@@ -89,7 +90,7 @@ def _input_rows(
     )
     taken = {name: np.asarray(values) for name, values in take(catalog).items()}
     weights = taken.pop(INPUT_WEIGHTS, np.ones(len(rows)))
-    return {"input/weights": weights * scale} | {f"input/{n}": v for n, v in taken.items()}
+    return {"input": Samples(taken, weights * scale)}
 
 
 def _sums(

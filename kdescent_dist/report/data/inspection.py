@@ -9,8 +9,8 @@ import numpy as np
 
 from kdescent_dist.config.compose import from_yaml
 from kdescent_dist.config.schema import Config
-from kdescent_dist.report.data.read import read_bins
-from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.data.comparison import Comparison, Samples
+from kdescent_dist.report.data.records import Bin, bins_of
 
 MOST_BINS = 12  # bins that are drawn one by one, or report.max_bins where that is smaller
 
@@ -23,7 +23,7 @@ class Inspection:
         directory: the run directory.
         config: the config of the fit.
         config_text: as YAML.
-        bins: the bins; their ``fit`` is the guess.
+        bins: the bins, which have no fit.
         samples: ``data``, ``guess`` and, where the model has an input catalog, ``input``.
         facts: sources, rows and dropped rows of the ``catalog`` and ``input_catalog``, ``samples``
             and ``devices``, and of ``bins`` which were left out or joined.
@@ -65,13 +65,13 @@ def read_inspection(run_dir: Path) -> Inspection:
     with (run_dir / "inspect.npz").open("rb") as stream, np.load(stream) as file:
         arrays = {key: file[key] for key in file.files}
     known = json.loads(str(arrays["known"]))
-    bins, samples = read_bins(arrays)
+    comparison = Comparison.from_arrays(arrays)
     return Inspection(
         run_dir,
         from_yaml(known["config"]),
         known["config"],
-        bins,
-        samples,
+        bins_of(comparison),
+        comparison.samples,
         known["facts"],
         np.array(known["losses"], float),
         {name: np.array(values, float) for name, values in known["gradients"].items()},

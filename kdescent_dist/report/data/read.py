@@ -2,8 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +10,8 @@ import numpy as np
 
 from kdescent_dist.config.compose import read_config
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.schema import softness_by_column
-from kdescent_dist.report.data.records import Bin, History, Residuals, Run, Samples, residuals
+from kdescent_dist.report.data.comparison import Comparison, Samples
+from kdescent_dist.report.data.records import Bin, History, Run, bins_of
 
 T = TypeVar("T")
 
@@ -68,68 +67,5 @@ def _read_history(path: Path) -> History:
 
 def _read_diagnostics(path: Path) -> tuple[list[Bin], dict[str, Samples]]:
     with path.open("rb") as stream, np.load(stream) as file:
-        arrays = {key: file[key] for key in file.files}
-    return read_bins(arrays)
-
-
-def read_bins(arrays: Mapping[str, np.ndarray]) -> tuple[list[Bin], dict[str, Samples]]:
-    """Bins and samples from the arrays of diagnostics, or of an inspection, which has no fit."""
-    samples = {which: _read_samples(arrays, which) for which in ("data", "guess", "fit", "input")}
-    samples = {which: s for which, s in samples.items() if s is not None}
-    described = enumerate(json.loads(str(arrays["bins"])))
-    return [_read_bin(arrays, i, meta, samples) for i, meta in described], samples
-
-
-def _read_samples(arrays: Mapping[str, np.ndarray], which: str) -> Samples | None:
-    prefix = f"{which}/"
-    x = {key.removeprefix(prefix): v for key, v in arrays.items() if key.startswith(prefix)}
-    if not x:
-        return None
-    weights = x.pop("weights")
-    return Samples(x, weights)
-
-
-def _read_bin(
-    arrays: Mapping[str, np.ndarray],
-    index: int,
-    meta: Mapping[str, Any],
-    samples: Mapping[str, Samples],
-) -> Bin:
-    final = "fit" if "sum_fit" in meta else "guess"
-
-    def compare(kind: str) -> Residuals:
-        truth, error = (arrays[f"bin{index}/{kind}_{what}"] for what in ("truth", "err"))
-        guess, fit = (arrays[f"bin{index}/{kind}_{what}"] for what in ("guess", final))
-        return Residuals(residuals(guess, truth, error), residuals(fit, truth, error))
-
-    # A run of an older version has one number for all columns.
-    each = softness_by_column(meta["softness"], meta["window"])
-    softness = dict(zip(meta["window"], each, strict=True))
-    bin_ = Bin(
-        name=meta["name"],
-        group=meta["group"],
-        columns=list(meta["columns"]),
-        window={c: (float(low), float(high)) for c, (low, high) in meta["window"].items()},
-        softness=softness,
-        normalization=meta["normalization"],
-        n_training=int(meta["n_training"]),
-        sums={
-            which: float(meta[f"sum_{key}"])
-            for which, key in (("training", "training"), ("guess", "guess"), ("fit", final))
-        },
-        number_density=bool(meta["number_density"]),
-        number=index + 1,
-        centers=np.asarray(arrays[f"bin{index}/kernel_centers"], dtype=float),
-        kernel_cov=arrays.get(f"bin{index}/kernel_cov"),
-        modes=np.asarray(arrays[f"bin{index}/fourier_positions"], dtype=float),
-        kde=compare("kde"),
-        fourier=compare("fourier"),
-        ecf=arrays.get(f"bin{index}/ecf"),
-        ecf_err=arrays.get(f"bin{index}/ecf_err"),
-        min_training=int(meta.get("min_training", 0)),
-    )
-    if not bin_.share:
-        return bin_
-    names = {"training": "data", "guess": "guess", "fit": final}
-    totals = {k: samples[name].weights.sum(dtype=float) for k, name in names.items()}
-    return replace(bin_, sums={k: v / totals[k] for k, v in bin_.sums.items()})
+        comparison = Comparison.from_arrays({key: file[key] for key in file.files})
+    return bins_of(comparison), comparison.samples

@@ -4,24 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from kdescent_dist.config.schema import Config
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Weighted samples of the training catalog or of the model.
-
-    Attributes:
-        x: column names to (n,) arrays.
-        weights: (n,) non-negative weights.
-    """
-
-    x: dict[str, np.ndarray]
-    weights: np.ndarray
+from kdescent_dist.report.data.comparison import BinRecord, Comparison, Samples
 
 
 @dataclass(frozen=True)
@@ -44,72 +32,51 @@ class Residuals:
     """Model minus data in units of the error, NaN where the error is 0 or something not finite.
 
     Attributes:
-        guess, fit: (entries,), the same where nothing has been fitted yet; real and imaginary
-            parts of Fourier counts are entries of their own.
+        guess: (entries,) residuals at the guess. Real and imaginary parts of Fourier counts are
+            entries of their own.
+        fit: (entries,) residuals of the fit, None before a fit.
     """
 
     guess: np.ndarray
-    fit: np.ndarray
+    fit: np.ndarray | None
 
-    def chisq(self, which: str) -> float:
-        """Mean square of the residuals at the ``guess`` or ``fit``, NaN where there are none."""
-        return _mean(np.square(getattr(self, which)))
+    @property
+    def model(self) -> np.ndarray:
+        """The residuals of the fit, or those of the guess before a fit."""
+        return self.guess if self.fit is None else self.fit
+
+    def chisq(self, which: Literal["guess", "fit", "model"]) -> float:
+        """Mean square of the residuals, NaN where there are none."""
+        values = getattr(self, which)
+        return float("nan") if values is None else _mean(np.square(values))
 
     def outliers(self, limit: float = 3.0) -> float:
-        """Fraction of the residuals of the fit beyond ``limit`` errors."""
-        finite = self.fit[np.isfinite(self.fit)]
+        """Fraction of the residuals of the model beyond ``limit`` errors."""
+        finite = self.model[np.isfinite(self.model)]
         return _mean(np.abs(finite) > limit)
 
 
-@dataclass(frozen=True)
-class Bin:
-    """One conditional bin with the residuals of its kernel and Fourier counts.
+@dataclass(frozen=True, kw_only=True)
+class Bin(BinRecord):
+    """A bin as pages show the bin.
 
     Attributes:
-        name: unique name of the bin.
-        group: key of the config under which it was defined.
-        columns: the d columns that are compared.
-        window: conditioned columns to (low, high).
-        softness: width of the soft edges of conditioned columns in units of the bin, 0 for hard
-            edges.
-        normalization: conditional, density or counts.
-        n_training: training samples within the bin.
-        sums: weight in the bin of the ``training`` samples and of the model at ``guess`` and
-            ``fit``: in total or, for ``share``, in fractions of their weight in all.
-        number_density: whether the total weight is a term of the loss.
         number: place among all bins of the config, from 1.
-        centers: (kernels, d) centers of the kernels.
-        kernel_cov: (d, d) covariance of the kernels, None where it was not written.
-        modes: (modes, d) wave vectors of the Fourier counts, in radians per unit.
+        sums: weight in the bin of ``data``, ``guess`` and, if there is one, ``fit``. It is the
+            total or, for ``share``, a fraction of the weight of all samples.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
-        ecf, ecf_err: (modes,) empirical characteristic function of the training samples with its
-            errors, and ``min_training``; in an inspection alone.
     """
 
-    name: str
-    group: str
-    columns: list[str]
-    window: dict[str, tuple[float, float]]
-    softness: dict[str, float]
-    normalization: str
-    n_training: int
-    sums: dict[str, float]
-    number_density: bool
     number: int
-    centers: np.ndarray
-    kernel_cov: np.ndarray | None
-    modes: np.ndarray
+    sums: dict[str, float]
     kde: Residuals
     fourier: Residuals
-    ecf: np.ndarray | None = None
-    ecf_err: np.ndarray | None = None
-    min_training: int = 0
 
     @property
     def worst(self) -> float:
-        """The larger of the two reduced chi-squares of the fit, by which bins are ranked."""
-        values = [r.chisq("fit") for r in (self.kde, self.fourier)]
+        """The larger of the two reduced chi-squares of the model, by which bins are ranked."""
+        values = [r.chisq("model") for r in (self.kde, self.fourier)]
         return max((v for v in values if np.isfinite(v)), default=-1.0)
 
     @property
@@ -120,16 +87,11 @@ class Bin:
         return self.number_density or self.normalization == "counts"
 
     @property
-    def share(self) -> bool:
-        """Whether the loss knows the weight in the bin only as a fraction of that in all."""
-        return self.normalization == "density" and not self.number_density
-
-    @property
     def ratio(self) -> float:
         """Weight of the fitted model over that of the data, NaN where it does not count."""
-        if not (self.counted and self.sums["training"] > 0):
+        if not (self.counted and self.sums["data"] > 0 and "fit" in self.sums):
             return float("nan")
-        return self.sums["fit"] / self.sums["training"]
+        return self.sums["fit"] / self.sums["data"]
 
     def select(self, samples: Samples | None) -> tuple[np.ndarray, np.ndarray]:
         """Take the samples within the (soft) window.
@@ -205,6 +167,30 @@ def residuals(model: np.ndarray, truth: np.ndarray, error: np.ndarray) -> np.nda
     model, truth, error = (np.asarray(a, dtype=float) for a in (model, truth, error))
     known = np.isfinite(model) & np.isfinite(truth) & np.isfinite(error) & (error > 0)
     return np.where(known, (model - truth) / np.where(known, error, 1.0), np.nan)
+
+
+def bins_of(comparison: Comparison) -> list[Bin]:
+    """The bins of a comparison with their numbers, sums and residuals."""
+    totals = {k: float(s.weights.sum(dtype=float)) for k, s in comparison.samples.items()}
+    bins = []
+    for number, record in enumerate(comparison.bins, 1):
+        counts = {"data": record.data, "guess": record.guess, "fit": record.fit}
+        sums = {which: of.weight for which, of in counts.items() if of is not None}
+        if record.share:
+            sums = {which: weight / totals[which] for which, weight in sums.items()}
+        kde, fourier = (_residuals(record, kind) for kind in ("kde", "fourier"))
+        bins.append(Bin(**vars(record), number=number, sums=sums, kde=kde, fourier=fourier))
+    return bins
+
+
+def _residuals(record: BinRecord, kind: Literal["kde", "fourier"]) -> Residuals:
+    truth, error = getattr(record.data, kind), getattr(record, f"{kind}_err")
+    guess, fit = (
+        None if counts is None else residuals(getattr(counts, kind), truth, error)
+        for counts in (record.guess, record.fit)
+    )
+    assert guess is not None
+    return Residuals(guess, fit)
 
 
 def ranked(bins: Sequence[Bin]) -> list[Bin]:

@@ -1,7 +1,6 @@
 """The page of one bin, at full size: on demand, where a report has too many bins to draw."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -68,22 +67,21 @@ def _slug(run: Run, bin_: Bin) -> str:
 
 def _facts(run: Run, bin_: Bin) -> list[tuple[str, str]]:
     place = [b.name for b in ranked(run.bins)].index(bin_.name) + 1
-    sums: Mapping[str, float] = bin_.sums
     return [
         ("window", window_label(bin_.window, ", ").replace("$", "")),
         ("columns", ", ".join(bin_.columns)),
         ("training samples", f"{bin_.n_training:,}"),
         ("normalization", bin_.normalization),
-        ("weight of data, guess, fit", ", ".join(number(sums[k], 4) for k in sums)),
+        ("weight of data, guess, fit", ", ".join(number(v, 4) for v in bin_.sums.values())),
         ("rank", f"{place} of {len(run.bins)}, 1 being the worst fit"),
     ]
 
 
 def _worst_kernels(bin_: Bin) -> list[list[str]]:
     """Where the largest residuals of kernel counts are: centers, and residuals in errors."""
-    known = np.flatnonzero(np.isfinite(bin_.kde.fit))
-    order = known[np.argsort(-np.abs(bin_.kde.fit[known]))][:MOST_ROWS]
+    known = np.flatnonzero(np.isfinite(bin_.kde.model))
+    order = known[np.argsort(-np.abs(bin_.kde.model[known]))][:MOST_ROWS]
     return [
-        [number(v, 4) for v in (*bin_.centers[i], bin_.kde.guess[i], bin_.kde.fit[i])]
+        [number(v, 4) for v in (*bin_.centers[i], bin_.kde.guess[i], bin_.kde.model[i])]
         for i in order
     ]

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdescent_dist.report.data.comparison import Samples
 from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import column_label
-from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.data.records import Bin
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.density import percentiles
 from kdescent_dist.report.plots.panel import Panel, Plot

@@ -11,8 +11,8 @@ from kdescent_dist.report.plots.panel import Plot
 
 def plot_mode_residuals(stem: str, bin_: Bin) -> list[Plot]:
     """Draw the residuals of the Fourier counts against the length of the wave vector."""
-    parts: Sequence[np.ndarray] = np.split(bin_.fourier.fit, 2)
-    if not np.isfinite(bin_.fourier.fit).any():
+    parts: Sequence[np.ndarray] = np.split(bin_.fourier.model, 2)
+    if not np.isfinite(bin_.fourier.model).any():
         return []
     figure, (ax,) = style.small_multiples(1, 1, (5.5, 2.9))
     length = np.linalg.norm(bin_.modes, axis=1)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from kdescent_dist.report.data.records import Bin, Run, Samples
+from kdescent_dist.report.data.comparison import Samples
+from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.contours import plot_contours, plot_pairs
 from kdescent_dist.report.plots.density import robust_limits

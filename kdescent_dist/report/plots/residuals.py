@@ -18,13 +18,13 @@ CLIP = 5.0  # residuals beyond so many errors are drawn there
 
 def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     """Draw how the residuals of the fit are distributed, against the unit normal."""
-    bins = [b for b in bins if np.isfinite([*b.kde.fit, *b.fourier.fit]).any()]
+    bins = [b for b in bins if np.isfinite([*b.kde.model, *b.fourier.model]).any()]
     return [_histograms(stem + suffix, page) for suffix, page in style.pages(bins, 24)]
 
 
 def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     """Draw the residuals of the kernel counts of one group at the centers of their kernels."""
-    bins = [b for b in bins if np.isfinite(b.kde.fit).any()]
+    bins = [b for b in bins if np.isfinite(b.kde.model).any()]
     return [_maps(stem + suffix, page) for suffix, page in style.pages(bins, 16)]
 
 
@@ -37,8 +37,8 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
     for ax, bin_ in zip(axes, bins, strict=True):
         ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
         for values, color, look in (
-            (bin_.kde.fit, style.KDE, "-"),
-            (bin_.fourier.fit, style.FOURIER, "--"),
+            (bin_.kde.model, style.KDE, "-"),
+            (bin_.fourier.model, style.FOURIER, "--"),
         ):
             finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
             if finite.size:
@@ -65,7 +65,7 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
 def _cap_height(ax: "Axes", bins: Sequence[Bin], edges: np.ndarray) -> None:
     """A bin with nearly all residuals in one interval must not flatten the others."""
     peaks = []
-    for values in (v for b in bins for v in (b.kde.fit, b.fourier.fit)):
+    for values in (v for b in bins for v in (b.kde.model, b.fourier.model)):
         finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
         if finite.size:
             peaks.append(np.histogram(finite, edges, density=True)[0].max())
@@ -102,10 +102,10 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
     limits = _limits(bins)
     norm = Normalize(-CLIP, CLIP)
     for ax, bin_ in zip(axes, bins, strict=True):
-        known = np.flatnonzero(np.isfinite(bin_.kde.fit))
+        known = np.flatnonzero(np.isfinite(bin_.kde.model))
         # The largest residuals are drawn last, on top.
-        order = known[np.argsort(np.abs(bin_.kde.fit[known]))]
-        values = bin_.kde.fit[order]
+        order = known[np.argsort(np.abs(bin_.kde.model[known]))]
+        values = bin_.kde.model[order]
         x = bin_.centers[order, 0]
         y = np.clip(values, -CLIP, CLIP) if flat else bin_.centers[order, 1]
         ax.scatter(
@@ -148,7 +148,7 @@ def _share(bin_: Bin) -> str:
 
 
 def _limits(bins: Sequence[Bin]) -> list[tuple[float, float]]:
-    centers = np.concatenate([b.centers[np.isfinite(b.kde.fit)] for b in bins])
+    centers = np.concatenate([b.centers[np.isfinite(b.kde.model)] for b in bins])
     limits = []
     for values in centers.T:
         low, high = np.percentile(values, (0.2, 99.8))

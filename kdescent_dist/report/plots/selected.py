@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kdescent_dist.report.data.comparison import Samples
 from kdescent_dist.report.data.labels import bin_title
-from kdescent_dist.report.data.records import Bin, Samples
+from kdescent_dist.report.data.records import Bin
 from kdescent_dist.report.plots import style
 
 MODEL, BEFORE = "model", "before"
@@ -42,12 +43,11 @@ def select(bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Selected
     which = {"data": "data", MODEL: "guess"}
     if "fit" in samples:
         which |= {MODEL: "fit", BEFORE: "guess"}
-    sums = {role: "training" if name == "data" else name for role, name in which.items()}
     return [
         Selected(
             bin_,
             {role: bin_.select(samples.get(name)) for role, name in which.items()},
-            {role: bin_.sums[name] for role, name in sums.items()},
+            {role: bin_.sums[name] for role, name in which.items()},
         )
         for bin_ in bins
     ]

@@ -27,7 +27,7 @@ def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
     )
     rows = np.arange(len(bins))
     training, guess, fit = (
-        np.array([b.sums[which] for b in bins]) for which in ("training", "guess", "fit")
+        np.array([b.sums[which] for b in bins]) for which in ("data", "guess", "fit")
     )
     # Poisson noise of the number of samples, which for weighted samples is a lower limit.
     noise = 1.0 / np.sqrt(np.maximum([b.n_training for b in bins], 1))

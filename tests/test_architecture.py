@@ -99,6 +99,20 @@ def test_a_file_imports_only_from_its_room_and_those_below(name):
     assert found <= set(ROOMS[room].split())
 
 
+def test_the_report_needs_no_jax():
+    """The package itself imports JAX for its public names, and is left out here."""
+    program = f"""
+import sys, types
+package = types.ModuleType("kdescent_dist")
+package.__path__ = [{str(PACKAGE)!r}]
+sys.modules["kdescent_dist"] = package
+for name in {[n for n in module_names() if room_of(n) == "report"]!r}:
+    __import__("kdescent_dist." + name)
+assert not {{"jax", "jaxlib"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_files_of_a_room_have_no_cycle():
     """Not even between files that import each other in a function."""
     names = module_names()

@@ -8,18 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.config.soft_window import soft_window
+
 
 def soft_tophat(x: Any, low: Any, high: Any, softness: Any = 0.04) -> Any:
     """A window that is nearly 1 where ``low < x < high`` and nearly 0 elsewhere.
 
-    The product of a rising and a falling sigmoid of width ``softness * (high - low)``; with
-    softness 0, exactly 1 where ``low <= x < high`` and 0 elsewhere (no gradient).
+    The edges are as in ``config.soft_window``: sigmoids or, with softness 0, steps.
     """
-    if isinstance(softness, int | float) and softness == 0:
-        return ((x >= low) & (x < high)).astype(x.dtype)
-    # The compiler may turn a division of many by one into this product, or not.
-    per_width = 1 / (softness * (high - low))
-    return jax.nn.sigmoid((x - low) * per_width) * jax.nn.sigmoid((high - x) * per_width)
+    return soft_window(x, low, high, softness, jax.nn.sigmoid)
 
 
 def window_weights(

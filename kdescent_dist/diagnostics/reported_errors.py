@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.errors import StoppedFitError
+from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.diagnostics.covariance import parameter_errors
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.fitting.bounds import Bounds
 
 log = logging.getLogger(__name__)
-
-NEAR = 0.01  # of the range of a parameter: nearer to a bound, and within its error, it is held
 
 
 def state_errors(
@@ -62,11 +61,10 @@ def state_errors(
 
 
 def _held(params: np.ndarray, errors: np.ndarray, bounds: Bounds, guess: np.ndarray) -> np.ndarray:
-    """Which parameters (P,) have run into a bound; the guess stands for one that is missing."""
-    low, high = bounds.low, bounds.high
-    reach = np.where(np.isfinite(high), high, guess) - np.where(np.isfinite(low), low, guess)
-    room = np.minimum(params - low, high - params)
-    return (room < NEAR * reach) & (room < errors)
+    """Which parameters (P,) a bound holds: those near the bound, and within their error of it."""
+    each = zip(params, bounds.low, bounds.high, guess, strict=True)
+    near = np.array([near_bound(*of_one) != "" for of_one in each])
+    return near & (np.minimum(params - bounds.low, bounds.high - params) < errors)
 
 
 def _included(problem: Problem) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kdescent_dist.config.schema import Config
+from kdescent_dist.config.soft_window import soft_window
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Samples
 
 
@@ -102,9 +103,12 @@ class Bin(BinRecord):
         """
         if samples is None or not {*self.columns, *self.window} <= samples.x.keys():
             return np.empty((0, len(self.columns))), np.empty(0)
+        from scipy.special import expit
+
         weights = samples.weights.astype(float)
         for column, (low, high) in self.window.items():
-            weights = weights * tophat(samples.x[column], low, high, self.softness[column])
+            soft = self.softness[column]
+            weights = weights * soft_window(samples.x[column], low, high, soft, expit)
         x = np.stack([samples.x[c] for c in self.columns], axis=1).astype(float)
         keep = np.isfinite(x).all(axis=1) & np.isfinite(weights)
         keep &= weights > 1e-6 * np.max(samples.weights, initial=0.0)
@@ -140,16 +144,6 @@ class Run:
         """The bins that are drawn: all in their order or, of too many, the worst, worst first."""
         most = self.config.report.max_bins
         return self.bins if len(self.bins) <= most else ranked(self.bins)[:most]
-
-
-def tophat(x: np.ndarray, low: float, high: float, softness: float) -> np.ndarray:
-    """Soft window: about 1 within (low, high) and 0 outside, as in the counts of a bin."""
-    from scipy.special import expit
-
-    width = softness * (high - low)
-    if width <= 0 or not np.isfinite(width):
-        return ((x >= low) & (x < high)).astype(float)
-    return expit((x - low) / width) * expit((high - x) / width)
 
 
 def residuals(model: np.ndarray, truth: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import some_names
 from kdescent_dist.report.data.records import Bin
-from kdescent_dist.report.pages.tables import near_bound
 
 FEW = 2.0  # times min_training: bins with fewer training samples are named
 LEFT_OUT = 0.5  # fraction of the rows
@@ -131,7 +131,7 @@ def _told(bin_: Bin) -> tuple[float, float] | None:
 
 def _guess(inspection: Inspection) -> Iterator[str]:
     parameters = inspection.config.parameters
-    near = [name for name, p in parameters.items() if near_bound(p.guess, p)]
+    near = [name for name, p in parameters.items() if near_bound(p.guess, p.low, p.high, p.guess)]
     if near:
         yield f"the guess is within 1% of a bound for {some_names(near)}"
 

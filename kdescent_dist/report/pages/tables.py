@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config.schema import ParameterConfig
+from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, number, plain_label
 from kdescent_dist.report.data.records import Bin, Run, ranked
-
-NEAR = 0.01  # a parameter within this fraction of its range from a bound is flagged
 
 
 def verdict(run: Run) -> list[str]:
@@ -130,31 +128,10 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
                 "truth": number(truth),
                 "offset": number(offset, 3),
                 "in_errors": DASH if in_errors is None else f"{in_errors:+.1f}",
-                "near": near_bound(fit, parameter),
+                "near": near_bound(fit, parameter.low, parameter.high, parameter.guess),
             }
         )
     return rows
-
-
-def near_bound(value: float | None, parameter: ParameterConfig) -> str:
-    """Name the bound that a value has run into: "low", "high" or "".
-
-    Near is within 1% of the range; with one bound alone the guess stands for the other.
-    """
-    low, high = parameter.low, parameter.high
-    if value is None or not np.isfinite(value):
-        return ""
-    low = None if low is None or not np.isfinite(low) else low
-    high = None if high is None or not np.isfinite(high) else high
-    if low is not None:
-        reach = (high if high is not None else parameter.guess) - low
-        if value - low < NEAR * reach:
-            return "low"
-    if high is not None:
-        reach = high - (low if low is not None else parameter.guess)
-        if high - value < NEAR * reach:
-            return "high"
-    return ""
 
 
 def bin_rows(bins: Sequence[Bin]) -> list[dict[str, Any]]:

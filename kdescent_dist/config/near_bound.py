@@ -1,0 +1,31 @@
+"""What counts as near a bound of a parameter, for all who tell of it."""
+
+import math
+from typing import Literal
+
+NEAR = 0.01  # of the range of a parameter
+
+
+def near_bound(
+    value: float | None, low: float | None, high: float | None, guess: float
+) -> Literal["low", "high", ""]:
+    """Name the bound that a value has run into.
+
+    A value is near a bound within 1% of the range between the bounds. The guess stands for a
+    missing bound.
+
+    Args:
+        value: value of a parameter; None or not finite where the value is unknown.
+        low, high: bounds of the parameter; None or infinite where there is none.
+        guess: value that a fit begins with.
+    """
+    if value is None or not math.isfinite(value):
+        return ""
+    low = None if low is None or not math.isfinite(low) else low
+    high = None if high is None or not math.isfinite(high) else high
+    reach = NEAR * ((guess if high is None else high) - (guess if low is None else low))
+    if low is not None and value - low < reach:
+        return "low"
+    if high is not None and high - value < reach:
+        return "high"
+    return ""

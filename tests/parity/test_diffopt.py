@@ -14,8 +14,9 @@ import pytest
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
+from support.tables import optional
 
-diffopt = pytest.importorskip("diffopt.kdescent")
+diffopt = optional("diffopt.kdescent")
 
 COUNTED = ("kernel_centers", "fourier_positions", "kernelcov", "kde_counts", "kde_err")
 COUNTED += ("fourier_counts", "fourier_err")

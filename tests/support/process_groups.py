@@ -13,6 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from support.command_line import run_here
+
 SMALL = [
     "samples.size=800",
     "catalog.make.size=1000",
@@ -28,7 +30,7 @@ RUN = [
     "report.enabled=false",
     "runtime.heartbeat_timeout=4",
 ]
-PATIENCE = 120  # seconds that anything may take on a busy machine
+PATIENCE = 300  # seconds that anything may take on a busy machine
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -43,23 +45,21 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **settings, **more}
 
 
-def command(directory: Path, *overrides: str, small: Sequence[str] = RUN) -> list[str]:
+def overrides_of(directory: Path, *overrides: str, small: Sequence[str] = RUN) -> list[str]:
     given = [f"run_dir={directory}", *small, *overrides]
-    given.sort(key=lambda override: not override.startswith("--"))  # flags go first
+    return sorted(given, key=lambda override: not override.startswith("--"))  # flags go first
+
+
+def command(directory: Path, *overrides: str, small: Sequence[str] = RUN) -> list[str]:
+    given = overrides_of(directory, *overrides, small=small)
     return [sys.executable, "-m", "kdescent_dist.cli", *given]
 
 
-def alone(directory: Path, *overrides: str, cwd: Path, small: Sequence[str] = RUN) -> None:
-    """Carry out a run in one process."""
-    done = subprocess.run(
-        command(directory, *overrides, small=small),
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
+def alone(
+    directory: Path, *overrides: str, cwd: Path, small: Sequence[str] = RUN, devices: int = 1
+) -> None:
+    """Carry out a run in one process, which is this one, on some of its devices."""
+    run_here(*overrides_of(directory, *overrides, small=small), cwd=cwd, devices=devices)
 
 
 class Group:

@@ -12,16 +12,10 @@ import jax
 
 from kdescent_dist.fitting.checkpoints import latest_step
 from support import process_groups
+from support.command_line import run_here
 from support.process_groups import SMALL, result
 
 SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
-COLOR_MASS_STEPS = 600
-COLOR_MASS = (
-    "experiment=color_mass",
-    "samples.size=8000",
-    f"fit.steps={COLOR_MASS_STEPS}",
-    *SETTINGS,
-)
 # Quickly compiled, as each start does so in all ranks but the first.
 FIT = (*SMALL, "samples.size=40000", *SETTINGS)
 STEPS = 1500
@@ -45,9 +39,10 @@ def environment() -> dict[str, str]:
 class Jobs:
     """Submits a script in a folder, and looks at what its jobs do there."""
 
-    def __init__(self, cluster, folder):
+    def __init__(self, cluster, folder, **environment):
         self.cluster = cluster
         self.folder = folder
+        self.environment = environment
 
     def submit(self, script, *overrides, options=(), **more):
         options = ("--cpus-per-task=1", *options)
@@ -56,7 +51,7 @@ class Jobs:
             SCRIPTS / script,
             *overrides,
             cwd=self.folder,
-            env=environment() | more,
+            env=environment() | self.environment | more,
         )
 
     def log(self, name):
@@ -74,7 +69,7 @@ class Jobs:
             lines = path.read_text().splitlines() if path.exists() else []
             return len(lines) > step
 
-        self.cluster.wait(passed, f"step {step} of {name}\n{self.log(name)}", 90)
+        self.cluster.wait(passed, f"step {step} of {name}\n{self.log(name)}", 200)
 
     def run_log(self, name):
         path = self.run_dir(name) / "log.txt"
@@ -87,21 +82,21 @@ class Jobs:
             starts = self.run_log(name).split("run directory: ")[1:]
             return len(starts) > restarts and line in starts[-1]
 
-        self.cluster.wait(told, f"{line!r} in the log of {name}\n{self.log(name)}", 90)
+        self.cluster.wait(told, f"{line!r} in the log of {name}\n{self.log(name)}", 200)
 
     def wait_for_checkpoint(self, name):
         """Wait until the fit in a run directory has saved once more."""
         folder = self.run_dir(name) / "checkpoints"
         before = latest_step(folder) or 0
         saved = lambda: (latest_step(folder) or 0) > before  # noqa: E731
-        self.cluster.wait(saved, f"a checkpoint of {name}\n{self.log(name)}", 90)
+        self.cluster.wait(saved, f"a checkpoint of {name}\n{self.log(name)}", 200)
 
     def wait_for_restart(self, job, number):
         """Wait until SLURM has put a job back in the queue so many times."""
         restarted = lambda: self.cluster.show(job)["Restarts"] == str(number)  # noqa: E731
-        self.cluster.wait(restarted, f"restart {number} of {job}\n{self.log(job)}", 90)
+        self.cluster.wait(restarted, f"restart {number} of {job}\n{self.log(job)}", 200)
 
-    def wait_for_end(self, job, timeout=120):
+    def wait_for_end(self, job, timeout=300):
         """Wait until a job has ended, and return what SLURM knows of it."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         return self.cluster.wait_for_state(job, *ended, timeout=timeout)
@@ -127,13 +122,7 @@ class Jobs:
 def fit_alone(path: Path, *overrides: str) -> Path:
     """The run directory of a fit that one process does once, and nothing disturbs."""
     if not path.exists():
-        command = [sys.executable, "-m", "kdescent_dist.cli", *overrides]
-        subprocess.run(
-            [*command, f"run_dir='{path}'", "runtime.cpu_devices=1"],
-            check=True,
-            capture_output=True,
-            env=os.environ | environment(),
-        )
+        run_here(*overrides, f"run_dir='{path}'", cwd=path.parent)
     return path
 
 

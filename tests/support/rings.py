@@ -1,0 +1,66 @@
+"""The rings of the tests: those of the rooms, of parity, and of the whole system.
+
+What a ring needs and does not find is told aloud at the end, and fails under ``CI=true``.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+OUTER = ("parity", "system")
+TESTS = Path(__file__).parents[1]
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip a test for what this host lacks; under ``CI=true`` that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def ring_of(file: Path) -> str:
+    """Of a test file: parity, system, or rooms for all others."""
+    folder = file.relative_to(TESTS).parts[0]
+    return folder if folder in OUTER else "rooms"
+
+
+def order(item: pytest.Item) -> int:
+    """What mostly waits for a scheduler goes first, beside what computes; then the longest."""
+    name = item.path.name
+    first = ["test_slurm", "test_processes", "test_mpirun"]
+    waits = [i for i, start in enumerate(first) if name.startswith(start)]
+    ring = ("system", "parity", "rooms").index(ring_of(item.path))
+    return waits[0] if waits else len(first) + ring
+
+
+def group(item: pytest.Item) -> str:
+    """Tests of a file share what they prepare, and those with SLURM their cluster."""
+    return "slurm" if item.path.name.startswith("test_slurm") else str(item.path)
+
+
+def account(terminal: pytest.TerminalReporter, root: Path) -> None:
+    """Tell the seconds and tests of each ring, and aloud which of them did not run wholly."""
+    seconds, tests = Counter[str](), Counter[str]()
+    for report in (r for found in terminal.stats.values() for r in found):
+        if isinstance(report, pytest.TestReport):
+            ring = ring_of(root / report.nodeid.partition("::")[0])
+            seconds[ring] += report.duration
+            tests[ring] += report.when == "call" or report.skipped
+    for ring in seconds:
+        terminal.write_line(f"ring {ring}: {tests[ring]} tests, {seconds[ring]:.0f} s")
+    missed = Counter(
+        (ring_of(root / report.nodeid.partition("::")[0]), _reason(report))
+        for report in terminal.stats.get("skipped", [])
+    )
+    for (ring, reason), number in missed.items():
+        if ring in OUTER:
+            told = f"RING {ring.upper()} DID NOT RUN WHOLLY: {number} skipped: {reason}"
+            terminal.write_sep("!", told, red=True, bold=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    found = report.longrepr
+    return str(found[2] if isinstance(found, tuple) else found).removeprefix("Skipped: ")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, signals, exit codes and messages."""
+"""The command line as a user meets it: signals to processes, exit codes and messages."""
 
 import fcntl
 import json
@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from kdescent_dist.models.gaussian import gaussian
-from support.command_line import call
+from support.command_line import call, flags_kept, run_told
 from support.process_groups import SMALL, environment, result
 
 
@@ -33,10 +32,11 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen:
     )
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
-    process = start(folder, *overrides)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+def run(folder: Path, *overrides: str, devices: int = 1) -> subprocess.CompletedProcess:
+    """The command in this process, on some of its devices."""
+    given = [*SMALL, *overrides]
+    code, out, err = run_told(*given, cwd=folder, devices=devices)
+    return subprocess.CompletedProcess(given, code, out, err)
 
 
 def steps_told(folder: Path) -> list[int]:
@@ -48,10 +48,11 @@ def steps_told(folder: Path) -> list[int]:
 def finished(tmp_path_factory):
     """An uninterrupted run, in a folder that has nothing to do with the repository."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    done = run(folder)
-    assert done.returncode == 0, done.stderr
+    process = start(folder)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     (directory,) = (folder / "runs").iterdir()
-    return directory, done
+    return directory, subprocess.CompletedProcess(process.args, 0, out, err)
 
 
 def test_a_run_leaves_its_whole_record(finished):
@@ -120,7 +121,7 @@ def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path
     stopped = result(tmp_path / "run")
     assert stopped["status"] == "preempted"
     assert 0 < stopped["step"] < 400
-    again = run(tmp_path, "run_dir=run", "report.enabled=false", "runtime.cpu_devices=4")
+    again = run(tmp_path, "run_dir=run", "report.enabled=false", devices=4)
     assert again.returncode == 0, again.stderr
     assert f"continuing from the checkpoint of step {stopped['step']}" in again.stderr
     for name in ("params", "loss", "grad_norm"):
@@ -181,7 +182,7 @@ def test_bins_and_terms_are_added_on_the_command_line(main):
     code, err = main(
         "+bins.more.columns=[x1]",
         "bins.more.pretrain_kernels=50",
-        "loss.custom={_target_: test_cli.prior, width: 0.5}",
+        f"loss.custom={{_target_: {__name__}.prior, width: 0.5}}",
         "report.enabled=false",
         "fit.steps=3",
     )
@@ -196,7 +197,11 @@ def prior(sums, truth, params, width):
 
 def test_a_fit_begins_where_another_has_ended(main, finished):
     """What it does not know keeps its own guess."""
-    other = "~parameters.mean_2", "+parameters.mean_3.guess=0.25", "model._target_=test_cli.renamed"
+    other = (
+        "~parameters.mean_2",
+        "+parameters.mean_3.guess=0.25",
+        f"model._target_={__name__}.renamed",
+    )
     given = *other, "optimizer.schedule=constant", f"fit.guess_from={finished[0]}"
     code, err = main(*given, "report.enabled=false", "fit.steps=2")
     assert code == 0, err
@@ -245,8 +250,6 @@ def test_another_problem_is_refused_in_the_same_directory(finished):
 @pytest.fixture
 def main(monkeypatch, capfd, tmp_path):
     """Call the command in this process, and return its exit code and what it complained about."""
-    flags = ("jax_enable_x64", "jax_compilation_cache_dir", "jax_platforms")
-    before = {name: getattr(jax.config, name) for name in flags}
     monkeypatch.chdir(tmp_path)
 
     def small(*overrides: str) -> tuple[int, str]:
@@ -255,9 +258,8 @@ def main(monkeypatch, capfd, tmp_path):
         code = call(monkeypatch, *flags, *SMALL, "run_dir=run", *values)
         return code, capfd.readouterr().err
 
-    yield small
-    for name, value in before.items():
-        jax.config.update(name, value)
+    with flags_kept():
+        yield small
 
 
 BAD = [
@@ -338,7 +340,7 @@ def exploding(params, key, catalog):
 
 
 def test_a_loss_that_is_not_finite_fails_with_code_1_and_keeps_the_last_good_state(main):
-    code, err = main("model._target_=test_cli.exploding")
+    code, err = main(f"model._target_={__name__}.exploding")
     assert code == 1
     assert "is not finite at step" in err
     record = result(Path("run"))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.process_groups import environment
+
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
@@ -28,7 +30,7 @@ def test_own_model_is_fitted_from_the_command_line(folder):
     command = (folder / "commands").read_text().splitlines()[1].split()
     assert command[0] == "kdescent-dist"
     arguments = [sys.executable, "-m", "kdescent_dist.cli", *command[1:], "run_dir=run"]
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "run" / "result.json").read_text())
     assert result["status"] == "done"
@@ -40,7 +42,11 @@ def test_own_model_is_fitted_from_the_command_line(folder):
 
 def test_library_example_runs_and_finds_the_same(folder):
     done = subprocess.run(
-        [sys.executable, "library.py"], cwd=folder, capture_output=True, text=True
+        [sys.executable, "library.py"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     final = json.loads(done.stdout.splitlines()[-1].replace("'", '"'))

@@ -4,11 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-from support.command_line import call
+from support.command_line import call, flags_kept
 from support.tables import optional
 
 ROWS = 3000
@@ -103,7 +102,6 @@ def write(path: Path, columns) -> None:
 @pytest.fixture
 def command(monkeypatch, capfd, tmp_path):
     """Call the command on the survey; returns its exit code and what it wrote to stderr."""
-    before = jax.config.jax_compilation_cache_dir
     columns, _ = survey()
     write(tmp_path / "survey.fits", columns)
     (tmp_path / "survey_model.py").write_text(MODEL)
@@ -115,8 +113,8 @@ def command(monkeypatch, capfd, tmp_path):
         given = ["--config-dir", "my_conf", "experiment=survey", "run_dir=run", *overrides]
         return call(monkeypatch, *given), capfd.readouterr().err
 
-    yield of_survey
-    jax.config.update("jax_compilation_cache_dir", before)
+    with flags_kept():
+        yield of_survey
 
 
 def test_a_survey_table_is_fitted_and_every_row_is_accounted_for(command, tmp_path):

@@ -1,7 +1,5 @@
 """No start of a run loses what an earlier one has found, and none begins anew in silence."""
 
-import errno
-import json
 import os
 import shutil
 import signal
@@ -12,16 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdescent_dist.fitting.callbacks import Event, Metrics, read_metrics
-from kdescent_dist.fitting.history import History
-from kdescent_dist.run.clock import RunClock
-from kdescent_dist.run.directory import RunDirectory
-from kdescent_dist.run.result import saved_step, told, was_running, with_saved_step
-from support.command_line import call
+from kdescent_dist.fitting.callbacks import read_metrics
+from kdescent_dist.run.result import saved_step, was_running
+from support import rings
+from support.command_line import call, run_here
 from support.process_groups import SMALL, command, environment, result
 
 FIT = [*SMALL, "optimizer.schedule=constant", "report.enabled=false", "fit.steps=30"]
-DONE = {"status": "done", "step": 60, "params": {"a": 1.5}, "loss": 0.1, "errors": {"a": 0.2}}
 
 
 def start(folder: Path, *overrides: str, own_cache: bool = False) -> subprocess.Popen:
@@ -54,9 +49,7 @@ def run(monkeypatch, capfd):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    process = start(folder)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    run_here(f"run_dir={folder / 'run'}", *FIT, cwd=folder)
     return folder
 
 
@@ -216,8 +209,7 @@ def test_a_run_that_is_killed_again_and_again_gets_on(tmp_path):
 @pytest.mark.parametrize("size", ["16k", "200k"])
 def test_a_full_disk_is_told_in_one_line_and_costs_no_checkpoint(tmp_path, size):
     if os.geteuid() != 0:
-        tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        tell("a small disk can be mounted by root alone")
+        rings.cannot_run("a small disk can be mounted by root alone")
     (tmp_path / "run").mkdir()
     mounted = f"mount -t tmpfs -o size={size} tmpfs {tmp_path}/run/checkpoints && exec "
     checkpoints = tmp_path / "run/checkpoints"
@@ -248,100 +240,6 @@ def test_a_full_disk_is_told_in_one_line_and_costs_no_checkpoint(tmp_path, size)
     assert "No space left on device" in record["message"]
     assert record["step"] == max(there, default=0)
     assert record["params"] is not None
-
-
-def rows(first, last):
-    history = History(np.zeros((last - first, 1)), np.arange(first, last), np.zeros(last - first))
-    return Event(last, 100, first, history, 1.0, 10)
-
-
-def test_a_kill_within_the_cut_of_the_metrics_loses_no_row(tmp_path, monkeypatch):
-    file = tmp_path / "metrics.jsonl"
-    Metrics(file)(rows(0, 50))
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    # Nothing is written to the file itself before the new one takes its place.
-    with monkeypatch.context() as context:
-        context.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            Metrics(file)(rows(40, 60))
-    assert [row["step"] for row in read_metrics(file)] == list(range(50))
-    Metrics(file)(rows(40, 60))
-    assert [row["step"] for row in read_metrics(file)] == list(range(60))
-
-
-@pytest.mark.parametrize("damage", [b"\xff", b"}", b"[1]\n", b'{"step": "x"}\n', b""])
-def test_a_damaged_row_of_the_metrics_costs_that_row_alone(tmp_path, damage):
-    file = tmp_path / "metrics.jsonl"
-    Metrics(file)(rows(0, 9))
-    lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join([*lines[:4], damage + lines[4][len(damage) :], *lines[5:]]))
-    steps = {row["step"] for row in read_metrics(file)}
-    assert steps >= set(range(9)) - {4}
-    Metrics(file)(rows(9, 12))
-    assert {row["step"] for row in read_metrics(file)} >= set(range(12)) - {4}
-
-
-def test_numbers_of_a_result_that_was_altered_count_as_not_there(tmp_path):
-    before = {"continued": None, "starts": "x", "wall_s": None, "first_start": [], "step": "1"}
-    times = RunClock(before, tmp_path / "metrics.jsonl").times()
-    assert times["starts"] == 1
-    assert saved_step(before) == 0
-    assert not was_running(before)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1, 2]", b'{"status": "do', b"[" * 10**5])
-def test_a_damaged_result_says_nothing(tmp_path, content):
-    (tmp_path / "result.json").write_bytes(content)
-    assert RunDirectory(tmp_path).result() == {}
-
-
-def test_errors_are_kept_with_the_parameters_that_they_are_of():
-    now = {"status": "done", "step": 60, "params": {"a": 1.5}, "loss": 0.1}
-    assert told(DONE, now)["errors"] == {"a": 0.2}
-    assert "errors" not in told(DONE, {**now, "step": 70})
-    assert "errors" not in told(DONE, {**now, "params": {"a": 1.6}})
-
-
-def test_a_later_failure_stands_beside_the_answer():
-    now = {"status": "failed", "step": 80, "params": {"a": 9.0}, "message": "why", "starts": 2}
-    after = told(DONE, now)
-    assert {name: after[name] for name in DONE} == DONE
-    assert after["continued"]["message"] == "why"
-    assert after["starts"] == 2
-    assert saved_step(after) == 80
-    assert saved_step(with_saved_step(after, 90)) == 90
-    assert told(after, {**DONE, "step": 100})["step"] == 100
-
-
-def test_the_last_known_parameters_stay_until_there_are_later_ones():
-    before = {"status": "preempted", "step": 20, "params": {"a": 1.0}, "loss": 0.5}
-    running = told(before, {"status": "running", "step": 20, "params": None, "loss": None})
-    assert running["params"] == {"a": 1.0}
-    later = told(before, {"status": "failed", "step": 30, "params": {"a": 2.0}, "loss": 0.4})
-    assert later["params"] == {"a": 2.0}
-
-
-def test_a_full_disk_has_room_for_a_result_in_the_place_of_the_last(tmp_path, monkeypatch):
-    directory = RunDirectory(tmp_path)
-    directory.write_result({"status": "running"})
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    directory.write_result({"status": "failed"})
-    assert directory.result() == {"status": "failed"}
-    with pytest.raises(OSError, match="No space"):
-        directory.write_result({"message": "x" * 5000})
-    assert directory.result() == {"status": "failed"}
-    # An answer is never overwritten in place, where half of it might be all that is left.
-    (tmp_path / "result.json").write_text(json.dumps(DONE, indent=2))
-    with pytest.raises(OSError, match="No space"):
-        directory.write_result({"status": "failed"})
-    assert directory.result() == DONE
 
 
 @pytest.mark.parametrize("damage", ["half", b"\xff", b"\0", b"name: x\n"])

@@ -296,15 +296,6 @@ def test_a_condition_that_no_parameter_changes_is_sorted_once(bins, catalog):
         expected = order_of(Population({"mass": both}), [stack])
         np.testing.assert_array_equal(order, expected)
 
-    def sorts(of):
-        objective = problems.objective(of, counts=CountsConfig("sparse"), catalog=catalog)
-        arguments = (problems.GUESS, jax.random.key(0), objective.data)
-        text = jax.jit(objective.value_and_grad).lower(*arguments).as_text()
-        return text.count(f"tensor<{2 * objective.layout.block_size}xui32>") > 0
-
-    assert not sorts([b for b in bins if b.bin.group == "fine"])
-    assert sorts([b for b in bins if b.bin.group == "cells"])
-
 
 @pytest.mark.parametrize(
     ("edges", "softness", "sparse"),

@@ -1,4 +1,4 @@
-"""The fit loop: same bits on any mesh, one program for its steps, and what ends it."""
+"""The fit loop: same bits on any mesh, and what ends it."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.fitting.checkpoints import latest_step
-from kdescent_dist.fitting.dropin import adam
 from kdescent_dist.fitting.loop import fit
 from kdescent_dist.objective.loss_function import LossObjective
 from support import fits, problems
@@ -127,61 +126,7 @@ def test_a_guess_outside_its_bounds_is_named():
         )
 
 
-# --- what a step costs ----------------------------------------------------------------------
-
-
-def test_a_fit_compiles_its_step_once(caplog):
-    """Whatever the lengths of its dispatches, and the last evaluation included."""
-    lengths = []
-    with jax.log_compiles(True):
-        fit(
-            LossObjective(fits.quadratic),
-            [0.0],
-            fits.ADAM,
-            config=FitConfig(steps=40, steps_per_call=16),
-            callbacks=[lambda event: lengths.append(len(event.history))],
-        )
-    assert len(set(lengths)) > 2
-    compiled = [m for m in caplog.messages if m.startswith("Finished XLA compilation of jit(run)")]
-    assert len(compiled) == 1
-
-
-def programs(monkeypatch, call):
-    """The texts of the programs that a fit compiles for its steps."""
-    texts, make = [], jax.jit
-
-    def recorded(function, **options):
-        made = make(function, **options)
-        if function.__name__ != "run":
-            return made
-
-        def run(*args):
-            texts.append(made.lower(*args).as_text())
-            compiled = made.lower(*args).compile()
-            memory = compiled.memory_analysis()
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(jax.tree.map(raw, args[0])))
-            assert memory.alias_size_in_bytes >= size > 0  # the state is donated, all of it
-            return made(*args)
-
-        return run
-
-    monkeypatch.setattr(jax, "jit", recorded)
-    call()
-    return set(texts)
-
-
-def raw(leaf):
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
-
-
-def test_the_number_of_steps_the_guess_and_the_seed_are_not_part_of_the_program(monkeypatch):
-    """A compilation cache holds one program for all of them; and the state is not copied."""
-
-    def call(steps, guess, seed):
-        adam(fits.quadratic, jnp.array([guess]), steps, [(-9, 9)], 0.1, seed, progress=False)
-
-    assert len(programs(monkeypatch, lambda: (call(3, 0.0, 1), call(5, 2.0, 8)))) == 1
+# --- losses of functions ---------------------------------------------------------------------
 
 
 def poissonian(params, randkey):

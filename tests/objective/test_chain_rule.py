@@ -1,17 +1,13 @@
-"""Blocks, the tree along which their sums are added, and what a step communicates."""
-
-import re
+"""Blocks, and the tree along which their sums are added."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
-from support import problems
 
 
 def test_blocks_follow_from_the_size_alone():
@@ -65,30 +61,3 @@ def test_sums_of_nodes_add_up_to_the_same_bits(node):
     rows = ROWS[:77]
     nodes = [streamed(rows[i : i + node], len(rows[i : i + node])) for i in range(0, 77, node)]
     np.testing.assert_array_equal(tree_sum(jnp.stack(nodes)), tree_sum(jnp.asarray(rows)))
-
-
-@pytest.mark.parametrize("reproducible", [True, False])
-def test_a_step_has_one_collective_each_way_whatever_the_number_of_samples(reproducible):
-    config = BinsConfig(
-        columns=["red"], kernels=3, fourier=2, pretrain_kernels=10, pretrain_fourier=10
-    )
-    bins = problems.pretrained({"one": config})
-    found = []
-    for size in (800, 80_000):
-        objective = problems.objective(
-            bins, 8, size=size, block_size=100, reproducible=reproducible
-        )
-        arguments = (problems.GUESS, jax.random.key(0), objective.data)
-        text = jax.jit(objective.value_and_grad).lower(*arguments).compile().as_text()
-        kinds = r"= (\S+) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)\("
-        found.append(re.findall(kinds, text))
-    few, many = found
-    assert len(few) == 2
-    assert [kind for _, kind in few] == [kind for _, kind in many]
-
-    def elements(results):
-        shapes = [re.search(r"\[([\d,]*)\]", shape)[1].split(",") for shape, _ in results]
-        return sum(int(np.prod([int(n) for n in shape])) for shape in shapes)
-
-    # One row per node: 1 on each of 8 devices, and 13 where 100 blocks each are cut into eights.
-    assert elements(many) <= (13 if reproducible else 1) * elements(few)

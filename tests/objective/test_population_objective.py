@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import subjaxprs
 
 from kdescent_dist.bins.sums import draw_kernels
 from kdescent_dist.bins.windows import soft_tophat
@@ -415,25 +414,3 @@ def test_an_empty_or_nearly_empty_bin_is_named():
     grid = BinsConfig(columns=["red"], edges={"mass": [0.0, 1.0, 1.5]})
     with pytest.raises(InputError, match=r"bin 'grid\[mass 1-1.5\]' holds 0 training samples"):
         problems.pretrained({"grid": grid})
-
-
-def mapped_shapes(jaxpr) -> list[tuple[int, ...]]:
-    """Shapes of all arrays over whose rows a loop of a program goes."""
-    shapes = []
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            carried = equation.params["num_consts"] + equation.params["num_carry"]
-            shapes += [variable.aval.shape for variable in equation.invars[carried:]]
-    for inner in subjaxprs(jaxpr):
-        shapes += mapped_shapes(inner)
-    return shapes
-
-
-@pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_no_loop_maps_over_an_array_without_elements(bins, form):
-    """jaxlib 0.11.2 dies of one on several devices (SIGSEGV): edges of bins without conditions."""
-    objective = problems.objective(bins, 2, counts=CountsConfig(bins=form))
-    program = jax.make_jaxpr(objective.value_and_grad)(problems.GUESS, KEY, objective.data)
-    shapes = mapped_shapes(program.jaxpr)
-    assert shapes
-    assert not [shape for shape in shapes if 0 in shape]

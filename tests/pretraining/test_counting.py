@@ -239,14 +239,3 @@ def test_memory_is_that_of_a_block_and_a_chunk(direct):
         program = chunked_counts._compiled(body, direct.mesh, 1024)
         temporary = program.lower(*arrays).compile().memory_analysis().temp_size_in_bytes
         assert temporary < 4 << 20
-
-
-@pytest.mark.parametrize("sizes", [(1100, 1999, 2048)])
-def test_samples_of_similar_size_share_their_programs(sizes, direct, caplog):
-    """Hundreds of bins, each with another number of samples, compile once."""
-    for i, size in enumerate(sizes):
-        x, weights, centers, cov, modes = problem(2, size=size)
-        with jax.log_compiles(i > 0):
-            kde_of(x, weights, centers, cov, direct)
-            waves_of(x, weights, modes, direct)
-    assert "ompil" not in caplog.text

@@ -20,20 +20,20 @@ import pyarrow.parquet as pq
 
 from kdescent_dist.models.halo_catalog import halo_sample
 
-PIECE = 262_144
+PIECE = 262_144  # rows
 
 
-def pieces(halos: int, tilt: float) -> Iterator[dict[str, np.ndarray]]:
+def pieces(halos: int, tilt: float, piece: int) -> Iterator[dict[str, np.ndarray]]:
     """The columns, piece by piece, so that memory does not grow with the number of halos."""
-    for first in range(0, halos, PIECE):
-        size = min(PIECE, halos - first)
+    for first in range(0, halos, piece):
+        size = min(piece, halos - first)
         columns = halo_sample(size, seed=first, volume=size / halos, tilt=tilt)
         position = np.random.default_rng(first + 1).uniform(0.0, 400.0, (3, size))
         columns |= dict(zip("xyz", position, strict=True))
         yield {name: values.astype(np.float32) for name, values in columns.items()}
 
 
-def write(folder: Path, halos: int, tilt: float) -> list[Path]:
+def write(folder: Path, halos: int, tilt: float, piece: int = PIECE) -> list[Path]:
     """Write both files, of the same rows."""
     names = ("logm", "weights", "x", "y", "z")
     paths = [folder / "halos.parquet", folder / "halos.hdf5"]
@@ -44,10 +44,10 @@ def write(folder: Path, halos: int, tilt: float) -> list[Path]:
     ):
         group = file.create_group("halos")
         for name in names:
-            group.create_dataset(name, (halos,), np.float32, chunks=(min(PIECE, halos),))
+            group.create_dataset(name, (halos,), np.float32, chunks=(min(piece, halos),))
         first = 0
-        for columns in pieces(halos, tilt):
-            table.write_table(pa.table(columns, schema=schema), row_group_size=PIECE)
+        for columns in pieces(halos, tilt, piece):
+            table.write_table(pa.table(columns, schema=schema), row_group_size=piece)
             last = first + len(columns["logm"])
             for name, values in columns.items():
                 group[name][first:last] = values

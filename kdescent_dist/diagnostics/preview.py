@@ -26,7 +26,9 @@ FEWEST_KERNELS = 50
 KEYS = 4  # random keys of the loss at the guess
 
 
-def compare_guess(problem: Problem, *, samples: int) -> Callable[[], dict[str, np.ndarray]]:
+def compare_guess(
+    problem: Problem, *, samples: int, counted: int = COUNTED
+) -> Callable[[], dict[str, np.ndarray]]:
     """Compare the model at the guess with the training catalog, in every bin, within seconds.
 
     A random part of the model samples is counted, at some of the kernels and modes; errors
@@ -35,6 +37,7 @@ def compare_guess(problem: Problem, *, samples: int) -> Callable[[], dict[str, n
     Args:
         problem: the fit.
         samples: rows of each population that are kept for plots.
+        counted: model samples that are counted, at most.
 
     Returns:
         A function that counts and returns the arrays of a ``Comparison`` before a fit. They
@@ -44,7 +47,7 @@ def compare_guess(problem: Problem, *, samples: int) -> Callable[[], dict[str, n
     objective, bins = problem.objective, problem.bins
     rng = np.random.default_rng(problem.seed)
     kept = {"data": plot_sample(problem, rng, samples)} | _input_rows(objective, rng, samples)
-    blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, COUNTED))
+    blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, counted))
     population = blocks.sums(problem.guess, [], errors=False)
     training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
 

@@ -154,13 +154,12 @@ def test_the_config_fills_every_bin(config):
     assert min(b.count(survey.columns) for b in bins) > 500
 
 
-def test_the_script_writes_the_same_halos_to_parquet_and_hdf5(tmp_path, monkeypatch):
+def test_the_script_writes_the_same_halos_to_parquet_and_hdf5(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     spec = importlib.util.spec_from_file_location("make_halos", ROOT / "scripts/make_halos.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "PIECE", 1000)
-    paths = script.write(tmp_path, 2500, 0.4)
+    paths = script.write(tmp_path, 2500, 0.4, piece=1000)
     assert pq.ParquetFile(paths[0]).num_row_groups == 3
     catalogs = [
         load_catalog(

@@ -60,10 +60,9 @@ def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
     np.testing.assert_allclose(ecf, conditional, rtol=1e-6)
 
 
-def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins, monkeypatch):
-    monkeypatch.setattr("kdescent_dist.diagnostics.preview.COUNTED", 400)
+def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins):
     problem = problems.problem(objective, bins)
-    arrays = compare_guess(problem, samples=200)()
+    arrays = compare_guess(problem, samples=200, counted=400)()
     full = diagnostics.diagnose(problem, problems.GUESS, samples=5000)
     assert len(arrays["guess/weights"]) == len(arrays["data/weights"]) == 200
     assert arrays["guess/weights"].sum() == pytest.approx(problems.SIZE, rel=0.01)

@@ -1,6 +1,7 @@
 """Every test process sees 8 fake CPU devices; a one-device mesh uses the first."""
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,11 @@ if jax.config.jax_compilation_cache_dir is None:
     folder = Path(__file__).parents[1] / ".pytest_cache/jax"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+if importlib.util.find_spec("hypothesis"):  # not where the newest JAX is tested
+    from hypothesis import settings
+
+    settings.register_profile("quick", max_examples=6)  # scripts/test --quick
 
 
 def pytest_report_header() -> str:

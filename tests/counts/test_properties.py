@@ -28,7 +28,7 @@ SHAPES = (
 ROUNDINGS = 10.0  # units in the last place: those of a sum over one block, too
 
 few = settings(
-    max_examples=24,
+    max_examples=min(24, settings().max_examples),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),

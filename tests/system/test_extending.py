@@ -1,0 +1,88 @@
+"""The recipes of docs/extending.md, installed as another package, in one run on 1 and 4 devices."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdescent_dist.config import registry
+from kdescent_dist.models.gaussian import training_catalog
+from support.command_line import run_told
+
+RECIPES = Path(__file__).parents[2] / "docs" / "extending.md"
+# Headings of the recipes: group, name of the entry point, and the object in the recipe.
+ADDED = {
+    "A reader": ("readers", "words", "Words"),
+    "A report panel": ("panels", "losses", "PANEL"),
+    "A schedule": ("schedules", "steps", "steps"),
+    "An optimizer": ("optimizers", "heavy_ball", "heavy_ball"),
+    "A launcher": ("launchers", "flux", "flux"),
+}
+
+
+def recipes():
+    parts = re.split(r"^## ", RECIPES.read_text(), flags=re.M)[1:]
+    blocks = {
+        part.splitlines()[0]: re.findall(r"```python\n(.*?)```", part, re.S) for part in parts
+    }
+    return {heading: block for heading, (block,) in blocks.items()}
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A package with all recipes, each a module of its own."""
+    site = tmp_path / "site"
+    info = site / "recipes-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: recipes\nVersion: 1.0\n")
+    points = []
+    for heading, code in recipes().items():
+        group, name, thing = ADDED[heading]
+        (site / f"recipe_{group}.py").write_text(code)
+        points.append(f"[kdescent_dist.{group}]\n{name} = recipe_{group}:{thing}\n")
+    (info / "entry_points.txt").write_text("\n".join(points))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("FLUX_TASK_RANK", "0")
+    monkeypatch.setenv("FLUX_JOB_SIZE", "1")
+    registry.entries.cache_clear()
+    yield site
+    registry.entries.cache_clear()
+
+
+def test_there_is_a_recipe_for_each_registry():
+    assert recipes().keys() == ADDED.keys()
+
+
+def test_each_recipe_of_another_package_takes_part_in_a_fit(tmp_path, installed):
+    truth = {"mean_1": 1.6, "mean_2": 2.9, "variance_1": 0.8, "variance_2": 1.25}
+    table = training_catalog(truth | {"correlation": 0.0}, 400, 1)
+    rows = np.stack([table["x1"], table["x2"]], axis=1)
+    np.savetxt(tmp_path / "table.words", rows, header="x1 x2", comments="")
+    given = [
+        "catalog.make=null",
+        "catalog.path=table.words",
+        "samples.size=200",
+        "bins.all.kernels=5",
+        "bins.all.pretrain_kernels=20",
+        "bins.all.pretrain_fourier=5",
+        "optimizer.name=heavy_ball",
+        "optimizer.schedule=steps",
+        "+optimizer.schedule_options={every: 4}",
+        "fit.steps=6",
+        "report.errors=false",
+        "runtime.progress=false",
+    ]
+    losses = []
+    for devices in (1, 4):
+        run_dir = tmp_path / f"run{devices}"
+        code, _, err = run_told(*given, f"run_dir={run_dir}", cwd=tmp_path, devices=devices)
+        assert code == 0, err
+        result = json.loads((run_dir / "result.json").read_text())
+        assert result["catalog"]["rows"] == 400
+        losses.append(np.load(run_dir / "history.npz")["loss"])
+        page = (run_dir / "report.html").read_text()
+        assert "A long tail is a fit that has jumped." in page
+        assert (run_dir / "plots" / "losses.png").is_file()
+    assert losses[0].tobytes() == losses[1].tobytes()

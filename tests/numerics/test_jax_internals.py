@@ -3,12 +3,14 @@
 All tests that read these texts are here, as another version of JAX may write them otherwise.
 """
 
+import inspect
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src import compiler
 from jax.extend.core import subjaxprs
 
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, FitConfig
@@ -277,3 +279,13 @@ def test_the_number_of_steps_the_guess_and_the_seed_are_not_part_of_the_program(
         adam(fits.quadratic, jnp.array([guess]), steps, [(-9, 9)], 0.1, seed, progress=False)
 
     assert len(programs(monkeypatch, lambda: (call(3, 0.0, 1), call(5, 2.0, 8)))) == 1
+
+
+# --- the tests themselves -------------------------------------------------------------------
+
+
+def test_what_the_tests_of_several_processes_change_in_jax_is_there():
+    """Else each start of each of them would compile its programs again."""
+    names = inspect.signature(compiler._cache_write).parameters
+    assert "host_callbacks" in names
+    assert "distributed" in compiler._cache_write.__code__.co_names

@@ -15,6 +15,7 @@ import numpy as np
 
 from support.command_line import run_here
 
+EVERY_RANK = Path(__file__).parent / "every_rank"
 SMALL = [
     "samples.size=800",
     "catalog.make.size=1000",
@@ -33,16 +34,19 @@ RUN = [
 PATIENCE = 300  # seconds that anything may take on a busy machine
 
 
-def environment(**more: str) -> dict[str, str]:
-    # All of them share the programs that were compiled by one.
-    cache = str(jax.config.jax_compilation_cache_dir)
-    settings = {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": cache,
+def shared_cache() -> dict[str, str]:
+    """All processes share the programs that were compiled by one, or by that of the same rank."""
+    paths = [str(EVERY_RANK), os.environ.get("PYTHONPATH", "")]
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-    return {**os.environ, **settings, **more}
+
+
+def environment(**more: str) -> dict[str, str]:
+    settings = {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **settings, **shared_cache(), **more}
 
 
 def overrides_of(directory: Path, *overrides: str, small: Sequence[str] = RUN) -> list[str]:

@@ -8,15 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
-
 from kdescent_dist.fitting.checkpoints import latest_step
 from support import process_groups
 from support.command_line import run_here
 from support.process_groups import SMALL, result
 
 SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
-# Quickly compiled, as each start does so in all ranks but the first.
 FIT = (*SMALL, "samples.size=40000", *SETTINGS)
 STEPS = 1500
 FINITE = (*FIT, f"fit.steps={STEPS}")
@@ -31,9 +28,7 @@ def environment() -> dict[str, str]:
     return {
         "KDESCENT_VENV": sys.prefix,
         "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
+    } | process_groups.shared_cache()
 
 
 class Jobs:

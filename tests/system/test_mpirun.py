@@ -13,6 +13,7 @@ import numpy as np
 import kdescent_dist as kd
 from support import problems, rings
 from support.process_groups import (
+    EVERY_RANK,
     PATIENCE,
     alone,
     assert_same_fit,
@@ -34,7 +35,7 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def start(program: list[str], cwd: Path) -> subprocess.Popen:
-    source = str(Path(kd.__file__).parents[1])
+    source = os.pathsep.join((str(Path(kd.__file__).parents[1]), str(EVERY_RANK)))
     return subprocess.Popen(
         program,
         cwd=cwd,

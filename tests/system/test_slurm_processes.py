@@ -8,7 +8,7 @@ from support.process_groups import SMALL, result
 from support.slurm_jobs import assert_same_fit, environment, programs_of
 
 HEARTBEAT_S = 6
-# Quickly compiled, as each start does so in the second rank, but long enough to be interrupted.
+# Quickly compiled, but long enough to be interrupted.
 FIT = (
     *SMALL,
     "samples.size=8000",

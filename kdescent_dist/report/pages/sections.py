@@ -49,7 +49,9 @@ def make_sections(
 
     known, broken = panels.working()
     found = [panel for panel in known if isinstance(panel, Panel)]
-    others = [f"{panels.group}: {other!r} is no Panel" for other in known if other not in found]
+    others = [
+        f"{panels.group}: {other!r} is no Panel" for other in known if not isinstance(other, Panel)
+    ]
     notes = [f"A panel cannot be used: {reason}." for reason in (*broken, *others)]
     for note in notes:
         log.warning("report: %s", note)

@@ -425,13 +425,13 @@ def test_fewer_steps_than_done_are_refused_and_the_record_stays(finished):
 
 
 def test_help_and_config_are_readable(finished):
-    shown = run(finished[0], "--help").stdout
+    shown, _ = start(finished[0], "--help").communicate(timeout=300)
     assert (
         "experiment: color_mass, galaxy_colors, galaxy_colors_grid, halo_catalog, quickstart"
         in shown
     )
     assert "Exit codes" in shown
-    config = run(finished[0], "--cfg", "job").stdout
+    config, _ = start(finished[0], "--cfg", "job").communicate(timeout=300)
     assert "learning_rate: 0.1" in config
     assert "size: 800" in config
 

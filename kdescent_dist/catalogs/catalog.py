@@ -65,8 +65,16 @@ def open_catalog(
 
         def opened() -> tuple[Chunks, Table]:
             _check(config, required, key)
-            options = {"processes": processes, "chunk_rows": chunk_rows, "stack": stack}
-            return open_chunks(config, required, key, dtype=dtype, exact=exact, **options)
+            return open_chunks(
+                config,
+                required,
+                key,
+                processes=processes,
+                chunk_rows=chunk_rows,
+                dtype=dtype,
+                exact=exact,
+                stack=stack,
+            )
 
         chunks, table = processes.together(opened)
         _check_rows(chunks, processes)
@@ -76,7 +84,7 @@ def open_catalog(
         processes.together(lambda: part.select(table))
         chunks.check_widths(processes.exchange(part.widths))
         tally, kept = processes.added(part.tally), processes.added(part.kept)
-        dropped = {**table.left_out, **chunks.selection.dropped(tally, chunks.rows)}
+        dropped = {**table.left_out, **chunks.selection.reasons.dropped(tally, chunks.rows)}
         numbering = Numbering(np.append(0, np.cumsum(kept)))
         buffer, held, ranges = part.buffer, part.held, part.ranges
         if config.subsample is not None:

@@ -9,9 +9,9 @@ import numpy as np
 from kdescent_dist.catalogs.column_statistics import CHUNK_ROWS, check_names
 from kdescent_dist.catalogs.plan import make_plan
 from kdescent_dist.catalogs.readers import Columns, Table
+from kdescent_dist.catalogs.scratch import Scratch
 from kdescent_dist.catalogs.selection import Selection
 from kdescent_dist.catalogs.sources import Source, find_source
-from kdescent_dist.catalogs.threads import Scratch
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.processes import Processes

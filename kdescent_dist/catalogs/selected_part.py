@@ -9,8 +9,9 @@ from kdescent_dist.catalogs.chunks import Chunks, widths_of
 from kdescent_dist.catalogs.column_statistics import ColumnRanges, moments
 from kdescent_dist.catalogs.readers import Columns, Table
 from kdescent_dist.catalogs.row_buffer import RowBuffer
+from kdescent_dist.catalogs.scratch import Scratch
 from kdescent_dist.catalogs.subsample import Numbering
-from kdescent_dist.catalogs.threads import Scratch, work_through
+from kdescent_dist.catalogs.threads import work_through
 
 Place = list[np.ndarray] | None
 InTurn = Callable[[Callable[[], Place]], Place]
@@ -23,7 +24,7 @@ class SelectedPart:
         buffer: the first of the selected rows, as many as it has space for.
         held: first and last (excluded) of the chunks whose rows are in the buffer.
         kept: (chunks,) selected rows of each chunk of this process, 0 for the other chunks.
-        tally: rows that were left out, see ``Selection.dropped``.
+        tally: rows that were left out, see ``DropReasons``.
         ranges: of the selected rows.
         moments: (chunks, 1 + 2 standardized columns), see ``column_statistics.moments``.
         widths: (columns that are read,) entries of vector columns.
@@ -52,7 +53,7 @@ class SelectedPart:
         self.buffer = RowBuffer(selection.arrays, capacity, dtype)
         self.held = own[0], own[0]
         self.kept = np.zeros(len(chunks), np.int64)
-        self.tally = np.zeros(selection.counts, np.int64)
+        self.tally = np.zeros(selection.reasons.size, np.int64)
         self.ranges = ColumnRanges.none(len(selection.required))
         self.moments = np.zeros((len(chunks), 1 + 2 * len(standardize)))
         self.widths = np.zeros(len(chunks.columns), np.int64)

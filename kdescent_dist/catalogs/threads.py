@@ -3,9 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Place = TypeVar("Place")
@@ -71,36 +69,6 @@ def work_through(
         raise
     if failed:
         raise failed[min(failed)]
-
-
-class Scratch:
-    """Arrays that are used again, those of each thread; memory that is new takes long to get."""
-
-    def __init__(self) -> None:
-        self._of_thread = threading.local()
-
-    def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
-        return gather(values, rows, self._array(slot, values.shape, values.dtype)[: len(rows)])
-
-    def converted(self, slot: str, values: np.ndarray, dtype: Any) -> np.ndarray:
-        """Values in another type, until the next call with this slot."""
-        array = self._array(f"{slot} (converted)", values.shape, np.dtype(dtype))
-        np.copyto(array, values, casting="unsafe")
-        return array
-
-    def _array(self, slot: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        arrays: dict[str, np.ndarray] = self._of_thread.__dict__
-        key = f"{slot} {dtype.str} {shape[1:]}"
-        if key not in arrays or len(arrays[key]) < shape[0]:
-            arrays[key] = np.empty(shape, dtype)
-        return arrays[key][: shape[0]]
-
-
-def gather(values: np.ndarray, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
-    """Rows of values by numbers, in an array of the same type."""
-    # All of the rows are there; "raise" would take them into a buffer first, "clip" is slower.
-    return values.take(rows, axis=0, out=into, mode="wrap")
 
 
 def _processors() -> int:

@@ -15,6 +15,7 @@ from jax import lax
 from jax.extend import core
 
 from kdescent_dist.numerics.differentiable import differentiable
+from kdescent_dist.numerics.reductions import materialize
 from kdescent_dist.numerics.small_matrices import cholesky, column_sums, repeated, table_product
 
 SMALL = 4  # columns of a matrix or of a table that is replaced
@@ -36,14 +37,14 @@ def written_out(loss: Callable) -> Callable:
         traced, shape = jax.make_jaxpr(lambda params: loss(params, **options), return_shape=True)(
             params
         )
-        once = _one(options["randkey"]) if "randkey" in options else None
-        results = _run(traced.jaxpr, traced.consts, [params], once)
+        one = _one(options["randkey"]) if "randkey" in options else None
+        results = _run(traced.jaxpr, traced.consts, [params], one)
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return call
 
 
-def _run(jaxpr: core.Jaxpr, consts: Any, args: Any, once: jax.Array | None) -> list[Any]:
+def _run(jaxpr: core.Jaxpr, consts: Any, args: Any, one: jax.Array | None) -> list[Any]:
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
@@ -53,8 +54,8 @@ def _run(jaxpr: core.Jaxpr, consts: Any, args: Any, once: jax.Array | None) -> l
         inputs = [read(atom) for atom in equation.invars]
         if equation.primitive.name == "jit":
             inner = equation.params["jaxpr"]
-            results = _run(inner.jaxpr, inner.consts, inputs, once)
-        elif replacement := _replacement(equation, once):
+            results = _run(inner.jaxpr, inner.consts, inputs, one)
+        elif replacement := _replacement(equation, one):
             results = [replacement(*inputs)]
         else:
             with equation.ctx.manager:
@@ -65,7 +66,7 @@ def _run(jaxpr: core.Jaxpr, consts: Any, args: Any, once: jax.Array | None) -> l
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _replacement(equation: core.JaxprEqn, once: jax.Array | None) -> Callable | None:
+def _replacement(equation: core.JaxprEqn, one: jax.Array | None) -> Callable | None:
     """What gives the result of an equation instead, if it is one of those that are replaced."""
     inputs: list[Any] = [atom.aval for atom in equation.invars]
     results: list[Any] = [atom.aval for atom in equation.outvars]
@@ -81,7 +82,7 @@ def _replacement(equation: core.JaxprEqn, once: jax.Array | None) -> Callable | 
         case "dot_general" if _is_table(result) and _is_table(inputs[0]):
             contracted, batched = params["dimension_numbers"]
             if batched == ((), ()) and contracted[0] == (1,):
-                return partial(_product, once, contracted[1][0])
+                return partial(_product, one, contracted[1][0])
         case "add" | "sub" | "mul" | "div" if _is_table(result):
             if (1, result.shape[1]) in [array.shape for array in inputs]:
                 return partial(_with_row, partial(equation.primitive.bind, **params), *result.shape)
@@ -94,8 +95,8 @@ def _is_table(array: Any) -> bool:
     return array.ndim == 2 and array.shape[0] >= MANY and array.shape[1] <= SMALL
 
 
-def _product(once: jax.Array | None, contracted: int, table: jax.Array, matrix: jax.Array):
-    return table_product(_stored(table, once), matrix if contracted == 0 else matrix.T)
+def _product(one: jax.Array | None, contracted: int, table: jax.Array, matrix: jax.Array):
+    return table_product(_materialized(table, one), matrix if contracted == 0 else matrix.T)
 
 
 def _with_row(operation: Callable, rows: int, columns: int, *inputs: jax.Array) -> jax.Array:
@@ -103,19 +104,17 @@ def _with_row(operation: Callable, rows: int, columns: int, *inputs: jax.Array) 
     return operation(*(repeated(rows, a[0]) if a.shape == row else a for a in inputs))
 
 
-def _through_memory(table: jax.Array, once: jax.Array | None) -> jax.Array:
-    """The table, written to memory: random numbers are else made again for each use of it."""
-    if once is None:
-        return table
-    return lax.fori_loop(0, once, lambda _, __: table, jnp.zeros_like(table))
+def _written(table: jax.Array, one: jax.Array | None) -> jax.Array:
+    return table if one is None else materialize(table, one)
 
 
-_stored = differentiable(
-    _through_memory, lambda _, cotangent: (cotangent, None), lambda table, once: table
+# A derivative passes through.
+_materialized = differentiable(
+    _written, lambda _, cotangent: (cotangent, None), lambda table, one: table
 )
 
 
 def _one(key: jax.Array) -> jax.Array:
-    """The number 1, as one of which the compiler cannot know that it is."""
+    """The number 1, computed from the key so that XLA cannot know it at compile time."""
     (word, *_) = jnp.ravel(jax.random.key_data(key))
     return jnp.minimum(lax.clz(word) + word, 1).astype(jnp.int32)

@@ -56,3 +56,19 @@ def streamed_sum(
     for level in range(levels):
         total = jnp.where((number >> level) & 1 == 1, digits[level] + total, total)
     return total
+
+
+def materialize(values: Any, one: jax.Array) -> Any:
+    """The same values, written to memory.
+
+    XLA rounds differently when it fuses two steps than when a collective separates them, and makes
+    random numbers again for each use of them. A loop whose length XLA cannot know keeps what stands
+    before the loop apart from what follows. ``lax.optimization_barrier`` does not do: on CPU it is
+    gone before computations are fused.
+
+    Args:
+        values: a pytree of arrays.
+        one: the number 1, an integer that XLA cannot know at compile time.
+    """
+    zeros = jax.tree.map(jnp.zeros_like, values)
+    return lax.fori_loop(0, one, lambda _, __: values, zeros)

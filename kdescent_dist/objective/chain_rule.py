@@ -7,9 +7,9 @@ one block, and there is one collective each way.
 
 In the ``reproducible`` reduction, sums are added along one binary tree over all blocks, whatever
 the mesh: a device adds up aligned powers of two of its blocks, which are nodes of that tree, and
-the few nodes of all devices are gathered. The loops over blocks have trip counts that the compiler
-does not know, and what goes from one part of the computation to the next is stored in between:
-where it may merge the parts, it rounds otherwise than where a collective lies between them.
+the few nodes of all devices are gathered. To get the same bits with and without a collective,
+fusion is prevented: loop lengths are known at run time alone, and values that pass from one step to
+the next are written to memory (``reductions.materialize``).
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from jax.sharding import Mesh, PartitionSpec
 from kdescent_dist.distributed.mesh import AXES, dealt, whole
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.hessians import with_derivatives
-from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
+from kdescent_dist.numerics.reductions import materialize, streamed_sum, tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
@@ -79,15 +79,15 @@ class BlockSums:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
             unravel = _unravel(unit, params, catalog)
-            first, number, once = shares[0]
+            first, number, one = shares[0]
             share = (first, number)
             sums = self._reduce(self._sums(unit, params, catalog, share))
             value, (direct, cotangents) = jax.value_and_grad(
                 lambda p, sums: loss(p, unravel(sums)), argnums=(0, 1)
-            )(params, _stored(sums, once))
-            cotangents = _stored(cotangents, once)
+            )(params, materialize(sums, one))
+            cotangents = materialize(cotangents, one)
             grads = self._reduce(self._pulled_back(unit, params, catalog, share, cotangents))
-            return _stored((value, tree_sum(grads) + direct), once)
+            return materialize((value, tree_sum(grads) + direct), one)
 
         everywhere, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
@@ -105,7 +105,10 @@ class BlockSums:
         return whole(shared, self.mesh)
 
     def shares(self) -> jax.Array:
-        """First block of each device, how many it has, and 1: (devices, 3), by samples."""
+        """Of each device the first block, the number of blocks, and the 1 of ``materialize``.
+
+        Shape (devices, 3), by samples.
+        """
         blocks, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         first = np.minimum(np.arange(devices) * blocks, self.layout.count)
         number = np.minimum(self.layout.count - first, blocks)
@@ -175,15 +178,6 @@ class BlockSums:
 
 # An attribute of the class would be a method.
 _value_and_grad = with_derivatives(BlockSums._value_and_grad, static=2)
-
-
-def _stored(values: Any, once: jax.Array) -> Any:
-    """The same values, written to memory by a loop of which the compiler cannot know that it runs.
-
-    ``lax.optimization_barrier`` does not do: on CPU it is gone before computations are merged.
-    """
-    zeros = jax.tree.map(jnp.zeros_like, values)
-    return lax.fori_loop(0, once, lambda _, __: values, zeros)
 
 
 def _unravel(unit: UnitSums, params: jax.Array, catalog: Any) -> Callable[[jax.Array], Any]:

@@ -1,6 +1,9 @@
 """A table in a file becomes columns and weights.
 
-``sources`` finds the table, ``readers`` read ranges of its rows, ``plan`` finds the columns that
-are needed, ``selection`` drops rows and derives columns by ``expressions``, ``partition`` shares
-the rows out to processes. ``TrainingCatalog`` is what the rest of the program sees.
+``catalog.open_catalog`` goes through the steps. ``sources`` finds the table, ``readers`` read
+ranges of its rows, ``plan`` finds the columns that are needed, ``chunks`` cuts the table.
+``selection`` drops rows of a chunk and derives columns by ``expressions``, ``selected_part`` does
+that for the chunks of a process. ``subsample`` draws some of the rows. ``partition`` hands out the
+rows that are left, whichever process holds them. ``TrainingCatalog`` is what the rest of the
+program sees.
 """

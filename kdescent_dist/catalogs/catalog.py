@@ -34,9 +34,10 @@ def open_catalog(
 ) -> Partition:
     """Select the rows of a catalog, by one or several processes that call this together.
 
-    In this order: the needed columns are read; rows with a missing value (a sentinel) in them go;
-    columns are derived; rows where ``config.where`` is false go; non-finite rows are refused, or
-    go; a subsample is drawn; columns are standardized, by moments of the rows before it was drawn.
+    In this order: the needed columns are read; rows with a missing value (a sentinel) in these
+    columns go; columns are derived; rows where ``config.where`` is false go; non-finite rows are
+    refused, or go; a subsample is drawn; columns are standardized, by the mean and the deviation of
+    the rows from which the subsample was drawn.
     The catalog is the same for any number of processes: each selects rows in a contiguous share of
     the file, one chunk at a time. They tell each other how many rows are left; rows stay where
     they are.
@@ -52,8 +53,11 @@ def open_catalog(
         held_bytes: how much of the selected rows to hold in memory instead of reading them again;
             by default all of them, or 1 GiB before a subsample is drawn.
         dtype: of the columns and weights that are returned; rows are selected, and columns
-            derived, in double precision. What is not finite in it counts as not finite.
+            derived, in double precision. A value that is not finite in this type is not finite.
         exact: names of the columns whose integers must not be rounded in ``dtype``.
+
+    Returns:
+        The selected rows.
 
     Raises:
         InputError: names the key or the column at fault, and what to do; the same on every

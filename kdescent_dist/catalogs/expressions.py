@@ -1,4 +1,4 @@
-"""The values of expressions of catalog columns, as they are written in a config: ``mag_g - mag_r``.
+"""The values of expressions of catalog columns, as a config has them: ``mag_g - mag_r``.
 
 What they may say is in ``grammar``.
 """

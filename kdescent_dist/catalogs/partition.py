@@ -16,8 +16,8 @@ class Catalog:
     """Columns of equal length, all finite, with weights.
 
     Attributes:
-        columns: names to (n,) arrays, in double precision unless it was read in another one.
-        weights: (n,) non-negative weights, in the same.
+        columns: names to (n,) arrays, in double precision unless another type was asked for.
+        weights: (n,) non-negative weights, of the same type.
         dropped: rows that were left out, counted by the reason.
         source: where the catalog comes from.
     """
@@ -37,7 +37,8 @@ Numbers = range | np.ndarray
 class Partition:
     """The selected rows of a table, in the order of the file and numbered over all of it.
 
-    Each process holds those of its share of the file; it reads others where they are asked for.
+    Each process holds the rows of its share of the file, and reads other rows when they are asked
+    for.
 
     Attributes:
         total: rows of the whole catalog.
@@ -81,7 +82,7 @@ class Partition:
         """Rows ``first`` to ``last`` (excluded) of the catalog, by default all of them.
 
         The rows of this process's share of the file are at hand; the others are read. The arrays
-        may share memory with those of another call: do not change them.
+        may share memory with the arrays of another call: do not change them.
 
         Args:
             first: number of the first row.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Scratch:
-    """Arrays that are used again, those of each thread; memory that is new takes long to get."""
+    """Arrays that are used again; each thread has its own. New memory takes long to get."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()

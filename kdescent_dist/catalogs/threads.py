@@ -18,13 +18,13 @@ def work_through(
     """Work on items by threads, each of which takes its place in the order of the items.
 
     Args:
-        items: none is None. They are taken one at a time, each by the thread that works on it;
-            the calling thread is one of them.
-        work: done on several items at a time. It gets an item and a function, to be called once,
-            which calls a function in its turn: after those of the items before, one at a time.
+        items: none is None. A thread takes an item, works on it, and takes the next; one of the
+            threads is the calling one.
+        work: ``work(item, in_turn)`` runs in several threads at a time. It calls ``in_turn(f)``
+            once; ``f`` then runs when all earlier items have had their turn.
 
     Raises:
-        Exception: what any of them raised, for the first item with which it did.
+        Exception: the one that was raised for the first item that failed.
     """
     rest, taking, count = iter(items), threading.Lock(), 0
     last = threading.Event()  # whether the item that was taken last has its place

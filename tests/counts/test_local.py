@@ -223,16 +223,6 @@ def test_local_counts_inside_shard_map(example, check_vma):
         assert_close(a, b, 2e-5)
 
 
-@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.hessian])
-def test_forward_mode_is_refused(example, derivative):
-    _, _, centers, cov, modes = single(*example)
-    x = jnp.ones((3, 2))
-    with pytest.raises(TypeError, match="can't apply forward-mode"):
-        derivative(lambda x: jnp.sum(kde_counts(x, None, centers, cov) ** 2))(x)
-    with pytest.raises(TypeError, match="can't apply forward-mode"):
-        derivative(lambda x: jnp.sum(fourier_counts(x, None, modes).real ** 2))(x)
-
-
 def test_second_derivatives_by_reverse_mode(example):
     """The gradient of a gradient, which is right in single precision, too."""
     x, weights, *kernels = example

@@ -143,7 +143,7 @@ def test_auto_is_the_blocked_form_on_a_cpu():
 def test_an_unknown_form_is_refused_with_the_valid_ones():
     x, weights, centers, cov, modes = single()
     with pytest.raises(
-        InputError, match="form='triton': must be one of auto, blocked, fused, pallas"
+        InputError, match="form=triton: must be one of auto, blocked, fused, pallas"
     ):
         kde_counts(x, weights, centers, cov, form="triton")
     with pytest.raises(InputError, match="must be one of auto"):

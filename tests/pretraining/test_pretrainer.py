@@ -220,7 +220,7 @@ ROWS = np.arange(10.0)[:, None]
         ({"training_x": ROWS, "bandwidth_factor": 0.0}, "bandwidth_factor=0.0"),
         ({"training_x": ROWS, "bandwidth_factor": np.nan}, "bandwidth_factor=nan"),
         ({"training_x": ROWS, "inverse_density_weight_power": -1}, "inverse_density"),
-        ({"training_x": ROWS, "method": "fast"}, "method='fast': must be one of auto, direct"),
+        ({"training_x": ROWS, "method": "fast"}, "method=fast: must be one of auto, direct"),
         (
             {"training_x": ROWS, "inverse_density_weight_power": 1, "num_idw_draws": 10},
             "num_idw_draws=10",

@@ -117,5 +117,6 @@ def _shown(name: str, values: Mapping[str, Any]) -> str:
     if name in values:
         return str(values[name])
     if name.startswith(_CONFIG):
-        return f"{default_of(name.removeprefix(_CONFIG))} (default)"
+        default = default_of(name.removeprefix(_CONFIG))
+        return "not set" if default is None else f"{default} (default)"
     return "absent" if name.startswith(("code.", "package.")) else "default"

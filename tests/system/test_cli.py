@@ -269,7 +269,6 @@ BAD = [
     ("seed=-1", "seed=-1: must be at least 0"),
     ("loss.kde=0", "no term is left to fit"),
     ("loss.kde=inf", "loss.kde=inf: must be finite"),
-    ("optimizer.name=lbfgs", "optimizer.name=lbfgs: cannot be used here"),
     ("runtime.platform=gpu", "runtime.platform=gpu"),
     ("experiment=quikstart", "quickstart"),
     ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1.0: must be greater than 0"),

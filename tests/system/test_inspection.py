@@ -188,4 +188,4 @@ def test_the_run_directory_stays_free_and_a_fit_finds_the_training_counts(inspec
     assert (directory / "result.json").read_text() == record
     code, _, err = command(folder, *small, "mode=inspect", "seed=3")
     assert code == 2
-    assert "seed: 0 -> 3" in err
+    assert "config.seed: 0 (default) -> 3" in err

@@ -10,60 +10,57 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kdescent_dist.bins.bin_sums import BinArrays, BinSums
 from kdescent_dist.bins.windows import traced_softness, window_weights
-from kdescent_dist.counts.fourier import plain_waves, rotate
-from kdescent_dist.counts.kde import plain_kernels, whitening
+from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import map_rows, matmul
-from kdescent_dist.numerics.vector_math import phase_turns
 
 
 def plain_sparse_sums(
-    hard: tuple[bool, ...], blocks: Any, bins: Any, within_reach: jax.Array, origin: jax.Array
-) -> jax.Array:
-    """Sums of weights, kernels, cosines and sines in each bin, side by side.
+    hard: tuple[bool, ...],
+    blocks: Any,
+    bins: BinArrays,
+    within_reach: jax.Array,
+    origin: jax.Array,
+) -> BinSums:
+    """Sums of weights, and counts, in each bin.
 
     Args:
         hard: of each conditional column, whether the windows have hard edges.
         blocks: d columns, c conditional columns and the weights, (blocks, size) each.
-        bins: the ``BinArrays`` of m bins.
+        bins: m bins.
         within_reach: (m, blocks) whether the window of a bin reaches a block.
         origin: (d,) a position near the samples.
-
-    Returns:
-        (m, 1 + kernels + 2 modes) sums.
     """
 
     # What each pair of a bin and a block needs would otherwise be kept for a reverse pass.
     @jax.checkpoint
-    def of_bin(row: Any) -> jax.Array:
+    def of_bin(row: Any) -> BinSums:
         bin_, reached = row
         softness = traced_softness(bin_.softness, hard)
-        kernels, modes = len(bin_.centers), len(bin_.modes)
-        if kernels:
-            whiten, centers, norm = whitening(bin_.centers, bin_.cov)
+        statistics = ordered(bin_.points)
+        prepared = {n: s.prepare(bin_.points[n], origin) for n, s in statistics.items()}
 
-        def sums(block: Any) -> jax.Array:
+        def sums(block: Any) -> BinSums:
             columns, conditions, weights = block
             window = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
             weights = window * weights
-            parts = [jnp.sum(weights)[None]]
-            if kernels:
-                parts.append(norm * matmul(plain_kernels(whiten(columns), centers), weights))
-            if modes:
-                waves = plain_waves(columns, bin_.modes, origin)
-                cos, sin = (matmul(wave, weights) for wave in waves)
-                parts += rotate(cos, sin, turns)
-            return jnp.concatenate(parts)
+            counts = {}
+            for name, one in statistics.items():
+                tables = one.values(columns, prepared[name])
+                raw = jnp.stack([matmul(table, weights) for table in tables])
+                counts[name] = one.finish(raw, prepared[name])
+            return BinSums(jnp.sum(weights), counts)
 
-        turns = phase_turns(bin_.modes, origin)
-        nothing = jnp.zeros(1 + kernels + 2 * modes, blocks[2].dtype)
+        first = jax.tree.map(lambda a: a[0], blocks)
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(sums, first))
 
         @jax.checkpoint
-        def of_block(row: Any) -> jax.Array:
+        def of_block(row: Any) -> BinSums:
             reached, block = row
             return lax.cond(reached, sums, lambda _: nothing, block)
 
-        return tree_sum(lax.map(of_block, (reached, blocks)))
+        return jax.tree.map(tree_sum, lax.map(of_block, (reached, blocks)))
 
     return map_rows(of_bin, (bins, within_reach))

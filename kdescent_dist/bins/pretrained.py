@@ -16,6 +16,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
 from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import float_array
 
 
@@ -36,6 +37,18 @@ class PretrainedBin:
     training_count: int
     number_err: float
     reached: float
+
+    @property
+    def statistics(self) -> dict[str, TrainingCounts]:
+        """What is compared in the bin, by the names of the statistics."""
+        config, found = self.bin.config, self.counts.statistics()
+        off = {"kde": config.kernels == 0, "fourier": config.fourier == 0}
+        return {name: t for name, t in found.items() if t.drawn and not off[name]}
+
+    @property
+    def training_sum(self) -> float:
+        """Sum of the training weights in the bin."""
+        return float(self.counts.training_sum_of_weights)
 
 
 def pretrain_bin(

@@ -1,6 +1,6 @@
 """Bins of equal shape, stacked into arrays so that they are computed together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.windows import reach
+from kdescent_dist.counts.statistic import Points
 
 
 @jax.tree_util.register_dataclass
@@ -20,10 +21,8 @@ class StackData:
     Attributes:
         low, high: (m, c) edges of the windows.
         softness: (m, c) softness of the windows.
-        centers: (m, p, d) kernel centers to draw from, with their covariance (m, d, d),
-            training counts and errors (m, p).
-        modes: (m, q, d) Fourier modes to draw from, with their training counts and errors,
-            complex (m, q).
+        points: by the name of a statistic, the p points of each bin to draw from.
+        truth, errors: training counts and their errors, (m, p, parts), by the same names.
         training_sum: (m,) sums of the training weights, with their errors ``number_err``.
         number_density: (m,) whether the number-density term counts for the bin.
         weight: (m,) weights of the bins in the loss.
@@ -32,13 +31,9 @@ class StackData:
     low: Any
     high: Any
     softness: Any
-    centers: Any
-    cov: Any
-    kde_truth: Any
-    kde_err: Any
-    modes: Any
-    fourier_truth: Any
-    fourier_err: Any
+    points: dict[str, Points]
+    truth: dict[str, Any]
+    errors: dict[str, Any]
     training_sum: Any
     number_err: Any
     number_density: Any
@@ -53,7 +48,7 @@ class Stack:
         bins: the bins.
         columns: d columns that are compared.
         conditions: c conditional columns.
-        kernels, fourier: kernels and modes drawn per bin and step.
+        drawn: points drawn per bin and step, by the names of the statistics that are compared.
         hard: of each conditional column, whether the windows have hard edges.
         sparse: whether each bin is computed from the samples within its reach alone.
     """
@@ -61,8 +56,7 @@ class Stack:
     bins: tuple[Bin, ...]
     columns: tuple[str, ...]
     conditions: tuple[str, ...]
-    kernels: int
-    fourier: int
+    drawn: dict[str, int]
     hard: tuple[bool, ...]
     sparse: bool
 
@@ -94,25 +88,23 @@ def stack_bins(
     """
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
-        bin_, counts = pretrained.bin, pretrained.counts
-        kernels = 0 if bin_.config.kernels == 0 else counts.num_eval_kernels
-        fourier = 0 if bin_.config.fourier == 0 else counts.num_eval_fourier_positions
-        shapes = (np.shape(counts.kernel_centers), np.shape(counts.fourier_positions))
-        key = (bin_.columns, tuple(bin_.window), kernels, fourier, bin_.hard, shapes)
+        bin_, statistics = pretrained.bin, pretrained.statistics
+        drawn = tuple((name, counts.drawn) for name, counts in statistics.items())
+        shapes = jax.tree.map(np.shape, [counts.points for counts in statistics.values()])
+        key = (bin_.columns, tuple(bin_.window), drawn, bin_.hard, str(shapes))
         groups.setdefault(key, []).append(pretrained)
     stacked = []
-    for (columns, conditions, kernels, fourier, hard, _), members in groups.items():
-        faster = platform == "cpu" and _sparse_is_faster(members, kernels + fourier)
+    for (columns, conditions, drawn, hard, _), members in groups.items():
+        faster = platform == "cpu" and _sparse_is_faster(members, sum(dict(drawn).values()))
         stack = Stack(
             bins=tuple(p.bin for p in members),
             columns=columns,
             conditions=conditions,
-            kernels=kernels,
-            fourier=fourier,
+            drawn=dict(drawn),
             hard=hard,
             sparse=bool(conditions) and (form == "sparse" or (form == "auto" and faster)),
         )
-        stacked.append((stack, _stack_data(members, dtype)))
+        stacked.append((stack, _stack_data(members, stack.drawn, dtype)))
     return stacked
 
 
@@ -126,25 +118,33 @@ def _sparse_is_faster(bins: Sequence[PretrainedBin], points: int) -> bool:
     return 1.25 * reached + 40 / max(points, 1) < len(bins)
 
 
-def _stack_data(bins: Sequence[PretrainedBin], dtype: Any) -> StackData:
-    complex_dtype = np.result_type(dtype, np.complex64)
-
+def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any) -> StackData:
     def stacked(of: Callable[[PretrainedBin], Any], dtype: Any = dtype) -> np.ndarray:
         return np.stack([np.asarray(of(b), dtype) for b in bins])
 
+    def of_points(*arrays: Any) -> np.ndarray:
+        array = np.stack(arrays)
+        return array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
+
     edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
+    of_bins = {name: [b.statistics[name] for b in bins] for name in names}
     return StackData(
         low=edges[:, :, 0],
         high=edges[:, :, 1],
         softness=stacked(lambda b: b.bin.softness),
-        centers=stacked(lambda b: b.counts.kernel_centers),
-        cov=stacked(lambda b: np.atleast_2d(b.counts.kernelcov)),
-        kde_truth=stacked(lambda b: b.counts.kde_counts),
-        kde_err=stacked(lambda b: b.counts.kde_err),
-        modes=stacked(lambda b: b.counts.fourier_positions),
-        fourier_truth=stacked(lambda b: b.counts.fourier_counts, complex_dtype),
-        fourier_err=stacked(lambda b: b.counts.fourier_err, complex_dtype),
-        training_sum=stacked(lambda b: b.counts.training_sum_of_weights),
+        points={
+            name: jax.tree.map(of_points, *(one.points for one in counts))
+            for name, counts in of_bins.items()
+        },
+        truth={
+            name: np.stack([c.values for c in counts]).astype(dtype)
+            for name, counts in of_bins.items()
+        },
+        errors={
+            name: np.stack([c.errors for c in counts]).astype(dtype)
+            for name, counts in of_bins.items()
+        },
+        training_sum=stacked(lambda b: b.training_sum),
         number_err=stacked(lambda b: b.number_err),
         number_density=stacked(lambda b: b.bin.config.number_density, bool),
         weight=stacked(lambda b: b.bin.config.weight),

@@ -1,94 +1,83 @@
-"""Sums over the samples in each bin: kernel and Fourier counts at the kernels drawn in a step."""
+"""Sums over the samples in each bin: counts at the points that are drawn in a step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kdescent_dist.bins.bin_sums import BinArrays, BinSums
+from kdescent_dist.bins.dense import dense_sums
 from kdescent_dist.bins.sorting import order_by_cells, permuted
-from kdescent_dist.bins.sparse import BinArrays, sparse_sums
+from kdescent_dist.bins.sparse import sparse_sums
 from kdescent_dist.bins.stacks import Stack, StackData
-from kdescent_dist.bins.windows import traced_softness, window_weights
-from kdescent_dist.counts.local import fourier_counts, kde_counts
-from kdescent_dist.counts.squares import as_squares
+from kdescent_dist.counts.statistic import Points
 from kdescent_dist.models.population import Population
-from kdescent_dist.numerics.tiles import map_rows, matmul
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class BinSums:
-    """Sums over the samples in the m bins of one group.
-
-    Attributes:
-        weight: (m,) sums of weights.
-        kde: (m, kernels) kernel counts.
-        fourier: (m, modes) Fourier counts, complex.
-    """
-
-    weight: Any
-    kde: Any
-    fourier: Any
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The kernels and modes of one step for one stack, and what the training catalog has there.
+    """The points of one step for one stack, and what the training catalog has there.
 
     Attributes:
-        centers: (kernel blocks, m, kernels of a block, d) kernel centers.
-        modes: (kernel blocks, m, modes of a block, d) Fourier modes.
-        truth: the training sums at them.
-        kde_err: (m, kernels) errors of the training kernel counts.
-        fourier_err: (m, modes) errors of the training Fourier counts, complex.
+        points: by the name of a statistic, points whose arrays ``each`` are cut into
+            (kernel blocks, m, points of a block, ...); ``common`` are (m, ...).
+        truth: the training sums at the points.
+        errors: (m, points, parts) errors of the training counts.
     """
 
-    centers: jax.Array
-    modes: jax.Array
+    points: dict[str, Points]
     truth: BinSums
-    kde_err: jax.Array
-    fourier_err: jax.Array
+    errors: dict[str, jax.Array]
 
 
-def draw_kernels(
-    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array, kernel_blocks: int
-) -> list[Draw]:
-    """Draw the kernels and modes of each bin, uniformly and with replacement.
+def draw_rows(
+    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array
+) -> list[dict[str, jax.Array]]:
+    """Draw the numbers (m, k) of the points of each statistic, uniformly and with replacement.
 
     Args:
         stacks, arrays: the stacked bins.
         key: random key, of one draw for all of them: each draw costs compile time.
-        kernel_blocks: number of parts into which kernels and modes are cut.
     """
-    sizes = [len(s.bins) * count for s in stacks for count in (s.kernels, s.fourier)]
+    sizes = [len(s.bins) * count for s in stacks for count in s.drawn.values()]
     bits = iter(jnp.split(jax.random.bits(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
-    draws = []
-    for stack, data in zip(stacks, arrays, strict=True):
-
-        def rows(table: jax.Array, count: int, bins: int = len(stack.bins)) -> jax.Array:
+    return [
+        {
             # The remainder favors the first rows by 1 in 2^32 / rows: nothing.
-            return next(bits).reshape(bins, count) % table.shape[1]
+            name: next(bits).reshape(len(stack.bins), count) % data.truth[name].shape[1]
+            for name, count in stack.drawn.items()
+        }
+        for stack, data in zip(stacks, arrays, strict=True)
+    ]
 
-        kernels, modes = rows(data.centers, stack.kernels), rows(data.modes, stack.fourier)
-        draws.append(
-            Draw(
-                centers=_split(_take(data.centers, kernels), kernel_blocks),
-                modes=_split(_take(data.modes, modes), kernel_blocks),
-                truth=BinSums(
-                    data.training_sum,
-                    _take(data.kde_truth, kernels),
-                    _take(data.fourier_truth, modes),
-                ),
-                kde_err=_take(data.kde_err, kernels),
-                fourier_err=_take(data.fourier_err, modes),
-            )
+
+def draw_points(
+    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array, kernel_blocks: int
+) -> list[Draw]:
+    """Draw the points of each statistic in each bin, as ``draw_rows`` says.
+
+    Args:
+        stacks, arrays: the stacked bins.
+        key: random key.
+        kernel_blocks: number of parts into which the points are cut.
+    """
+
+    def drawn(points: Points, rows: jax.Array) -> Points:
+        taken = {n: _split(_take(a, rows), kernel_blocks) for n, a in points.each.items()}
+        return Points(taken, points.common)
+
+    return [
+        Draw(
+            points={name: drawn(data.points[name], rows[name]) for name in rows},
+            truth=BinSums(data.training_sum, {n: _take(data.truth[n], rows[n]) for n in rows}),
+            errors={name: _take(data.errors[name], rows[name]) for name in rows},
         )
-    return draws
+        for data, rows in zip(arrays, draw_rows(stacks, arrays, key), strict=True)
+    ]
 
 
 def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
@@ -97,17 +86,18 @@ def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _split(values: jax.Array, parts: int) -> jax.Array:
-    """Cut (m, k, d) into (parts, m, ceil(k / parts), d), repeating the last to fill up."""
-    bins, count, dims = values.shape
+    """Cut (m, k, ...) into (parts, m, ceil(k / parts), ...), repeating the last to fill up."""
+    bins, count, *rest = values.shape
     padded = -(-count // parts) * parts
     if padded > count:
         values = jnp.concatenate([values, jnp.repeat(values[:, -1:], padded - count, 1)], 1)
-    return values.reshape(bins, parts, padded // parts, dims).swapaxes(0, 1)
+    return values.reshape(bins, parts, padded // parts, *rest).swapaxes(0, 1)
 
 
 def joined(values: jax.Array, count: int) -> jax.Array:
-    """The reverse of ``_split``: (parts, m, k / parts) to (m, count)."""
-    return values.swapaxes(0, 1).reshape(values.shape[1], -1)[:, :count]
+    """The reverse of ``_split``: (blocks, m, k / blocks, parts) to (m, count, parts)."""
+    blocks, bins, number, parts = values.shape
+    return values.swapaxes(0, 1).reshape(bins, blocks * number, parts)[:, :count]
 
 
 def stack_sums(
@@ -119,13 +109,13 @@ def stack_sums(
     orders: Mapping[str, jax.Array],
     form: str,
     squares: bool = False,
-) -> list[dict[str, Any]]:
-    """The sums of a population in the bins of each stack, at one block of kernels and modes.
+) -> list[dict[str, BinSums]]:
+    """The sums of a population in the bins of each stack, at one block of points.
 
     Args:
         stacks, arrays: the stacked bins.
-        draws: their kernels and modes of the step.
-        kernel_block: which block of them.
+        draws: their points of the step.
+        kernel_block: which block of the points.
         population: the samples.
         orders: permutations (n,) that sort the samples by conditional columns, where they are
             known, by the names in ``sparse_groups``.
@@ -133,9 +123,8 @@ def stack_sums(
         squares: whether to sum squares as well.
 
     Returns:
-        For each stack, sums (m, ...) of ``weight``, ``kde``, ``cos`` and ``sin``; and as
-        ``squares``, by the same names, the sums of the squares of what each sample adds, which
-        are constants to any derivative.
+        For each stack its ``sums``; and as ``squares`` the sums of the squares of what each
+        sample adds, which are constants to any derivative.
     """
     sums = []
     in_order = {
@@ -143,29 +132,26 @@ def stack_sums(
         for name, alike in sparse_groups(stacks).items()
     }
     for stack, data, draw in zip(stacks, arrays, draws, strict=True):
-        bins = BinArrays(
-            data.low,
-            data.high,
-            data.softness,
-            draw.centers[kernel_block],
-            data.cov,
-            draw.modes[kernel_block],
-        )
-        samples, of_bins = population, partial(_dense_sums, form)
+        block = {
+            name: Points({n: a[kernel_block] for n, a in points.each.items()}, points.common)
+            for name, points in draw.points.items()
+        }
+        bins = BinArrays(data.low, data.high, data.softness, block)
+        samples, of_bins = population, partial(dense_sums, form)
         if stack.sparse:
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
-        sums.append(of_bins(x, conditions, samples.weights, bins, stack.hard, squares))
+        found, noise = of_bins(x, conditions, samples.weights, bins, stack.hard, squares)
+        sums.append({"sums": found} | ({"squares": noise} if noise is not None else {}))
     return sums
 
 
-def sums_of_stack(stack: Stack, sums: Mapping[str, jax.Array]) -> BinSums:
+def sums_of_stack(stack: Stack, sums: BinSums) -> BinSums:
     """The sums of one stack from those of each kernel block, (kernel blocks, m, ...)."""
     return BinSums(
-        weight=sums["weight"][0],  # the same in every kernel block
-        kde=joined(sums["kde"], stack.kernels),
-        fourier=lax.complex(joined(sums["cos"], stack.fourier), joined(sums["sin"], stack.fourier)),
+        weight=sums.weight[0],  # the same in every kernel block
+        counts={name: joined(sums.counts[name], count) for name, count in stack.drawn.items()},
     )
 
 
@@ -199,37 +185,3 @@ def _in_order(
     names = list(dict.fromkeys(c for s in stacks for c in (*s.columns, *s.conditions)))
     *columns, weights = permuted([population.x[c] for c in names] + [population.weights], order)
     return Population(dict(zip(names, columns, strict=True)), weights)
-
-
-def _dense_sums(
-    form: str,
-    x: Sequence[jax.Array],
-    conditions: Sequence[jax.Array],
-    weights: jax.Array,
-    bins: BinArrays,
-    hard: tuple[bool, ...],
-    squares: bool,
-) -> dict[str, Any]:
-    """As ``sparse_sums``, from all samples for each bin."""
-    samples = jnp.stack(x, axis=1)
-
-    def counts(x: jax.Array, in_bin: jax.Array, bin_: BinArrays) -> dict[str, jax.Array]:
-        fourier = fourier_counts(x, in_bin, bin_.modes, form)
-        kde = kde_counts(x, in_bin, bin_.centers, bin_.cov, form)
-        return {"kde": kde, "cos": fourier.real, "sin": fourier.imag}
-
-    # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
-    @jax.checkpoint
-    def of_bin(bin_: BinArrays) -> dict[str, Any]:
-        softness = traced_softness(bin_.softness, hard)
-        within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
-        in_bin = within * weights
-        sums: dict[str, Any] = {"weight": matmul(within, weights), **counts(samples, in_bin, bin_)}
-        if squares:
-            x, once = lax.stop_gradient((samples, in_bin))
-            narrow = replace(bin_, cov=0.5 * bin_.cov, modes=2.0 * bin_.modes)
-            doubled = {"weight": matmul(once, once), **counts(x, once * once, narrow)}
-            sums["squares"] = as_squares(doubled, bin_.cov)
-        return sums
-
-    return map_rows(of_bin, bins)

@@ -14,13 +14,12 @@ import jax.numpy as jnp
 
 from kdescent_dist.counts.backends import in_form
 from kdescent_dist.counts.contraction import Columns, Form, Pairs
+from kdescent_dist.counts.origin import near_origin
 from kdescent_dist.counts.tiled import BlockedForm, block_tables
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_blocks
-from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns, upper_bits
-
-_PROBES = 127  # samples that place the origin
+from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns
 
 
 def _fourier_sums(
@@ -84,12 +83,6 @@ def _plain_squared_sums(x, weights, modes):
 
 
 fourier_squared_sums = differentiable(_squared_sums, _squared_backward, _plain_squared_sums)
-
-
-def near_origin(x: jax.Array) -> jax.Array:
-    """A position (d,) near the samples: the median of a few, which no outlier can move far."""
-    probes = jnp.sort(x[:: max(len(x) // _PROBES, 1)], axis=0)
-    return upper_bits(probes[len(probes) // 2])
 
 
 def make_waves(modes: jax.Array):

@@ -148,13 +148,16 @@ def _sums(form: Form, x, weights, centers, cov):
     return norm * form.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
 
 
-def block_gradients(z, weights, centers, cotangent):
-    """Gradients with respect to the white coordinates and the weights of one block."""
-    sums = matmul(_gradient_rows(centers, cotangent), kernel_values(z, centers))
+def block_gradients(z, weights, centers, rows):
+    """Gradients with respect to the white coordinates and the weights of one block.
+
+    ``rows`` are the ``gradient_rows`` of the cotangent.
+    """
+    sums = matmul(rows, kernel_values(z, centers))
     return _finish(z, weights, list(sums))
 
 
-def _gradient_rows(centers: Columns, cotangent: jax.Array) -> jax.Array:
+def gradient_rows(centers: Columns, cotangent: jax.Array) -> jax.Array:
     """Factors (d + 1, K) that give sum_k g_k N_k and sum_k g_k c_k N_k under the kernels."""
     return jnp.stack([cotangent, *(cotangent * c for c in centers)])
 
@@ -172,7 +175,7 @@ def _sample_gradients(form: Form, x, weights, centers, cov, cotangent):
         gradients, total = _finish(z, w, sums)
         return [*whiten.pull_back(gradients), total]
 
-    rows = [_gradient_rows(pairs.kernels, norm * cotangent)]
+    rows = [gradient_rows(pairs.kernels, norm * cotangent)]
     *columns, total = form.over_kernels(pairs, x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 
@@ -196,10 +199,11 @@ def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
     """
     pairs, whiten, norm = _pairs(form, centers, cov)
     cotangent = norm * cotangent
+    rows = gradient_rows(pairs.kernels, cotangent)
 
     def body(columns, w):
         z = whiten(columns)
-        gradients, total = block_gradients(z, w, pairs.kernels, cotangent)
+        gradients, total = block_gradients(z, w, pairs.kernels, rows)
         return matmul(jnp.stack(gradients), jnp.stack(z, axis=1)), matmul(w, total)
 
     second, counts = (tree_sum(part) for part in scan_blocks(body, x, weights))

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from kdescent_dist.diagnostics.points import CountedSet, subsample
-from kdescent_dist.diagnostics.population_sums import PopulationBlocks
+from kdescent_dist.diagnostics.compared import BinComparison, in_quadrature
+from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
+from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
 
@@ -32,7 +34,7 @@ def diagnose(
     """
     rng = np.random.default_rng(problem.seed)
     kept = {"data": plot_sample(problem, rng, samples)}
-    sets = [CountedSet.of(pretrained, rng) for pretrained in problem.bins]
+    sets = [EvaluationPoints.of(pretrained, rng) for pretrained in problem.bins]
     blocks = PopulationBlocks(problem.objective, problem.columns, problem.seed, samples)
     # The errors are those of the residuals of the fit.
     sums = {
@@ -61,36 +63,31 @@ def plot_sample(problem: Problem, rng: np.random.Generator, most: int) -> Sample
 
 
 def compare(
-    counted: CountedSet, sums: Mapping[str, Mapping[str, Any]], weights: Mapping[str, float]
+    counted: EvaluationPoints,
+    sums: Mapping[str, SumsAndSquares],
+    weights: Mapping[str, float],
 ) -> BinRecord:
     """Normalized counts of a bin and their errors.
 
     Args:
-        counted: the bin, and the kernels and modes at which it was counted.
+        counted: the bin, and the points at which it was counted.
         sums: sums of the population ``guess`` and, after a fit, ``fit``, as of
-            ``PopulationBlocks``. The last of them has squares of errors.
+            ``PopulationBlocks``. The last of them has squares.
         weights: weights of these populations and of ``data`` in all.
     """
     pretrained = counted.pretrained
-    bin_, config, counts = pretrained.bin, pretrained.bin.config, pretrained.counts
-    kernels, modes = counted.kernel_indices, counted.mode_indices
-
-    def scale(label: str, total: float) -> float:
-        norms = {"conditional": total, "counts": 1.0, "density": weights[label]}
-        norm = norms[config.normalization]
-        return 1 / norm if norm > 0 else 0.0
-
-    def of_model(label: str) -> Counts:
-        found = sums[label]
-        weight = float(found["weight"])
-        norm = scale(label, weight)
-        return Counts(weight, found["kde"] * norm, found["fourier"] * norm)
-
-    total = float(counts.training_sum_of_weights)
-    of_data = scale("data", total)
+    bin_, config = pretrained.bin, pretrained.bin.config
+    of_data = BinComparison(config.normalization, counted.truth, weights["data"])
+    of_model = {
+        label: BinComparison(config.normalization, found.sums, weights[label])
+        for label, found in sums.items()
+    }
     last = "fit" if "fit" in sums else "guess"
-    noise, norm = sums[last], scale(last, float(sums[last]["weight"]))
-    training, square = counts.fourier_err[modes] * of_data, noise["fourier_square"]
+    noise = jax.tree.map(np.sqrt, sums[last].squares)
+    errors = in_quadrature(of_data.errors(counted.errors), of_model[last].errors(noise))
+    counts = {label: _counts(one) for label, one in of_model.items()}
+    points = counted.points
+    nowhere = np.zeros((0, len(bin_.columns)))
     return BinRecord(
         name=bin_.name,
         group=bin_.group,
@@ -100,15 +97,26 @@ def compare(
         normalization=config.normalization,
         number_density=config.number_density,
         n_training=pretrained.training_count,
-        centers=counted.centers,
-        kernel_cov=counted.cov,
-        modes=counted.modes,
-        data=Counts(
-            total, counts.kde_counts[kernels] * of_data, counts.fourier_counts[modes] * of_data
-        ),
-        guess=of_model("guess"),
-        fit=of_model("fit") if "fit" in sums else None,
-        kde_err=np.hypot(np.sqrt(noise["kde_square"]) * norm, counts.kde_err[kernels] * of_data),
-        fourier_err=np.hypot(np.sqrt(square.real) * norm, training.real)
-        + 1j * np.hypot(np.sqrt(square.imag) * norm, training.imag),
+        centers=points["kde"].each["centers"] if "kde" in points else nowhere,
+        kernel_cov=np.atleast_2d(pretrained.counts.kernelcov),
+        modes=points["fourier"].each["modes"] if "fourier" in points else nowhere,
+        data=_counts(of_data),
+        guess=counts["guess"],
+        fit=counts.get("fit"),
+        kde_err=_real(errors.counts.get("kde")),
+        fourier_err=_complex(errors.counts.get("fourier")),
     )
+
+
+def _counts(comparison: BinComparison) -> Counts:
+    values = comparison.values().counts
+    weight = float(comparison.sums.weight)
+    return Counts(weight, _real(values.get("kde")), _complex(values.get("fourier")))
+
+
+def _real(values: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0) if values is None else values[:, 0]
+
+
+def _complex(values: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0, complex) if values is None else values[:, 0] + 1j * values[:, 1]

@@ -14,7 +14,6 @@ Derivatives are those that the fit descends: a hard edge has none.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +21,18 @@ import numpy as np
 
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.diagnostics.influence import influences
-from kdescent_dist.diagnostics.linear_response import linear_sums, responses
-from kdescent_dist.diagnostics.points import CountedSet, subsample
+from kdescent_dist.diagnostics.custom_term import custom_pull, points_of_a_step
+from kdescent_dist.diagnostics.influence import Factors, influences
+from kdescent_dist.diagnostics.linear_response import inverse_curvature, linear_sums
+from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_influence import PopulationInfluences, pairs_of
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.numerics.exact_sums import exact_total
 
-LARGEST_SET = 60  # kernels, and modes, of a bin; fewer of each of many bins
+LARGEST_SET = 60  # points of a statistic in a bin; fewer of each of many bins
 SMALLEST_SET = 10
 POINTS = 6000  # of all bins
-PAIRS = 1 << 33  # training rows x kernels and modes
+PAIRS = 1 << 33  # training rows x points
 AT_ONCE = 1 << 24  # training rows x parameters
 
 
@@ -47,7 +47,7 @@ def parameter_errors(
 
     That is the noise of the training catalog; of the input catalog of the model, if it has one,
     which is the same noise where both are one; and of the random numbers of the model where they
-    are the same in every step, else they average out. A term of the user's own is left out.
+    are the same in every step, else they average out.
 
     Args:
         problem: the fit. All processes that share its catalogs call this together, and get the
@@ -65,16 +65,34 @@ def parameter_errors(
     free = np.ones(len(params), bool) if free is None else free
     rng = np.random.default_rng(seed)
     most = int(np.clip(POINTS // (2 * len(problem.bins)), SMALLEST_SET, LARGEST_SET))
-    sets = [CountedSet.of(pretrained, rng, most) for pretrained in problem.bins]
+    sets = [EvaluationPoints.of(pretrained, rng, most) for pretrained in problem.bins]
+    number = len(sets)
+    if objective.custom is not None:
+        sets += points_of_a_step(objective, problem.bins, seed)
     population = PopulationInfluences(objective, problem.columns, sets, params, seed, progress)
-    total, sums = population.sums()
+    found = population.sums()
     training_weight = float(objective.data["shared"]["training_weight"])
     linear = [
-        linear_sums(objective.config, counted, of_bin, total, training_weight)
-        for counted, of_bin in zip(sets, sums, strict=True)
+        linear_sums(objective.config, counted, of_bin, found.weight, training_weight)
+        for counted, of_bin in zip(sets[:number], found.bins[:number], strict=True)
     ]
-    response, determined = responses(linear, free)
+    pull = None
+    if objective.custom is not None:
+        of_step = sets[number:], found.bins[number:]
+        pull = custom_pull(objective, params, *of_step, found.weight, found.statistics)
+        # Half the mean is what the sum of all squares is compared with.
+        pull = pull.times(0.5 * max(sum(one.count for one in linear), 1.0))
+    inverse, determined = inverse_curvature(linear, free, pull.curvature if pull else None)
+    response = [inverse @ (one.slopes * one.weights) for one in linear]
     training = [one.training.factors(r) for one, r in zip(linear, response, strict=True)]
+    model = [one.model.factors(r) for one, r in zip(linear, response, strict=True)]
+    statistics = None
+    if pull is not None:
+        # A row of the training catalog acts with the sign of its influence, one of the model with
+        # the opposite sign.
+        training += [one.of(-inverse) for one in pull.training]
+        model += [one.of(inverse) for one in pull.model]
+        statistics = inverse @ pull.statistics
     used, input_rows = problem.training.only(problem.columns), problem.input_rows
     covariance = _training_products(used, sets, training, seed, progress)
     if problem.fixed_key or objective.data["catalog"]:
@@ -83,10 +101,11 @@ def parameter_errors(
             return used.pick(input_rows[places] if isinstance(input_rows, np.ndarray) else places)
 
         covariance += population.products(
-            [one.model.factors(r) for one, r in zip(linear, response, strict=True)],
+            model,
             fixed_key=problem.fixed_key,
             training=None if input_rows is None else picked,
             training_factors=training,
+            statistics=statistics,
         )
     covariance = _without_negative(covariance)
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
@@ -104,15 +123,15 @@ def _without_negative(covariance: np.ndarray) -> np.ndarray:
 
 def _training_products(
     training: TrainingCatalog,
-    sets: Sequence[CountedSet],
-    factors: Sequence[Any],
+    sets: Sequence[EvaluationPoints],
+    factors: Sequence[Factors],
     seed: int,
     progress: Callable[[], None],
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of all training rows."""
     columns, weights, rows = training.columns, np.asarray(training.weights), training.rows
-    points = sum(len(s.centers) + len(s.modes) for s in sets)
-    size = factors[0][1].size
+    points = sum(s.number for s in sets)
+    size = factors[0].weight.size
     most = max(pairs_of(PAIRS, size) // (max(points, 1) * rows.count), 1)
     at_once = max(AT_ONCE // size, 1)
     parts = []

@@ -2,83 +2,123 @@
 
 The influence of a sample on an estimate is what the estimate changes by when the sample is added,
 to first order (Hampel 1974). All functions are traceable, take the samples in chunks so that
-samples x kernels is never held, and differentiate forward: the sums by the parameters through
-the samples of a model, at a cost that does not grow with the kernels times the parameters.
+samples x points is never held, and differentiate forward: the sums by the parameters through
+the samples of a model, at a cost that does not grow with the points times the parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 
+from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.counts.contraction import Columns
+from kdescent_dist.counts.origin import near_origin
+from kdescent_dist.counts.statistic import Points, Statistic
+from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.tiles import matmul
 
 CHUNK = 4096  # samples
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SumDerivatives:
+    """The sums of a bin, their derivatives, and their squared errors.
+
+    Attributes:
+        sums: the sums, of counts (k, parts).
+        slopes: their derivatives by P parameters: (P,), and (P, k, parts).
+        squares: the sums of squares of what the samples add to the sums.
+    """
+
+    sums: BinSums
+    slopes: BinSums
+    squares: BinSums
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Factors:
+    """Derivatives of P numbers by the sums of a bin.
+
+    Attributes:
+        sums: (P,) of the weight in the bin, and (P, k, parts) of the counts.
+        weight: (P,) of the sum of all weights.
+    """
+
+    sums: BinSums
+    weight: Any
+
+    def of(self, matrix: np.ndarray) -> "Factors":
+        """The factors of the products of a matrix (Q, P) with the numbers."""
+        return jax.tree.map(lambda a: np.tensordot(matrix, a, axes=1), self)
+
+
 def sum_derivatives(
-    x: jax.Array, weights: jax.Array, dx: Sequence[jax.Array], dweights: jax.Array, points: Any
-) -> dict[str, jax.Array]:
-    """The sums of a bin over samples, their derivatives by P parameters, and squared errors.
+    x: jax.Array,
+    weights: jax.Array,
+    dx: Sequence[jax.Array],
+    dweights: jax.Array,
+    points: Mapping[str, Points],
+) -> SumDerivatives:
+    """The sums of a bin over samples, and their derivatives by P parameters.
 
     Args:
         x: (n, d) samples.
         weights: (n,) weights, the window included.
         dx, dweights: derivatives of these by the parameters: d columns (P, n), and (P, n).
-        points: kernel centers (k, d), their covariance (d, d) and wave vectors (q, d).
-
-    Returns:
-        ``counts`` (k + 2 q + 1,): kernel counts, real and imaginary parts of Fourier counts, and
-        the sum of the weights; ``slopes`` (P, k + 2 q + 1), their derivatives; ``squares``
-        (k + 2 q + 1,), the sums of squares of what the samples add to them.
+        points: the points of each statistic.
     """
-    modes = jnp.asarray(points[2], x.dtype)
-    slopes = len(dweights)
+    statistics, prepared = _prepared(x, points)
 
-    def of_chunk(chunk: Any) -> dict[str, jax.Array]:
+    def of_chunk(chunk: Any) -> dict[str, Any]:
         x, w, dx, dw = chunk
         dw = dw.T
-        tables, (u, v, inverse) = _tables(x, points)
-        kernels, cos, sin = tables
-        # Column by column, written out: products of slices of one table (P, n, d) have come out
-        # wrong on CPUs.
-        dims = range(x.shape[1])
+        # Column by column: products of slices of one table (P, n, d) have come out wrong on CPUs.
         wdx = [w * column.T for column in dx]
-        zeros = jnp.zeros_like(dw)
-        wdu = [sum((inverse[j, i] * wdx[i] for i in range(j + 1)), zeros) for j in dims]
-        by_kernels = matmul(dw - sum((u[:, j] * wdu[j] for j in dims), zeros), kernels)
-        by_cos, by_sin = matmul(dw, cos), matmul(dw, sin)
-        for j in dims:
-            by_kernels += v[:, j] * matmul(wdu[j], kernels)
-            by_cos -= modes[:, j] * matmul(wdx[j], sin)
-            by_sin += modes[:, j] * matmul(wdx[j], cos)
-        total = jnp.sum(dw, axis=1)[:, None]
-        once = jnp.concatenate([*tables, jnp.ones_like(w)[:, None]], axis=1)
-        return {
-            "counts": matmul(w, once),
-            "slopes": jnp.concatenate([by_kernels, by_cos, by_sin, total], axis=1),
-            "squares": matmul(w * w, once * once),
-        }
+        raw = {}
+        for name, one in statistics.items():
+            tables, moved = _tables(one, list(x.T), prepared[name])
+            slopes = [matmul(dw, table.T) for table in tables]
+            for along, by_column in zip(wdx, moved, strict=True):
+                more = [matmul(along, table.T) for table in by_column]
+                slopes = [a + b for a, b in zip(slopes, more, strict=True)]
+            raw[name] = (
+                jnp.stack([matmul(table, w) for table in tables]),
+                jnp.stack(slopes, axis=1),
+                jnp.stack(one.square_sums(list(x.T), w * w, prepared[name])),
+            )
+        return {"weight": (jnp.sum(w), jnp.sum(dw, axis=1), jnp.sum(w * w)), "raw": raw}
 
-    size = len(points[0]) + 2 * len(modes) + 1
-    zero = {
-        "counts": jnp.zeros(size, x.dtype),
-        "slopes": jnp.zeros((slopes, size), x.dtype),
-        "squares": jnp.zeros(size, x.dtype),
-    }
+    chunks = jax.tree.map(_chunks, (x, weights, tuple(column.T for column in dx), dweights.T))
+    shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], chunks))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def add(total: Any, chunk: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
 
-    columns = (x, weights, tuple(column.T for column in dx), dweights.T)
-    return lax.scan(add, zero, jax.tree.map(_chunks, columns))[0]
+    found = lax.scan(add, zero, chunks)[0]
+    weight, slope, square = found["weight"]
+    counts, slopes, squares = {}, {}, {}
+    for name, one in statistics.items():
+        raw, moved, doubled = found["raw"][name]
+        counts[name] = one.finish(raw, prepared[name])
+        slopes[name] = jax.vmap(one.finish, (0, None))(moved, prepared[name])
+        squares[name] = one.finish_squares(doubled, square, prepared[name])
+    return SumDerivatives(BinSums(weight, counts), BinSums(slope, slopes), BinSums(square, squares))
 
 
 def influences(
-    x: jax.Array, weights: jax.Array, all_weights: jax.Array, points: Any, factors: Any
+    x: jax.Array,
+    weights: jax.Array,
+    all_weights: jax.Array,
+    points: Mapping[str, Points],
+    factors: Factors,
 ) -> jax.Array:
     """Influence (n, P) of each sample on P numbers that are linear in the sums of a bin.
 
@@ -86,35 +126,56 @@ def influences(
         x: (n, d) samples.
         weights: (n,) weights, the window included.
         all_weights: (n,) weights without it.
-        points: as of ``sum_derivatives``.
-        factors: (k + 2 q + 1, P) of the counts and of the sum of the weights in the bin, and (P,)
-            of the sum of all weights.
+        points: the points of each statistic.
+        factors: derivatives of the numbers.
     """
-    of_counts, of_all = (jnp.asarray(a, x.dtype) for a in factors)
+    statistics, prepared = _prepared(x, points)
+    factors = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), factors)
+    raw = {
+        name: jax.vmap(one.pull_back, (0, None))(factors.sums.counts[name], prepared[name])
+        for name, one in statistics.items()
+    }
 
     def of_chunk(chunk: Any) -> jax.Array:
         x, w, everywhere = chunk
-        tables, _ = _tables(x, points)
-        linear = matmul(jnp.concatenate(tables, axis=1), of_counts[:-1]) + of_counts[-1]
-        return w[:, None] * linear + everywhere[:, None] * of_all
+        linear = factors.sums.weight
+        for name, one in statistics.items():
+            tables = one.values(list(x.T), prepared[name])
+            for i, table in enumerate(tables):
+                linear = linear + matmul(table.T, raw[name][:, i].T)
+        return w[:, None] * linear + everywhere[:, None] * factors.weight
 
     by_chunk = lax.map(of_chunk, jax.tree.map(_chunks, (x, weights, all_weights)))
     return by_chunk.reshape(-1, by_chunk.shape[-1])[: len(x)]
 
 
-def _tables(x: jax.Array, points: Any) -> tuple[list[jax.Array], tuple[jax.Array, ...]]:
-    """Kernels (n, k), cosines and sines (n, q); whitened x and centers, and what whitens them."""
-    centers, cov, modes = (jnp.asarray(a, x.dtype) for a in points)
-    dims = x.shape[1]
-    root = jnp.linalg.cholesky(cov)
-    inverse = solve_triangular(root, jnp.eye(dims, dtype=x.dtype), lower=True)
-    # Near the origin, where differences of whitened coordinates keep their digits.
-    origin = jnp.sum(centers, axis=0) / max(len(centers), 1)
-    u, v = matmul(x - origin, inverse.T), matmul(centers - origin, inverse.T)
-    square = sum((u[:, None, j] - v[None, :, j]) ** 2 for j in range(dims))
-    peak = jnp.prod(jnp.diagonal(root)) * (2 * jnp.pi) ** (dims / 2)
-    phases = matmul(x, modes.T)
-    return [jnp.exp(-0.5 * square) / peak, jnp.cos(phases), jnp.sin(phases)], (u, v, inverse)
+def _prepared(
+    x: jax.Array, points: Mapping[str, Points]
+) -> tuple[dict[str, Statistic], dict[str, Any]]:
+    """The statistics by name, and what they prepare for the points, as numbers of x's type."""
+    statistics, origin = ordered(points), near_origin(x)
+
+    def cast(values: Any) -> jax.Array:
+        values = jnp.asarray(values)
+        return values.astype(x.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else values
+
+    own = jax.tree.map(cast, dict(points))
+    return statistics, {name: one.prepare(own[name], origin) for name, one in statistics.items()}
+
+
+def _tables(
+    one: Statistic, columns: Columns, prepared: Any
+) -> tuple[Sequence[jax.Array], list[Sequence[jax.Array]]]:
+    """Tables (k, n) of each part, and their derivatives by each of d coordinates."""
+
+    def values(columns: Columns) -> Sequence[jax.Array]:
+        return one.values(columns, prepared)
+
+    moved = []
+    for i in range(len(columns)):
+        along = [jnp.full_like(c, float(i == j)) for j, c in enumerate(columns)]
+        moved.append(jax.jvp(values, (columns,), (along,))[1])
+    return values(columns), moved
 
 
 def _chunks(values: jax.Array) -> jax.Array:

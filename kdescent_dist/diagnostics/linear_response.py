@@ -1,13 +1,18 @@
 """How the parameters of a fit respond to a small change of the sums."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.config.schema import LossConfig
-from kdescent_dist.diagnostics.points import CountedSet
+from kdescent_dist.counts.statistics import ordered
+from kdescent_dist.diagnostics.compared import BinComparison, in_quadrature
+from kdescent_dist.diagnostics.influence import SumDerivatives
+from kdescent_dist.diagnostics.points import EvaluationPoints
+from kdescent_dist.objective.residuals import residuals, weight_of
 
 # Effective samples in a kernel, of the training catalog and of the model: what fewer of them do to
 # the fit is not linear, and next to nothing.
@@ -17,133 +22,96 @@ FEWEST = 10
 # Singular values of J, relative to the largest, and squared parts of a parameter along them, that
 # are taken for rounding.
 SINGULAR = 1e-4
-
-
 DEGENERATE = 1e-4
 
 
 @dataclass(frozen=True)
 class LinearSums:
-    """What is compared in a bin, linearized in the parameters: k + 2 q + 1 numbers, at most.
-
-    Normalized kernel counts, real and imaginary parts of Fourier counts, and the weight in the bin
-    over the volume.
+    """What is compared in a bin, linearized in the parameters: R numbers, see ``as_vector``.
 
     Attributes:
-        slopes: (P, k + 2 q + 1) derivatives of those of the model.
-        weights: (k + 2 q + 1,) of the squared residuals in the loss, up to a factor.
-        model, training: how to get influences from those of the residuals.
+        slopes: (P, R) derivatives of those of the model.
+        weights: (R,) of the squared residuals in the sum of all squares of a step, as expected.
+        count: how many squares the bin is expected to add to the mean.
+        model, training: how the R numbers follow from the sums.
     """
 
     slopes: np.ndarray
     weights: np.ndarray
-    model: "Normalization"
-    training: "Normalization"
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """How sums over samples become what is compared.
-
-    Attributes:
-        counts: (k + 2 q,) normalized counts.
-        norm: by what they were divided, unless it is 0.
-        kind: conditional, density or counts.
-        volume: by what the weight in the bin is divided.
-    """
-
-    counts: np.ndarray
-    norm: float
-    kind: str
-    volume: float
-
-    @property
-    def factor(self) -> float:
-        return 1 / self.norm if self.norm > 0 else 0.0
-
-    def factors(self, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of ``influences``, of numbers with derivatives (P, k + 2 q + 1)."""
-        of_counts, of_number = linear[:, :-1], linear[:, -1] / self.volume
-        of_norm = -(of_counts @ self.counts) * self.factor
-        in_bin = of_number + (of_norm if self.kind == "conditional" else 0.0)
-        of_all = of_norm if self.kind == "density" else np.zeros_like(of_norm)
-        return np.concatenate([of_counts.T * self.factor, in_bin[None]]), of_all
+    count: float
+    model: BinComparison
+    training: BinComparison
 
 
 def linear_sums(
     config: LossConfig,
-    counted: CountedSet,
-    sums: Mapping[str, np.ndarray],
-    total: np.ndarray,
+    counted: EvaluationPoints,
+    found: SumDerivatives,
+    weight: tuple[np.ndarray, np.ndarray],
     training_weight: float,
 ) -> LinearSums:
     """What is compared in a bin.
 
     Args:
         config: the terms of the loss.
-        counted: the bin, and the kernels and modes at which it is compared.
-        sums: those of the model, as of ``sum_derivatives``.
-        total: (1 + P,) sum of all weights of the model, and its derivatives.
+        counted: the bin, and the points at which it is compared.
+        found: the sums of the model.
+        weight: sum of all weights of the model, and its derivatives (P,).
         training_weight: sum of all weights of the training catalog.
     """
-    bin_, counts = counted.pretrained.bin, counted.pretrained.counts
-    kind = bin_.config.normalization
-    number, number_slopes = sums["counts"][-1], sums["slopes"][:, -1]
-    in_bin = float(counts.training_sum_of_weights)
-
-    def of_kind(conditional: Any, density: Any, none: Any) -> Any:
-        return {"conditional": conditional, "density": density, "counts": none}[kind]
-
-    def normalized(raw: np.ndarray, norm: float) -> Normalization:
-        factor = 1 / norm if norm > 0 else 0.0
-        return Normalization(raw * factor, norm, kind, config.volume)
-
-    fourier = counts.fourier_counts[counted.mode_indices]
-    parts = [counts.kde_counts[counted.kernel_indices], np.real(fourier), np.imag(fourier)]
-    truth = np.concatenate(parts).astype(float)
-    training = normalized(truth, float(of_kind(in_bin, training_weight, 1.0)))
-    model = normalized(sums["counts"][:-1], float(of_kind(number, total[0], 1.0)))
-    norm_slopes = of_kind(number_slopes, total[1:], np.zeros(len(number_slopes)))
-    slopes = (sums["slopes"][:, :-1] - np.outer(norm_slopes, model.counts)) * model.factor
-    slopes = np.concatenate([slopes, number_slopes[:, None] / config.volume], axis=1)
-    return LinearSums(
-        slopes, _loss_weights(config, counted, sums, model, training), model, training
-    )
+    kind = counted.pretrained.bin.config.normalization
+    model = BinComparison(kind, found.sums, float(weight[0]), config.volume)
+    training = BinComparison(kind, counted.truth, training_weight, config.volume)
+    slopes = model.slopes(found.slopes, weight[1])
+    weights, count = _loss_weights(config, counted, found, model, training)
+    return LinearSums(slopes, weights, count, model, training)
 
 
 def _loss_weights(
     config: LossConfig,
-    counted: CountedSet,
-    sums: Mapping[str, np.ndarray],
-    model: Normalization,
-    training: Normalization,
-) -> np.ndarray:
-    """Weights (k + 2 q + 1,) of squared residuals in the loss, as expected of a step."""
+    counted: EvaluationPoints,
+    found: SumDerivatives,
+    model: BinComparison,
+    training: BinComparison,
+) -> tuple[np.ndarray, float]:
+    """Weights (R,) of squared residuals as expected of a step, and how many squares count.
+
+    The errors are constants, as they are to the gradient of a fit.
+    """
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
-    counts = pretrained.counts
-    kernels, modes = len(counted.kernel_indices), len(counted.mode_indices)
-    drawn = (
-        np.full(kernels, config.kde * counts.num_eval_kernels / max(kernels, 1)),
-        np.full(2 * modes, config.fourier * counts.num_eval_fourier_positions / max(modes, 1)),
-        [config.number_density if bin_.number_density else 0.0],
-    )
-    weights = bin_.weight * np.concatenate(drawn)
-    known = counts.kde_counts[counted.kernel_indices], counts.kde_err[counted.kernel_indices] ** 2
-    enough = _effective(*known) >= FEWEST
-    enough &= _effective(sums["counts"][:kernels], sums["squares"][:kernels]) >= FEWEST
-    weights[:kernels] *= enough
-    if config.statistic == "mse":
-        return weights
-    fourier = counts.fourier_err[counted.mode_indices]
-    parts = [counts.kde_err[counted.kernel_indices], np.real(fourier), np.imag(fourier)]
-    training_err = np.concatenate(parts).astype(float) * training.factor
-    errors = np.append(training_err, pretrained.number_err / config.volume) ** 2
-    if config.model_errors:
-        squares = sums["squares"]
-        of_counts = squares[:-1] * model.factor**2
-        errors = errors + np.append(of_counts, squares[-1] / config.volume**2)
-    # Where there is no error, there is nothing to compare with.
-    return np.where(errors > 0, weights / np.where(errors > 0, errors, 1.0), 0.0)
+    errors = None
+    if config.statistic == "chisq":
+        errors = training.errors(counted.errors)
+        if config.model_errors:
+            of_model = model.errors(jax.tree.map(np.sqrt, found.squares))
+            errors = in_quadrature(errors, of_model)
+    both = model.values(), training.values()
+    with jax.enable_x64(True):
+        values, apart, error = jax.tree.map(lambda a: jnp.asarray(a)[None], (*both, errors))
+        found_terms = residuals(config, values, apart, error, jnp.array([bin_.number_density]))
+        terms = [
+            (
+                np.asarray(term.weights())[0],
+                [np.asarray(counted)[0] for _, counted in term.squares()],
+            )
+            for term in found_terms
+        ]
+    *terms, (number, in_mean) = terms
+    weights, count = [], 0.0 + (config.number_density > 0) * np.sum(in_mean)
+    for (name, statistic), (of_term, in_mean) in zip(
+        ordered(counted.indices).items(), terms, strict=True
+    ):
+        # A step draws some of the points, and these stand for all.
+        share = pretrained.statistics[name].drawn / max(len(counted.indices[name]), 1)
+        count += share * (weight_of(config, name) > 0) * np.sum(in_mean)
+        if statistic.positive:
+            truth, error = counted.truth.counts[name], counted.errors.counts[name]
+            enough = _effective(truth, error**2) >= FEWEST
+            enough &= _effective(found.sums.counts[name], found.squares.counts[name]) >= FEWEST
+            of_term = of_term * enough
+        weights.append(share * of_term.reshape(-1))
+    weights = bin_.weight * np.concatenate([*weights, number.reshape(-1)])
+    return weights, float(count * (bin_.weight > 0))
 
 
 def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
@@ -151,33 +119,32 @@ def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.where(squares > 0, counts / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0) ** 2
 
 
-def responses(
-    linear: Sequence[LinearSums], free: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """What residuals do to the parameters that minimize the sum of their weighted squares.
+def inverse_curvature(
+    linear: Sequence[LinearSums], free: np.ndarray, custom: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse (P, P) of half the second derivatives of the sum of weighted squares.
 
     Args:
         linear: what is compared in each bin.
         free: (P,) whether the parameter can move.
+        custom: (P, P) what a term of the user's own adds to these.
 
     Returns:
-        Of each bin (P, k + 2 q + 1), 0 along directions of which the residuals do not depend; and
-        which parameters (P,) are determined.
+        The inverse, 0 along directions on which the loss does not depend; and which parameters
+        (P,) are determined.
 
     Raises:
         FloatingPointError: a derivative is not finite.
     """
-    roots = np.sqrt(np.concatenate([one.weights for one in linear]))
-    jacobian = roots[:, None] * np.concatenate([one.slopes for one in linear], axis=1).T
-    if not np.isfinite(jacobian).all():
+    curvature = sum((one.slopes * one.weights) @ one.slopes.T for one in linear)
+    curvature = curvature + (0.0 if custom is None else custom)
+    if not np.isfinite(curvature).all():
         raise FloatingPointError("a derivative of the model's sums is not finite")
-    scale = np.linalg.norm(jacobian, axis=0) * free
+    scale = np.sqrt(np.abs(np.diagonal(curvature))) * free
     movable = scale > 0
     per_scale = np.where(movable, 1 / np.where(movable, scale, 1.0), 0.0)
-    left, singular, right = np.linalg.svd(jacobian * per_scale, full_matrices=False)
-    kept = singular > SINGULAR * max(singular[0], np.finfo(float).tiny)
-    inverse = right[kept].T @ (left[:, kept] / singular[kept]).T
-    response = per_scale[:, None] * inverse * roots
-    lost = 1 - np.sum(right[kept] ** 2, axis=0)
-    edges = np.cumsum([len(one.weights) for one in linear])[:-1]
-    return np.split(response, edges, axis=1), movable & (lost < DEGENERATE)
+    values, vectors = np.linalg.eigh(curvature * np.outer(per_scale, per_scale))
+    kept = values > SINGULAR**2 * max(values[-1], np.finfo(float).tiny)
+    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
+    lost = 1 - np.sum(vectors[:, kept] ** 2, axis=1)
+    return inverse * np.outer(per_scale, per_scale), movable & (lost < DEGENERATE)

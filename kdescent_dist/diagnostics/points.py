@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.counts.statistic import Points
 
-# Kernels and modes of a bin at which residuals are computed.
+# Points of a statistic at which the residuals of a bin are computed.
 LARGEST_SET = 600
 
 
@@ -20,48 +22,61 @@ def subsample(rng: np.random.Generator, size: int, most: int) -> tuple[np.ndarra
 
 
 @dataclass(frozen=True)
-class CountedSet:
-    """The kernels and modes at which a bin is compared, by their indices in its training counts.
+class EvaluationPoints:
+    """The points at which a bin is compared, by their numbers in its training counts.
 
     Attributes:
+        pretrained: the bin.
+        indices: by the name of a statistic, the numbers (k,) of its points.
         window: edges (c,) of the window, low and high, and its softness (c,).
-        centers, cov, modes: (p, d), (d, d) and (q, d).
     """
 
     pretrained: PretrainedBin
-    kernel_indices: np.ndarray
-    mode_indices: np.ndarray
+    indices: dict[str, np.ndarray]
     window: tuple[np.ndarray, np.ndarray, np.ndarray]
-    centers: np.ndarray
-    cov: np.ndarray
-    modes: np.ndarray
 
     @classmethod
     def of(
         cls, pretrained: PretrainedBin, rng: np.random.Generator, largest: int | None = None
-    ) -> "CountedSet":
-        bin_, counts = pretrained.bin, pretrained.counts
-        sizes = (len(counts.kde_counts), len(counts.fourier_counts))
-        drawn = (bin_.config.kernels, bin_.config.fourier)
-        kernels, modes = (
-            subsample(rng, 0 if number == 0 else size, largest or LARGEST_SET)[0]
-            for number, size in zip(drawn, sizes, strict=True)
-        )
-        edges = np.reshape(list(bin_.window.values()), (-1, 2))
-        return cls(
-            pretrained,
-            kernels,
-            modes,
-            (edges[:, 0], edges[:, 1], np.array(bin_.softness)),
-            np.asarray(counts.kernel_centers)[kernels],
-            np.atleast_2d(np.asarray(counts.kernelcov)),
-            np.asarray(counts.fourier_positions)[modes],
-        )
+    ) -> "EvaluationPoints":
+        """At most ``largest`` random points of each statistic of a bin."""
+        indices = {
+            name: subsample(rng, counts.number, largest or LARGEST_SET)[0]
+            for name, counts in pretrained.statistics.items()
+        }
+        return cls.at(pretrained, indices)
+
+    @classmethod
+    def at(cls, pretrained: PretrainedBin, indices: dict[str, np.ndarray]) -> "EvaluationPoints":
+        """The points of a bin with these numbers."""
+        edges = np.reshape(list(pretrained.bin.window.values()), (-1, 2))
+        window = (edges[:, 0], edges[:, 1], np.array(pretrained.bin.softness))
+        return cls(pretrained, indices, window)
 
     @property
-    def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where samples are counted: kernel centers, their covariance, and wave vectors."""
-        return self.centers, self.cov, self.modes
+    def points(self) -> dict[str, Points]:
+        """Where samples are counted, by the name of the statistic."""
+        found = self.pretrained.statistics
+        return {name: found[name].points.at(rows) for name, rows in self.indices.items()}
+
+    @property
+    def number(self) -> int:
+        """The number of all points."""
+        return sum(len(rows) for rows in self.indices.values())
+
+    @property
+    def truth(self) -> BinSums:
+        """The training sums at the points."""
+        found = self.pretrained.statistics
+        counts = {n: np.asarray(found[n].values[i], float) for n, i in self.indices.items()}
+        return BinSums(self.pretrained.training_sum, counts)
+
+    @property
+    def errors(self) -> BinSums:
+        """The errors of the training sums."""
+        found = self.pretrained.statistics
+        counts = {n: np.asarray(found[n].errors[i], float) for n, i in self.indices.items()}
+        return BinSums(self.pretrained.number_err, counts)
 
     def columns_of(self, columns: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Of the columns of samples, those that are compared, and the conditional ones."""

@@ -5,6 +5,7 @@ The blocks of a population are drawn one on each device at a time, as ``populati
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -12,20 +13,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
 from kdescent_dist.bins.windows import in_window
-from kdescent_dist.diagnostics.influence import influences, sum_derivatives
-from kdescent_dist.diagnostics.points import CountedSet
+from kdescent_dist.diagnostics.influence import (
+    CHUNK,
+    Factors,
+    SumDerivatives,
+    influences,
+    sum_derivatives,
+)
+from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.diagnostics.population_sums import draw_block, on_each_device
 from kdescent_dist.distributed.mesh import dealt
+from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective.population_objective import PopulationObjective
 
-PAIRS = 1 << 30  # samples x kernels and modes of all bins, of which derivatives are taken
+PAIRS = 1 << 30  # samples x points of all bins, of which derivatives are taken
 AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters
 ROUNDS = 8  # populations of independent random numbers, of a small one
+
+
+@dataclass(frozen=True)
+class PopulationDerivatives:
+    """Sums over a population, and their derivatives by P parameters.
+
+    Attributes:
+        weight: the sum of all weights, and its derivatives (P,).
+        bins: the sums of each bin.
+        statistics: what ``loss.statistics`` adds up to, and its derivatives (P, ...); empty
+            without.
+    """
+
+    weight: tuple[np.ndarray, np.ndarray]
+    bins: list[SumDerivatives]
+    statistics: tuple[Any, Any]
 
 
 class PopulationInfluences:
@@ -37,7 +62,7 @@ class PopulationInfluences:
     Args:
         objective: the objective of the fit.
         names: columns that the bins need.
-        sets: the bins, and the kernels and modes of each.
+        sets: the bins, and the points of each.
         params: (P,) parameters.
         seed: seed of the populations, any non-negative integer.
         progress: called after each bin of each turn, a block of every device.
@@ -47,17 +72,19 @@ class PopulationInfluences:
         self,
         objective: PopulationObjective,
         names: Sequence[str],
-        sets: Sequence[CountedSet],
+        sets: Sequence[EvaluationPoints],
         params: np.ndarray,
         seed: int,
         progress: Callable[[], None],
     ) -> None:
         self.objective, self.layout, self.mesh = objective, objective.layout, objective.mesh
         self.catalog = objective.data["catalog"]
-        self.names, self.sets, self.params, self.progress = names, sets, params, progress
+        self.sets, self.params, self.progress = sets, params, progress
+        self.width = len(names) + 1  # values of a sample
+        self.names = None if objective.statistics is not None else names
         self._seeds = np.random.SeedSequence(seed).generate_state(ROUNDS)
         turns, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
-        points = sum(len(s.centers) + len(s.modes) for s in sets)
+        points = sum(s.number for s in sets)
         pairs = pairs_of(PAIRS, len(params))
         most = max(pairs // (max(points, 1) * devices * self.layout.block_size), 1)
         spread = np.linspace(0, turns - 1, min(turns, most))
@@ -73,6 +100,7 @@ class PopulationInfluences:
         self._draw = compiled(self._draw_local, drawn, split)
         self._linearize = compiled(self._linearize_local, (*drawn, whole), (split, split, whole))
         self._products = compiled(_products, block, whole)
+        self._of_statistics = compiled(self._statistics_local, (split, split, whole), split)
 
         @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
@@ -85,25 +113,31 @@ class PopulationInfluences:
 
         self._derivatives, self._added = derivatives, added
 
-    def sums(self) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    def sums(self) -> PopulationDerivatives:
         """Sums over the population and their derivatives, means over several populations.
 
         Where few samples count, a derivative is noisy: it is about as large as that of one kernel.
         Noise of derivatives does not average out of their squares, as which they are used.
-
-        Returns:
-            The sum of all weights and its P derivatives, (1 + P,); of each bin, what
-            ``sum_derivatives`` returns.
         """
-        values = self.layout.block_size * (len(self.names) + 1)
+        values = self.layout.block_size * self.width
         size = int(np.clip(AT_ONCE // values, 1, len(self.params)))
         parts = [self._slopes(d) for d in self._directions(size)]
         used = slice(len(self.params))
-        slopes = np.concatenate([weight[1:] for weight, _ in parts])[used]
-        weight, sums = parts[0]
-        for i, of_bin in enumerate(sums):
-            of_bin["slopes"] = np.concatenate([part[i]["slopes"] for _, part in parts])[used]
-        return np.append(weight[:1], slopes), sums
+
+        def joined(*slopes: Any) -> Any:
+            return jax.tree.map(lambda *of_parts: np.concatenate(of_parts)[used], *slopes)
+
+        first = parts[0]
+        bins = [
+            replace(of_bin, slopes=joined(*(part.bins[i].slopes for part in parts)))
+            for i, of_bin in enumerate(first.bins)
+        ]
+        own, _ = first.statistics
+        return PopulationDerivatives(
+            (first.weight[0], joined(*(part.weight[1] for part in parts))),
+            bins,
+            (own, joined(*(part.statistics[1] for part in parts))),
+        )
 
     def _directions(self, size: int) -> Iterator[np.ndarray]:
         """Unit vectors (size, P) of parameters, in groups, the last one filled up with zeros."""
@@ -111,33 +145,37 @@ class PopulationInfluences:
         units = np.eye(-(-number // size) * size, number, dtype=self.params.dtype)
         yield from units.reshape(-1, size, number)
 
-    def _slopes(self, directions: np.ndarray) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    def _slopes(self, directions: np.ndarray) -> PopulationDerivatives:
         """As ``sums``, with derivatives along directions (directions, P)."""
-        weight = np.zeros(1 + len(directions))
-        totals: list[dict[str, Any]] = [{} for _ in self.sets]
+
+        def added(total: Any, more: Any) -> Any:
+            more = jax.tree.map(lambda a: np.sum(a, axis=0, dtype=float), jax.device_get(more))
+            return more if total is None else jax.tree.map(np.add, total, more)
+
+        of_all: Any = None
+        bins: list[Any] = [None] * len(self.sets)
         for seed, turn in itertools.product(self._seeds[: self.rounds], self.turns):
-            population, tangents, weights = self._linearize(
+            population, tangents, sums = self._linearize(
                 self.params, seed, np.int32(turn), self.catalog, directions
             )
-            weight += np.sum(jax.device_get(weights), axis=0, dtype=float)
-            for total, counted in zip(totals, self.sets, strict=True):
+            of_all = added(of_all, sums)
+            for i, counted in enumerate(self.sets):
                 program = self._derivatives(counted.pretrained.bin.hard)
                 chosen = _of_bin(population, counted), _of_bin(tangents, counted)
-                sums = jax.device_get(program(*chosen, counted.window, counted.points))
-                for name, values in sums.items():
-                    total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=float)
+                bins[i] = added(bins[i], program(*chosen, counted.window, counted.points))
                 self.progress()
         scale = self.scale / self.rounds
-        scaled = [{name: scale * v for name, v in total.items()} for total in totals]
-        return scale * weight, scaled
+        (weight, statistics), bins = jax.tree.map(lambda a: scale * a, (of_all, bins))
+        return PopulationDerivatives(weight, bins, statistics)
 
     def products(
         self,
-        factors: Sequence[Any],
+        factors: Sequence[Factors],
         *,
         fixed_key: bool,
         training: Callable[[np.ndarray], Any] | None = None,
-        training_factors: Sequence[Any] = (),
+        training_factors: Sequence[Factors] = (),
+        statistics: np.ndarray | None = None,
     ) -> np.ndarray:
         """Sums of products (P, P) of influences of the rows from which the population is made.
 
@@ -153,12 +191,13 @@ class PopulationInfluences:
                 influences change of the sum of the products of the influences of the training
                 catalog.
             training_factors: of each bin, those of the training catalog.
+            statistics: (P, S) derivatives by the S sums of ``loss.statistics``, None without.
         """
         size = len(self.params)
         total, first_sum = np.zeros((size, size)), np.zeros(size)
         for turn in self.turns:
-            first = self._turn(turn, self._seeds[0], factors)
-            second = first if fixed_key else self._turn(turn, self._seeds[1], factors)
+            first = self._turn(turn, self._seeds[0], factors, statistics)
+            second = first if fixed_key else self._turn(turn, self._seeds[1], factors, statistics)
             rows = self._zeros()
             if training is not None:
                 rows = self._of_rows(turn, training, training_factors)
@@ -170,11 +209,16 @@ class PopulationInfluences:
             total -= np.outer(first_sum, first_sum) * self.scale / self.layout.size
         return self.scale * 0.5 * (total + total.T)
 
-    def _turn(self, turn: int, seed: Any, factors: Sequence[Any]) -> jax.Array:
+    def _turn(
+        self, turn: int, seed: Any, factors: Sequence[Factors], statistics: np.ndarray | None
+    ) -> jax.Array:
         population = self._draw(self.params, seed, np.int32(turn), self.catalog)
-        return self._add_up(population, factors)
+        total = self._add_up(population, factors)
+        if statistics is not None and statistics.size:
+            total = self._of_statistics(total, population, statistics)
+        return total
 
-    def _of_rows(self, turn: int, training: Callable, factors: Sequence[Any]) -> jax.Array:
+    def _of_rows(self, turn: int, training: Callable, factors: Sequence[Factors]) -> jax.Array:
         """Influences of the same rows as samples of the training catalog."""
         size = self.layout.block_size
         real = self._real(turn)
@@ -187,7 +231,7 @@ class PopulationInfluences:
         of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
         return self._add_up((of_rows, of_weights), factors)
 
-    def _add_up(self, population: Any, factors: Sequence[Any]) -> jax.Array:
+    def _add_up(self, population: Any, factors: Sequence[Factors]) -> jax.Array:
         total = self._zeros()
         for counted, of_bin in zip(self.sets, factors, strict=True):
             program = self._added(counted.pretrained.bin.hard)
@@ -210,27 +254,46 @@ class PopulationInfluences:
         drawn = draw_block(self.objective, self.names, params, seed, turn, catalog)
         return jax.tree.map(lambda a: a[None], drawn)
 
+    def _statistics_local(self, total, population, factors):
+        """Add the influences of the samples of a block through ``loss.statistics``."""
+        own = self.objective.statistics
+        assert own is not None
+        drawn = jax.tree.map(lambda a: a[0], population)
+
+        def of_sample(sample: Any) -> jax.Array:
+            columns, weight = jax.tree.map(lambda a: a[None], sample)
+            return factors @ ravel_pytree(own(Population(columns, weight)))[0]
+
+        more = lax.map(of_sample, drawn, batch_size=CHUNK)
+        return total + _over_copies(more, self.layout.block_size)
+
     def _linearize_local(self, params, seed, turn, catalog, directions):
-        """The population of a block, its derivatives along directions, and sums of weights."""
+        """The population of a block, its derivatives along directions, and what it adds up to.
+
+        The latter are the sum of the weights and ``loss.statistics``, each with its derivatives.
+        """
+        own = self.objective.statistics
 
         def of(params: jax.Array) -> Any:
-            return draw_block(self.objective, self.names, params, seed, turn, catalog)
+            columns, weights = draw_block(self.objective, self.names, params, seed, turn, catalog)
+            added_up = own(Population(columns, weights)) if own is not None else ()
+            return (columns, weights), added_up
 
         def along(direction: jax.Array) -> Any:
             return jax.jvp(of, (params,), (direction,))[1]
 
-        drawn, tangents = of(params), lax.map(along, directions)
-        weights = jnp.concatenate([drawn[1][None], tangents[1]])
-        sums = lax.all_gather(jax.vmap(tree_sum)(weights), "samples")
+        (drawn, added_up), (tangents, slopes) = of(params), lax.map(along, directions)
+        weights = (tree_sum(drawn[1]), jax.vmap(tree_sum)(tangents[1]))
+        sums = lax.all_gather((weights, (added_up, slopes)), "samples")
         return *jax.tree.map(lambda a: a[None], (drawn, tangents)), sums
 
 
 def pairs_of(most: int, parameters: int) -> int:
-    """Pairs of samples and kernels to take, fewer where each counts for many parameters."""
+    """Pairs of samples and points to take, fewer where each counts for many parameters."""
     return most * 32 // max(parameters, 32)
 
 
-def _of_bin(population: Any, counted: CountedSet) -> tuple:
+def _of_bin(population: Any, counted: EvaluationPoints) -> tuple:
     """The columns of a bin, its conditional columns, and the weights."""
     columns, weights = population
     return *counted.columns_of(columns), weights
@@ -261,10 +324,15 @@ def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
         inside = in_window(conditions, weights, window, hard)
         more = influences(jnp.stack(x, axis=1), inside, weights, points, factors)
-        copies = more.reshape(-1, size, more.shape[1])
-        return total + jnp.sum(copies, axis=0)[None]
+        return total + _over_copies(more, size)
 
     return local
+
+
+def _over_copies(influences: jax.Array, size: int) -> jax.Array:
+    """Influences of the copies of each row of a block, added up: (1, size, P)."""
+    copies = influences.reshape(-1, size, influences.shape[1])
+    return jnp.sum(copies, axis=0)[None]
 
 
 def _products(first, second, training):

@@ -15,13 +15,27 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.windows import in_window
-from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
-from kdescent_dist.diagnostics.points import CountedSet
+from kdescent_dist.counts.statistic import Points
+from kdescent_dist.counts.statistics import ordered
+from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.objective.population_objective import PopulationObjective
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SumsAndSquares:
+    """Sums over samples in a bin, and the sums of the squares of what each sample adds.
+
+    The squares are None where they were not asked for.
+    """
+
+    sums: BinSums
+    squares: BinSums | None
 
 
 @dataclass(frozen=True)
@@ -29,14 +43,14 @@ class PopulationSums:
     """A population in sums: of its weights, of each bin, and the samples that are kept of it."""
 
     weight: float
-    bins: list[dict[str, Any]]
+    bins: list[SumsAndSquares]
     kept: dict[str, np.ndarray]
     kept_weights: np.ndarray
 
 
 def draw_block(
     objective: PopulationObjective,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     params: jax.Array,
     seed: Any,
     turn: Any,
@@ -46,7 +60,7 @@ def draw_block(
 
     Args:
         objective: the objective of the fit.
-        names: the columns that are needed.
+        names: the columns that are needed, None for all.
         params: (parameters,) parameters.
         seed: seed of the population.
         turn: which of the blocks of a device.
@@ -56,7 +70,7 @@ def draw_block(
     block = lax.axis_index("samples") * objective.layout.per_device(objective.mesh) + turn
     mine = {name: values[turn] for name, values in catalog.items()}
     population = objective.model.population(params, key, block, mine)
-    return {name: population.x[name] for name in names}, population.weights
+    return {name: population.x[name] for name in names or population.x}, population.weights
 
 
 def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
@@ -96,7 +110,7 @@ class PopulationBlocks:
     def sums(
         self,
         params: Any,
-        sets: Sequence[CountedSet],
+        sets: Sequence[EvaluationPoints],
         *,
         errors: bool,
         progress: Callable[[], None] = lambda: None,
@@ -113,7 +127,7 @@ class PopulationBlocks:
         devices, turns = self.mesh.shape["samples"], self.layout.per_device(self.mesh)
         rows = _KeptRows(self.layout, self._copies(params), self.seed, self.samples)
         weight = 0.0
-        bins: list[dict[str, Any]] = [{} for _ in sets]
+        bins: list[Any] = [None for _ in sets]
         kept: dict[int, tuple[dict[str, np.ndarray], np.ndarray]] = {}
         for turn in range(turns):
             blocks = [device * turns + turn for device in range(devices)]
@@ -125,24 +139,25 @@ class PopulationBlocks:
             weight += float(np.sum(weights, dtype=float))
             for i, (block, number) in enumerate(zip(blocks, numbers, strict=True)):
                 kept[block] = jax.tree.map(lambda a, i=i, n=number: a[i, :n].copy(), some)
-            for total, counted in zip(bins, sets, strict=True):
-                self._add(total, population, counted, errors)
+            for i, counted in enumerate(sets):
+                found = self._sums(population, counted, errors)
+                bins[i] = found if bins[i] is None else jax.tree.map(np.add, bins[i], found)
                 progress()
         columns, weights = zip(*(kept[block] for block in range(self.layout.count)), strict=True)
         joined = {name: np.concatenate([c[name] for c in columns]) for name in self.names}
         return PopulationSums(weight, bins, joined, np.concatenate(weights) * rows.scale)
 
-    def _add(
-        self, total: dict[str, Any], population: Any, counted: CountedSet, errors: bool
-    ) -> None:
+    def _sums(self, population: Any, counted: EvaluationPoints, errors: bool) -> SumsAndSquares:
+        """The sums over one block of every device, in double precision."""
         columns, weights = population
         chosen = (*counted.columns_of(columns), weights)
-        for of_samples in (_counts, _squared_errors) if errors else (_counts,):
+
+        def added(of_samples: Callable) -> BinSums:
             program = self._program(of_samples, counted.pretrained.bin.hard)
             sums = jax.device_get(program(chosen, counted.window, counted.points))
-            for name, values in sums.items():
-                wide = np.result_type(values.dtype, np.float64)
-                total[name] = total.get(name, 0.0) + np.sum(values, axis=0, dtype=wide)
+            return jax.tree.map(lambda a: np.sum(a, axis=0, dtype=float), sums)
+
+        return SumsAndSquares(added(_counts), added(_squares) if errors else None)
 
     def _copies(self, params: np.ndarray) -> int:
         """Concatenated copies of a block of which the population of a block is made."""
@@ -193,14 +208,14 @@ class _KeptRows:
         return copy * block_size + row
 
 
-def count_rows(x: np.ndarray, weights: np.ndarray, counted: CountedSet) -> dict[str, Any]:
+def count_rows(x: np.ndarray, weights: np.ndarray, counted: EvaluationPoints) -> SumsAndSquares:
     """Sums over a bin's samples (n, d) and their weights (n,), in this process alone."""
     return jax.device_get(_count_rows(x, weights, counted.points))
 
 
 @jax.jit
 def _count_rows(x, weights, points):
-    return _counts(x, weights, *points) | _squared_errors(x, weights, *points)
+    return SumsAndSquares(_counts(x, weights, points), _squares(x, weights, points))
 
 
 def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
@@ -209,23 +224,21 @@ def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
     def local(population, window, points):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
         inside = in_window(conditions, weights, window, hard)
-        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), inside, *points), "samples")
+        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), inside, points), "samples")
 
     return local
 
 
-def _counts(x, weights, centers, cov, modes):
-    return {
-        "weight": tree_sum(weights),
-        "kde": kde_counts(x, weights, centers, cov),
-        "fourier": fourier_counts(x, weights, modes),
-    }
+def _counts(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
+    counts = {n: one.counts(x, weights, points[n], "auto") for n, one in ordered(points).items()}
+    return BinSums(tree_sum(weights), counts)
 
 
-def _squared_errors(x, weights, centers, cov, modes):
-    """Squares of errors, which add up over the blocks; those of Fourier counts by their parts."""
-    fourier = fourier_errors(x, weights, modes)
-    return {
-        "kde_square": kde_errors(x, weights, centers, cov) ** 2,
-        "fourier_square": lax.complex(fourier.real**2, fourier.imag**2),
+def _squares(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
+    """Squares of errors, which add up over the blocks."""
+    total = tree_sum(weights * weights)
+    counts = {
+        name: one.squares(x, weights, points[name], "auto", total)
+        for name, one in ordered(points).items()
     }
+    return BinSums(total, counts)

@@ -10,8 +10,8 @@ import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW
 from kdescent_dist.diagnostics.comparison import compare, plot_sample
-from kdescent_dist.diagnostics.points import LARGEST_SET, CountedSet, subsample
-from kdescent_dist.diagnostics.population_sums import PopulationBlocks, count_rows
+from kdescent_dist.diagnostics.points import LARGEST_SET, EvaluationPoints, subsample
+from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares, count_rows
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
@@ -62,14 +62,14 @@ def compare_guess(
         largest = int(np.clip(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS, LARGEST_SET))
         records = []
         for pretrained in bins:
-            counted = CountedSet.of(pretrained, rng, largest)
+            counted = EvaluationPoints.of(pretrained, rng, largest)
             sums = _sums(counted, population.kept, population.kept_weights)
-            known = pretrained.counts
-            norm = max(float(known.training_sum_of_weights), 1e-300)
+            known, norm = pretrained.counts, max(pretrained.training_sum, 1e-300)
+            modes = counted.indices.get("fourier", np.zeros(0, int))
             record = replace(
                 compare(counted, {"guess": sums}, weights),
-                ecf=known.fourier_counts[counted.mode_indices] / norm,
-                ecf_err=known.fourier_err[counted.mode_indices] / norm,
+                ecf=known.fourier_counts[modes] / norm,
+                ecf_err=known.fourier_err[modes] / norm,
                 min_training=pretrained.bin.config.min_training,
             )
             records.append(record)
@@ -97,8 +97,8 @@ def _input_rows(
 
 
 def _sums(
-    counted: CountedSet, columns: Mapping[str, np.ndarray], weights: np.ndarray
-) -> dict[str, Any]:
+    counted: EvaluationPoints, columns: Mapping[str, np.ndarray], weights: np.ndarray
+) -> SumsAndSquares:
     """Counts of a bin, from the samples that its window reaches alone."""
     bin_ = counted.pretrained.bin
     inside = np.asarray(bin_.weights(columns)) * weights

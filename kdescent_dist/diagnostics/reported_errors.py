@@ -34,8 +34,6 @@ def state_errors(
     """
     names = problem.objective.names
     unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
-    if problem.objective.custom is not None:
-        return unknown | {"errors_note": "none: they would leave out loss.custom"}
 
     def covariance(free: np.ndarray | None = None) -> np.ndarray:
         return parameter_errors(problem, params, free=free, progress=progress)

@@ -16,7 +16,7 @@ import numpy as np
 
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
-from kdescent_dist.bins.sums import draw_kernels, stack_sums, sums_of_stack
+from kdescent_dist.bins.sums import draw_points, stack_sums, sums_of_stack
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
@@ -238,7 +238,7 @@ class PopulationObjective:
         )
 
     def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[Callable, Callable]:
-        draws = draw_kernels(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
+        draws = draw_points(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
 
         def unit(params, block, catalog, kernel_block):
             population = self.model.population(params, key, block, catalog["columns"])
@@ -265,7 +265,7 @@ class PopulationObjective:
                 return jax.tree.map(lambda a: a[0], tree)
 
             by_stack = list(zip(self.stacks, sums["stacks"], strict=True))
-            model = [sums_of_stack(stack, s) for stack, s in by_stack]
+            model = [sums_of_stack(stack, s["sums"]) for stack, s in by_stack]
             squares = [
                 sums_of_stack(stack, s["squares"]) if "squares" in s else None
                 for stack, s in by_stack

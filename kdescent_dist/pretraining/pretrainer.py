@@ -10,12 +10,14 @@ from jax.sharding import Mesh
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import one_of
+from kdescent_dist.counts.statistic import Points
 from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.numerics import threefry
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import METHODS, count_kernels, count_modes
 from kdescent_dist.pretraining.draws import draw_centers, draw_modes, draw_rare_centers
 from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import check_training_data
 
 PRETRAINED_PER_DRAWN = 300  # by default, kernels or modes of a bin for each drawn in a step
@@ -191,6 +193,18 @@ class KPretrainer:
             seed=int(seed),
         )
 
+    def statistics(self) -> dict[str, TrainingCounts]:
+        """The counts by the names of their statistics, with complex numbers as their two parts."""
+        centers = Points({"centers": self.kernel_centers}, {"cov": np.atleast_2d(self.kernelcov)})
+        modes = Points({"modes": self.fourier_positions}, {})
+        kernels, waves = self.num_eval_kernels, self.num_eval_fourier_positions
+        return {
+            "kde": TrainingCounts(centers, _parts(self.kde_counts), _parts(self.kde_err), kernels),
+            "fourier": TrainingCounts(
+                modes, _parts(self.fourier_counts), _parts(self.fourier_err), waves
+            ),
+        }
+
     def save(self, filename: Any) -> None:
         """Write all attributes to a ``.npz`` file; the suffix is added where it is missing."""
         np.savez(filename, **{name: getattr(self, name) for name in _TYPES})
@@ -221,6 +235,12 @@ class KPretrainer:
 
 
 _TYPES = {field.name: field.type for field in dataclasses.fields(KPretrainer)}
+
+
+def _parts(values: np.ndarray) -> np.ndarray:
+    """Numbers (p,) as real numbers (p, parts)."""
+    parts = [np.real(values), np.imag(values)] if np.iscomplexobj(values) else [values]
+    return np.stack(parts, axis=-1)
 
 
 def _restored(value: np.ndarray, kind: Any) -> Any:

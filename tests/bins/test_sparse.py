@@ -1,23 +1,34 @@
 """Sums in many bins from sorted blocks of samples, against float64."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.bin_sums import BinArrays
 from kdescent_dist.bins.sorting import cut, order_by_cells, pairs_within_reach, permuted
-from kdescent_dist.bins.sparse import BinArrays, sparse_sums
+from kdescent_dist.bins.sparse import sparse_sums
 from kdescent_dist.bins.stacks import Stack, stack_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig
 from support import problems
+from support.points import by_name, kernels_and_modes
 
 SIZE, DIMS, KERNELS, MODES = 2_900, 2, 4, 3  # the size does not divide into blocks
 
 GRID = np.linspace(0.0, 1.0, 13)
 CELLS = np.stack(np.meshgrid(GRID[:-4:4], GRID[:-4:4], indexing="ij"), axis=-1).reshape(-1, 2)
-compiled = jax.jit(sparse_sums, static_argnames="hard")
+
+
+@partial(jax.jit, static_argnames="hard")
+def compiled(x, conditions, weights, bins, hard):
+    return by_name(sparse_sums(x, conditions, weights, bins, hard)[0])
+
+
 # Edges (m, c) and softness of the windows of each case: one for all, or of bins and columns.
 WINDOWS = {
     "soft": (GRID[:-1, None], GRID[1:, None], 0.04),
@@ -46,9 +57,11 @@ def arrays(case, dtype=np.float32):
         low=low,
         high=high,
         softness=np.broadcast_to(softness, low.shape),
-        centers=rng.normal(0.5, 1.0, size=(bins, KERNELS, DIMS)),
-        cov=0.05 * np.eye(DIMS) + 0.02 * spread @ spread.transpose(0, 2, 1),
-        modes=rng.normal(size=(bins, MODES, DIMS)),
+        points=kernels_and_modes(
+            centers=rng.normal(0.5, 1.0, size=(bins, KERNELS, DIMS)),
+            cov=0.05 * np.eye(DIMS) + 0.02 * spread @ spread.transpose(0, 2, 1),
+            modes=rng.normal(size=(bins, MODES, DIMS)),
+        ),
     )
     cast = jax.tree.map(
         lambda a: jnp.asarray(a, dtype), ((list(x), list(conditions), weights), of_bins)
@@ -60,6 +73,7 @@ def sums_float64(x, conditions, weights, bins, hard):
     """All sums of each bin over all samples, and their derivatives by each sample."""
     x, conditions = np.asarray(x, float), np.asarray(conditions, float)
     bins = jax.tree.map(lambda a: np.asarray(a, float), bins)
+    centers, cov = bins.points["kde"].each["centers"], bins.points["kde"].common["cov"]
     sums = {name: [] for name in ("weight", "kde", "cos", "sin")}
     slopes = {name: [] for name in sums}  # by x, conditions and weights: (d + c + 1, n)
     for b in range(len(bins.low)):
@@ -71,12 +85,12 @@ def sums_float64(x, conditions, weights, bins, hard):
             falling = 1 / (1 + np.exp(-np.clip(below[i] / scale, -700, 700)))
             within[i], log_slope[i] = rising * falling, (falling - rising) / scale
         window = np.prod(within, axis=0)
-        away = x.T[None] - bins.centers[b][:, None]
-        inverse = np.linalg.inv(bins.cov[b])
-        norm = np.sqrt(np.linalg.det(2 * np.pi * bins.cov[b]))
+        away = x.T[None] - centers[b][:, None]
+        inverse = np.linalg.inv(cov[b])
+        norm = np.sqrt(np.linalg.det(2 * np.pi * cov[b]))
         kernel = np.exp(-0.5 * np.einsum("kni,ij,knj->kn", away, inverse, away)) / norm
-        phase = bins.modes[b] @ x
-        modes = bins.modes[b].T[:, :, None]
+        of_bin = bins.points["fourier"].each["modes"][b]
+        phase, modes = of_bin @ x, of_bin.T[:, :, None]
         values = {
             "weight": (np.ones((1, x.shape[1])), np.zeros((DIMS, 1, 1))),
             "kde": (kernel, -np.moveaxis(away @ inverse, 2, 0) * kernel),
@@ -103,7 +117,7 @@ def evaluate(samples, bins, hard, cotangents):
 
     @jax.jit
     def run(samples, bins, cotangents):
-        sums, pull = jax.vjp(lambda *s: sparse_sums(*s, bins, hard), *samples)
+        sums, pull = jax.vjp(lambda *s: compiled(*s, bins, hard), *samples)
         return sums, pull(cotangents)[:3]
 
     return jax.device_get(run(samples, bins, cotangents))
@@ -140,20 +154,14 @@ def test_sums_and_gradients_equal_those_over_all_samples_in_float64(case, dtype)
 @pytest.mark.parametrize(("kernels", "modes"), [(0, MODES), (KERNELS, 0)])
 def test_bins_may_have_kernels_or_modes_alone(kernels, modes):
     samples, bins, hard = arrays("soft")
-    fewer = BinArrays(
-        bins.low,
-        bins.high,
-        bins.softness,
-        bins.centers[:, :kernels],
-        bins.cov,
-        bins.modes[:, :modes],
-    )
+    name = "kde" if kernels else "fourier"
+    fewer = replace(bins, points={name: bins.points[name]})
     whole, some = (jax.device_get(compiled(*samples, b, hard)) for b in (bins, fewer))
     gradient = jax.grad(lambda w: compiled(*samples[:2], w, fewer, hard)["weight"].sum())
     assert np.all(np.isfinite(gradient(samples[2])))
-    for name, number in (("kde", kernels), ("cos", modes), ("sin", modes)):
-        assert some[name].shape == (len(bins.low), number)
-        np.testing.assert_array_equal(some[name], whole[name][:, :number])
+    assert set(some) == ({"weight", "kde"} if kernels else {"weight", "cos", "sin"})
+    for name, values in some.items():
+        np.testing.assert_array_equal(values, whole[name])
 
 
 def test_sums_do_not_depend_on_the_order_of_the_samples():
@@ -257,11 +265,9 @@ def test_a_sum_over_very_many_blocks_loses_nothing():
     column = jnp.full(size, 0.5)
     one = BinArrays(
         *(jnp.array([[v]]) for v in (0.0, 1.0, 0.01)),
-        jnp.zeros((1, 0, 1)),
-        jnp.ones((1, 1, 1)),
-        jnp.zeros((1, 1, 1)),
+        kernels_and_modes(jnp.zeros((1, 0, 1)), jnp.ones((1, 1, 1)), jnp.zeros((1, 1, 1))),
     )
-    sums = jax.jit(lambda w: sparse_sums([column], [column], w, one, (True,)))(jnp.full(size, 0.1))
+    sums = compiled([column], [column], jnp.full(size, 0.1), one, (True,))
     expected = size * float(np.float32(0.1))
     np.testing.assert_allclose([sums["weight"][0], sums["cos"][0, 0]], expected, rtol=2e-6)
 
@@ -286,7 +292,7 @@ def test_stacks_know_the_edges_of_their_bins():
     edges = {"mass": [0.0, 0.3, 1.0], "blue": [-1.0, 0.3, 0.9, 3.0]}
     config = BinsConfig(columns=["red"], edges=edges, softness=0.02, kernels=4, fourier=0)
     bins = tuple(expand_bins({"cells": config}))
-    stack = Stack(bins, ("red",), ("mass", "blue"), 4, 0, hard=(False, False), sparse=True)
+    stack = Stack(bins, ("red",), ("mass", "blue"), {"kde": 4}, hard=(False, False), sparse=True)
     mass, blue = stack.edges
     np.testing.assert_allclose(mass[1:-1], [0.0, 0.3, 1.0], atol=1e-7)
     np.testing.assert_allclose(blue[1:-1], [-1.0, 0.3, 0.9, 3.0], atol=1e-7)

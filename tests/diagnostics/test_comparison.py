@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
+from kdescent_dist.counts.statistics.kernels import GaussianKernels
 from kdescent_dist.diagnostics import comparison as diagnostics
 from kdescent_dist.diagnostics import points, population_sums
 from support import problems
@@ -138,12 +139,12 @@ def test_one_block_at_a_time_is_counted_by_one_program_for_bins_of_equal_shape(
     """Memory is bounded by a block, however many samples there are."""
     shapes = []
 
-    def spy(x, weights, centers, cov):
+    def spy(self, x, *others):
         shapes.append(x.shape)
-        return kde_counts(x, weights, centers, cov)
+        return counts(self, x, *others)
 
-    kde_counts = population_sums.kde_counts
-    monkeypatch.setattr(population_sums, "kde_counts", spy)
+    counts = GaussianKernels.counts
+    monkeypatch.setattr(GaussianKernels, "counts", spy)
     mass = np.linspace(0, 1, size, dtype=np.float32)
     arrays = diagnose(bins, samples=50, mass=mass)
     # Traced once for both bins of the grid, and for the guess and the fit.

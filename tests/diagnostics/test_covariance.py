@@ -20,6 +20,7 @@ from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
+from support.points import by_name, kernels_and_modes
 from support.thread_processes import in_threads
 
 NAMES = ("mean", "scatter", "number")
@@ -257,6 +258,49 @@ def test_a_parameter_that_the_loss_does_not_determine_has_an_infinite_error():
     np.testing.assert_allclose(held[np.ix_(kept, kept)], plain, rtol=1e-3, atol=1e-9)
 
 
+def test_a_custom_term_that_restates_a_term_of_the_loss_has_its_errors():
+    """Of rows that are both training and input: the term acts through both catalogs."""
+    columns, weights = sample(1)
+    grids = {"conditional": GRIDS["conditional"]}
+    squares = 8 + 6  # in the mean of the loss without the number density
+
+    def number(sums, truth, params):
+        apart = sums.bins["conditional"].weight - truth.bins["conditional"].weight
+        return jnp.sum(apart / 50.0) ** 2 / squares
+
+    def covariance(**options):
+        objective, bins, *_ = problem(
+            grids, "mse", size=len(weights), catalog={"z": (columns["x"] - 0.3) / 1.2}, **options
+        )
+        rows = range(len(weights))
+        return errors(objective, bins, columns, weights, input_rows=rows, fixed_key=True)
+
+    expected = covariance()
+    grids["conditional"] = config(edges={"y": list(WINDOW)})
+    np.testing.assert_allclose(covariance(custom=number), expected, rtol=2e-3, atol=1e-9)
+
+
+def test_statistics_of_the_users_own_act_as_the_sums_that_they_restate():
+    def of_weight(sums, truth, params):
+        return 1e-4 * (sums.weight - truth.weight) ** 2
+
+    def of_statistics(sums, truth, params):
+        return 1e-4 * (sums.statistics["weight"] - truth.weight) ** 2
+
+    def covariance(**options):
+        catalog = {"z": np.random.default_rng(0).normal(size=SIZE // 8).astype(np.float32)}
+        given = problem(size=SIZE // 8, catalog=catalog, **options)
+        return errors(*given, fixed_key=True)
+
+    expected = covariance(custom=of_weight)
+    plain = covariance()
+    found = covariance(
+        custom=of_statistics, statistics=lambda population: {"weight": jnp.sum(population.weights)}
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-9)
+    assert not np.allclose(found, plain, rtol=0.05)
+
+
 @pytest.mark.parametrize("rows", [300, 5000])
 def test_derivatives_of_sums_are_those_of_float64_sums(rows):
     """Of two correlated columns and as many parameters as a model of galaxies has."""
@@ -281,12 +325,14 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
         (weights * d) @ of_column for d, of_column in zip(dx, by_x, strict=True)
     )
     given = [np.asarray(a, np.float32) for a in (x, weights, dx, dweights)]
-    points = tuple(np.asarray(a, np.float32) for a in (centers, cov, modes))
+    points = kernels_and_modes(*(np.asarray(a, np.float32) for a in (centers, cov, modes)))
     x, weights, dx, dweights = given
-    sums = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points)
-    expected = {"counts": weights @ table, "squares": weights**2 @ table**2, "slopes": slopes}
+    found = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points)
+    expected = {"sums": weights @ table, "squares": weights**2 @ table**2, "slopes": slopes}
     for name, values in expected.items():
-        error = np.abs(sums[name] - values)
+        of_kind = by_name(getattr(found, name))
+        parts = [of_kind["kde"], of_kind["cos"], of_kind["sin"], of_kind["weight"][..., None]]
+        error = np.abs(np.concatenate(parts, axis=-1) - values)
         assert np.max(error / np.max(np.abs(values), axis=-1, keepdims=True)) < 1e-3, name
 
 

@@ -41,10 +41,13 @@ def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the
         assert 0.3 * free["errors"][name] < held["errors"][name] <= 1.01 * free["errors"][name]
 
 
-def test_there_are_none_for_a_loss_with_a_term_of_the_users_own(bins):
-    result = stated(bins, custom=lambda sums, truth, params: params["mean"] ** 2)
-    assert result["errors"] == dict.fromkeys(problems.NAMES)
-    assert result["errors_note"] == "none: they would leave out loss.custom"
+def test_a_term_of_the_users_own_takes_part(bins):
+    """A strong prior leaves no error of its parameter; the others have theirs."""
+    free = stated(bins)
+    result = stated(bins, custom=lambda sums, truth, params: 1e6 * (params["mean"] - 0.1) ** 2)
+    assert result["errors_note"] == "noise of the training catalog"
+    assert 0 < result["errors"]["mean"] < 1e-3 * free["errors"]["mean"]
+    assert all(result["errors"][name] > 0 for name in problems.NAMES)
 
 
 def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(bins, caplog):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.bins.sums import draw_kernels
+from kdescent_dist.bins.sums import draw_points
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
@@ -85,31 +85,36 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
     squares, training_weight = [], float(problems.training()[1].sum())
     by_bin = {b.bin.name: b for b in bins}
     shared = objective.data["shared"]
-    draws = draw_kernels(objective.stacks, shared["stacks"], draw_key(KEY), 1)
+    draws = draw_points(objective.stacks, shared["stacks"], draw_key(KEY), 1)
     noise_columns, noise_weights = noise or (columns, weights)
     for stack, draw in zip(objective.stacks, draws, strict=True):
         for j, bin_ in enumerate(stack.bins):
             cov = np.atleast_2d(np.asarray(by_bin[bin_.name].counts.kernelcov, float))
-            points = cov, np.asarray(draw.centers[0, j], float), np.asarray(draw.modes[0, j], float)
+            centers, modes = (
+                draw.points["kde"].each["centers"],
+                draw.points["fourier"].each["modes"],
+            )
+            points = cov, np.asarray(centers[0, j], float), np.asarray(modes[0, j], float)
             (weight, kde, fourier), _ = counts_float64(bin_, *points, columns, weights)
-            truth = jax.tree.map(lambda a, j=j: np.asarray(a[j], np.complex128), draw.truth)
+            truth = jax.tree.map(lambda a, j=j: np.asarray(a[j], float), draw.truth)
+            in_waves = truth.counts["fourier"] @ [1, 1j]
             density = bin_.config.normalization == "density"
             n_model = weights.sum() if density else weight
-            n_truth = training_weight if density else truth.weight.real
-            kde_diff = kde / n_model - truth.kde.real / n_truth
-            fourier_diff = fourier / n_model - truth.fourier / n_truth
-            number_diff = np.array([weight - truth.weight.real]) / config.volume
+            n_truth = training_weight if density else truth.weight
+            kde_diff = kde / n_model - truth.counts["kde"][:, 0] / n_truth
+            fourier_diff = fourier / n_model - in_waves / n_truth
+            number_diff = np.array([weight - truth.weight]) / config.volume
             by = bin_.config.weight
             if config.statistic == "mse":
                 squares += [by * kde_diff**2, by * abs(fourier_diff) ** 2]
                 if bin_.config.number_density:
                     squares.append(by * number_diff**2)
                 continue
-            fourier_err = np.asarray(draw.fourier_err[j])
+            fourier_err = np.asarray(draw.errors["fourier"][j], float)
             errors = [
                 by_bin[bin_.name].number_err / config.volume,
-                np.asarray(draw.kde_err[j], float) / n_truth,
-                *(fourier_err.real / n_truth, fourier_err.imag / n_truth),
+                np.asarray(draw.errors["kde"][j, :, 0], float) / n_truth,
+                *(fourier_err.T / n_truth),
             ]
             if config.model_errors:
                 (weight, _, _), of_model = counts_float64(

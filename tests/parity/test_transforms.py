@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.bins import sparse as sparse_sums
+from kdescent_dist.bins.bin_sums import BinArrays, BinSums
 from kdescent_dist.bins.sorting import permuted
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CountsConfig
@@ -24,6 +25,7 @@ from kdescent_dist.objective.chain_rule import BlockSums
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 from support import problems
+from support.points import by_name, kernels_and_modes
 
 SIZE, KERNELS, DIMS = 50, 4, 2
 
@@ -216,13 +218,13 @@ def of_bins():
     point = (rng.normal(size=(DIMS, 600)), conditions, rng.uniform(size=600))
     direction = tuple(rng.normal(size=a.shape) for a in point)
     cov = np.array([[[0.8, 0.2], [0.2, 0.5]], [[0.5, 0.0], [0.0, 0.9]]])
-    bins = sparse_sums.BinArrays(
+    bins = BinArrays(
         low=np.array([[0.0], [0.2]]),
         high=np.array([[0.2], [1.0]]),
         softness=np.array([[0.04], [0.01]]),
-        centers=rng.normal(size=(2, 3, DIMS)),
-        cov=cov,
-        modes=rng.normal(size=(2, 3, DIMS)),
+        points=kernels_and_modes(
+            centers=rng.normal(size=(2, 3, DIMS)), cov=cov, modes=rng.normal(size=(2, 3, DIMS))
+        ),
     )
     return point, direction, bins
 
@@ -232,8 +234,8 @@ def test_sums_of_sparse_bins():
 
     def function(x, condition, weights):
         given = jax.tree.map(jnp.asarray, bins)
-        sums = sparse_sums.sparse_sums(list(x), [condition], weights, given, (False,))
-        return sums["weight"], sums["kde"], sums["cos"], sums["sin"]
+        sums, _ = sparse_sums.sparse_sums(list(x), [condition], weights, given, (False,))
+        return tuple(by_name(sums).values())
 
     def reference(x, condition, weights):
         rows = []
@@ -242,7 +244,8 @@ def test_sums_of_sparse_bins():
             width = bins.softness[b, 0] * (high - low)
             window = jax.nn.sigmoid((condition - low) / width)
             within = window * jax.nn.sigmoid((high - condition) / width) * weights
-            kernels = (bins.centers[b], bins.cov[b], bins.modes[b])
+            kde, waves = bins.points["kde"], bins.points["fourier"]
+            kernels = (kde.each["centers"][b], kde.common["cov"][b], waves.each["modes"][b])
             rows.append((jnp.sum(within), *expected(x.T, within, *kernels)))
         return tuple(jnp.stack(parts) for parts in zip(*rows, strict=True))
 
@@ -400,7 +403,7 @@ def test_gradients_are_the_bits_of_the_reverse_pass_by_hand():
         [a.reshape(3, 200) for a in part] if i < 2 else part.reshape(3, 200)
         for i, part in enumerate((list(point[0]), [point[1]], point[2]))
     )
-    table = (jnp.ones((2, 10)), jnp.zeros((0, 10)))
+    table = (BinSums(jnp.ones(2), {"kde": jnp.ones((2, 3, 1)), "fourier": jnp.ones((2, 3, 2))}),)
     mesh = make_mesh(2)
     cases = [
         (

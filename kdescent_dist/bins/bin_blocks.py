@@ -1,0 +1,106 @@
+"""Pairs of a bin and a block of samples that its window reaches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdescent_dist.bins.bin_sums import BinArrays, BinSums
+from kdescent_dist.bins.sorting import pairs_within_reach
+from kdescent_dist.bins.windows import traced_softness, window_weights
+from kdescent_dist.counts.origin import near_origin
+from kdescent_dist.counts.statistics import ordered
+
+Columns = Sequence[jax.Array]
+
+
+class BinBlocks:
+    """The pairs, and what both passes of the sparse sums compute of each.
+
+    Args:
+        hard: of each conditional column, whether the windows have hard edges.
+        blocks: d columns, c conditional columns and the weights, (blocks, size) each.
+        bins: m bins.
+
+    Attributes:
+        count: the number of pairs.
+        origin: (d,) a position near the samples.
+        statistics: those of the bins, by name.
+        width: the number of raw sums of a bin: of the weight, and of each part of each count.
+    """
+
+    def __init__(
+        self,
+        hard: tuple[bool, ...],
+        blocks: tuple[Columns, Columns, jax.Array],
+        bins: BinArrays,
+    ) -> None:
+        self.x, self.conditions, self.weights = blocks
+        self.hard, self.bins = hard, bins
+        self.dtype = self.weights.dtype
+        finite = [jnp.all(jnp.isfinite(a), axis=1) for a in (*self.x, self.weights)]
+        self.listed, self.count = pairs_within_reach(
+            self.conditions, bins.low, bins.high, bins.softness, ~jnp.all(jnp.stack(finite), axis=0)
+        )
+        self.origin = near_origin(jnp.stack([column.reshape(-1) for column in self.x], axis=1))
+        self.statistics = ordered(bins.points)
+        self._prepared = {
+            name: jax.vmap(lambda points, one=one: one.prepare(points, self.origin))(
+                bins.points[name]
+            )
+            for name, one in self.statistics.items()
+        }
+        self._shapes = {
+            name: (len(one.parts), next(iter(bins.points[name].each.values())).shape[1])
+            for name, one in self.statistics.items()
+        }
+        self.width = 1 + sum(parts * number for parts, number in self._shapes.values())
+
+    @property
+    def reached(self) -> jax.Array:
+        """Whether the window of a bin reaches a block, (m, blocks)."""
+        pairs = jnp.arange(len(self.listed), dtype=self.listed.dtype)
+        listed = jnp.where(pairs < self.count, self.listed, len(pairs))
+        reached = jnp.zeros(len(pairs), bool).at[listed].set(True, mode="drop")
+        return reached.reshape(len(self.bins.low), -1)
+
+    def at(self, i: jax.Array) -> tuple[jax.Array, jax.Array, list[jax.Array], Any, jax.Array]:
+        """Bin, block, its columns, window with its derivative, and weights of the i-th pair."""
+        blocks = self.weights.shape[0]
+        bin_, block = self.listed[i] // blocks, self.listed[i] % blocks
+        low, high = self.bins.low[bin_], self.bins.high[bin_]
+        softness = traced_softness(self.bins.softness[bin_], self.hard)
+        weights = self.weights[block]
+
+        def window(*conditions: jax.Array) -> jax.Array:
+            return window_weights(conditions, list(low), list(high), softness, weights)
+
+        within, pull = jax.vjp(window, *(column[block] for column in self.conditions))
+        return bin_, block, [column[block] for column in self.x], (within, pull), within * weights
+
+    def prepared(self, name: str, bin_: jax.Array) -> Any:
+        """What a statistic has prepared for a bin."""
+        return jax.tree.map(lambda of_bins: of_bins[bin_], self._prepared[name])
+
+    def factors(self, cotangents: dict[str, jax.Array]) -> dict[str, Any]:
+        """What the gradients of each statistic need of cotangents (m, k, parts), by bin."""
+        return {
+            name: jax.vmap(one.factors)(cotangents[name], self._prepared[name])
+            for name, one in self.statistics.items()
+        }
+
+    def finished(self, table: jax.Array, squares: bool) -> BinSums:
+        """Sums from a table (m, width) of raw sums, or sums of squares from those of squares."""
+        weight, first, counts = table[:, 0], 1, {}
+        for name, one in self.statistics.items():
+            parts, number = self._shapes[name]
+            last = first + parts * number
+            raw = table[:, first:last].reshape(-1, parts, number)
+            prepared = self._prepared[name]
+            if squares:
+                counts[name] = jax.vmap(one.finish_squares)(raw, weight, prepared)
+            else:
+                counts[name] = jax.vmap(one.finish)(raw, prepared)
+            first = last
+        return BinSums(weight, counts)

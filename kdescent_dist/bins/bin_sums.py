@@ -1,0 +1,56 @@
+"""What sums over samples in many bins are given, and what they return."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.counts.statistic import Points
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BinSums:
+    """Sums over the samples in the m bins of one group.
+
+    Attributes:
+        weight: (m,) sums of weights.
+        counts: (m, points, parts) counts, by the name of the statistic.
+    """
+
+    weight: Any
+    counts: dict[str, Any]
+
+    @property
+    def kde(self) -> Any:
+        """(m, kernels) kernel counts, of no kernels where the bins compare none."""
+        return self._of("kde")[..., 0]
+
+    @property
+    def fourier(self) -> Any:
+        """(m, modes) Fourier counts, complex, of no modes where the bins compare none."""
+        parts = self._of("fourier")
+        return lax.complex(parts[..., 0], parts[..., 1])
+
+    def _of(self, name: str) -> Any:
+        weight = jnp.asarray(self.weight)
+        return self.counts.get(name, jnp.zeros((*weight.shape, 0, 2), weight.dtype))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BinArrays:
+    """Windows and points of m bins with c conditional columns.
+
+    Attributes:
+        low, high: (m, c) edges of the windows.
+        softness: (m, c) softness of the windows.
+        points: by the name of a statistic, the k points of each bin, in arrays (m, ...).
+    """
+
+    low: Any
+    high: Any
+    softness: Any
+    points: dict[str, Points]

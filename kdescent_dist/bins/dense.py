@@ -1,0 +1,49 @@
+"""Sums in many bins, each over all samples."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kdescent_dist.bins.bin_sums import BinArrays, BinSums
+from kdescent_dist.bins.windows import traced_softness, window_weights
+from kdescent_dist.counts.statistics import ordered
+from kdescent_dist.numerics.tiles import map_rows, matmul
+
+
+def dense_sums(
+    form: str,
+    x: Sequence[jax.Array],
+    conditions: Sequence[jax.Array],
+    weights: jax.Array,
+    bins: BinArrays,
+    hard: tuple[bool, ...],
+    squares: bool,
+) -> tuple[BinSums, BinSums | None]:
+    """As ``sparse_sums``, from all samples for each bin, with the counts in a form."""
+    samples = jnp.stack(x, axis=1)
+
+    # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
+    @jax.checkpoint
+    def of_bin(bin_: BinArrays) -> tuple[BinSums, BinSums | None]:
+        softness = traced_softness(bin_.softness, hard)
+        within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
+        in_bin = within * weights
+        statistics = ordered(bin_.points)
+        counts = {
+            name: one.counts(samples, in_bin, bin_.points[name], form)
+            for name, one in statistics.items()
+        }
+        sums = BinSums(matmul(within, weights), counts)
+        if not squares:
+            return sums, None
+        x, once = lax.stop_gradient((samples, in_bin))
+        total = matmul(once, once)
+        noise = {
+            name: one.squares(x, once, bin_.points[name], form, total)
+            for name, one in statistics.items()
+        }
+        return sums, BinSums(total, noise)
+
+    return map_rows(of_bin, bins)

@@ -1,0 +1,176 @@
+"""What a statistic is: numbers of weighted samples at points, which add up over disjoint sets.
+
+A pair of a sample and a point has one value per part of a count: a Gaussian kernel has one part, a
+plane wave two. A raw count is the sum of the values, times the weights of the samples. All above
+this file, from the bins to the report, works with any statistic through this class.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from kdescent_dist.counts.contraction import Columns
+from kdescent_dist.counts.origin import near_origin
+from kdescent_dist.numerics.reductions import tree_sum
+from kdescent_dist.numerics.tiles import matmul, scan_blocks
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Points:
+    """Where a statistic is evaluated: k points in a space of d compared columns.
+
+    Attributes:
+        each: arrays (k, ...) by name, with one row per point.
+        common: arrays by name that all points share.
+    """
+
+    each: dict[str, Any]
+    common: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """k."""
+        return len(next(iter(self.each.values())))
+
+    def at(self, rows: Any) -> "Points":
+        """Some of the points, by their numbers."""
+        return Points({name: values[rows] for name, values in self.each.items()}, self.common)
+
+
+class Statistic(ABC):
+    """A kind of count. Every method is traceable, and takes one bin at a time.
+
+    A new statistic has a name, parts and ``values``. All else has a default that follows from
+    ``values``; a statistic gives a faster or more precise form of its own where one is known.
+    Instances are hashable, and equal instances count in the same way.
+
+    Attributes:
+        name: in configs, files and plots.
+        parts: names of the real numbers of a count.
+        positive: whether no value is negative: a count over its error then tells how many samples
+            it is of.
+    """
+
+    name: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]]
+    positive: ClassVar[bool] = False
+
+    @abstractmethod
+    def values(self, columns: Columns, prepared: Any) -> Sequence[jax.Array]:
+        """The values of pairs, one table (k, size) per part, with all their derivatives.
+
+        Args:
+            columns: d coordinates of a block of samples, (size,) each.
+            prepared: what ``prepare`` returns.
+        """
+
+    def prepare(self, points: Points, origin: jax.Array) -> Any:
+        """What the other methods need of the points of a bin: a pytree of arrays.
+
+        Args:
+            points: the points.
+            origin: (d,) a position near the samples, relative to which coordinates keep digits.
+        """
+        del origin
+        return points
+
+    def finish(self, sums: jax.Array, prepared: Any) -> jax.Array:
+        """Counts (k, parts) from raw counts (parts, k): a linear map, such as a norm."""
+        del prepared
+        return sums.T
+
+    def pull_back(self, cotangent: jax.Array, prepared: Any) -> jax.Array:
+        """The transpose of ``finish``: (parts, k) from (k, parts)."""
+        parts, number = cotangent.shape[::-1]
+        zeros = jnp.zeros((parts, number), cotangent.dtype)
+        return jax.vjp(lambda sums: self.finish(sums, prepared), zeros)[1](cotangent)[0]
+
+    def sums(self, columns: Columns, weights: jax.Array, prepared: Any) -> list[jax.Array]:
+        """Raw counts of a block, (k,) per part."""
+        return [matmul(table, weights) for table in self.values(columns, prepared)]
+
+    def square_sums(self, columns: Columns, squares: jax.Array, prepared: Any) -> list[jax.Array]:
+        """Sums (k,) per part from which ``finish_squares`` gets the sums of the squares.
+
+        Args:
+            columns: d coordinates of a block of samples, (size,) each.
+            squares: (size,) squared weights.
+            prepared: what ``prepare`` returns.
+        """
+        return [matmul(table * table, squares) for table in self.values(columns, prepared)]
+
+    def finish_squares(self, sums: jax.Array, total: jax.Array, prepared: Any) -> jax.Array:
+        """Sums (k, parts) of squares of what each sample adds to a count: squared Poisson errors.
+
+        Args:
+            sums: (parts, k) what ``square_sums`` adds up.
+            total: sum of the squared weights.
+            prepared: what ``prepare`` returns.
+        """
+        del total, prepared
+        return sums.T
+
+    def factors(self, cotangent: jax.Array, prepared: Any) -> Any:
+        """What ``gradients`` needs of a cotangent (k, parts) of the counts, for all blocks."""
+        return self.pull_back(cotangent, prepared)
+
+    def gradients(
+        self, columns: Columns, weights: jax.Array, prepared: Any, factors: Any
+    ) -> tuple[Columns, jax.Array]:
+        """Gradients of counts times their cotangent, in d coordinates and in weights of a block."""
+
+        def per_weight(columns: Columns) -> jax.Array:
+            tables = self.values(columns, prepared)
+            return sum(
+                (matmul(f, table) for f, table in zip(factors, tables, strict=True)),
+                jnp.zeros_like(weights),
+            )
+
+        total, pull = jax.vjp(per_weight, columns)
+        return pull(weights)[0], total
+
+    def counts(self, x: jax.Array, weights: jax.Array, points: Points, form: str) -> jax.Array:
+        """Counts (k, parts) of samples, with all their derivatives in samples and weights.
+
+        Args:
+            x: (n, d) samples.
+            weights: (n,) weights.
+            points: the points.
+            form: which form of the sums is taken, see ``counts.backends``.
+        """
+        del form
+        prepared = self.prepare(points, jax.lax.stop_gradient(near_origin(x)))
+
+        # The values of all blocks would otherwise be kept for a reverse pass.
+        @jax.checkpoint
+        def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
+            return self.sums(columns, w, prepared)
+
+        parts = scan_blocks(body, x, weights)
+        return self.finish(jnp.stack([tree_sum(part) for part in parts]), prepared)
+
+    def squares(
+        self, x: jax.Array, weights: jax.Array, points: Points, form: str, total: jax.Array
+    ) -> jax.Array:
+        """Sums (k, parts) of the squares of what each sample adds to the counts.
+
+        Args:
+            x: (n, d) samples.
+            weights: (n,) weights.
+            points: the points.
+            form: as of ``counts``.
+            total: sum of the squared weights.
+        """
+        del form
+        prepared = self.prepare(points, near_origin(x))
+
+        def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
+            return self.square_sums(columns, w * w, prepared)
+
+        parts = scan_blocks(body, x, weights)
+        return self.finish_squares(jnp.stack([tree_sum(p) for p in parts]), total, prepared)

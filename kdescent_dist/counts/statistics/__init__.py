@@ -1,0 +1,24 @@
+"""The statistics that a fit can compare, by name; other packages add theirs by an entry point."""
+
+from collections.abc import Iterable
+
+from kdescent_dist.config.registry import Registry
+from kdescent_dist.counts.statistic import Statistic
+from kdescent_dist.counts.statistics.kernels import GaussianKernels
+from kdescent_dist.counts.statistics.modes import FourierModes
+
+STATISTICS: Registry[Statistic] = Registry(
+    "kdescent_dist.statistics", (GaussianKernels(), FourierModes())
+)
+
+
+def statistic(name: str) -> Statistic:
+    """The statistic of a name, which was checked before."""
+    return STATISTICS.find("statistics", name)
+
+
+def ordered(names: Iterable[str]) -> dict[str, Statistic]:
+    """Statistics by name, in one order: JAX sorts the names of a mapping, and bits must not."""
+    shipped = [one.name for one in STATISTICS.shipped]
+    others = sorted(set(names := tuple(names)) - set(shipped))
+    return {name: statistic(name) for name in [*shipped, *others] if name in names}

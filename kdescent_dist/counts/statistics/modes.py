@@ -1,0 +1,93 @@
+"""The empirical characteristic function as a statistic: ``sum_n w_n exp(i k . x_n)``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdescent_dist.counts.contraction import Columns
+from kdescent_dist.counts.fourier import gradient_rows, make_waves, plain_waves, rotate
+from kdescent_dist.counts.local import fourier_counts
+from kdescent_dist.counts.statistic import Points, Statistic
+from kdescent_dist.numerics.tiles import matmul
+from kdescent_dist.numerics.vector_math import phase_turns
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Waves:
+    """Wave vectors (k, d), the origin (d,) of the phases, and its own phases (k,) in turns."""
+
+    modes: Any
+    origin: Any
+    turns: Any
+
+
+@dataclass(frozen=True)
+class FourierModes(Statistic):
+    """Waves: ``modes`` (k, d) each, in radians per unit of the compared columns.
+
+    A squared wave is a wave of twice the frequency, ``2 cos^2 a, 2 sin^2 a = 1 +- cos 2 a``: sums
+    of squares are counts of samples with squared weights.
+    """
+
+    name = "fourier"
+    parts = ("real", "imag")
+
+    def prepare(self, points: Points, origin: jax.Array) -> _Waves:
+        modes = points.each["modes"]
+        return _Waves(modes, origin, phase_turns(modes, origin))
+
+    def values(self, columns: Columns, prepared: _Waves) -> tuple[jax.Array, ...]:
+        return plain_waves(columns, prepared.modes, prepared.origin)
+
+    def finish(self, sums: jax.Array, prepared: _Waves) -> jax.Array:
+        return jnp.stack(rotate(sums[0], sums[1], prepared.turns), axis=1)
+
+    def pull_back(self, cotangent: jax.Array, prepared: _Waves) -> jax.Array:
+        cos, sin = cotangent[:, 0], cotangent[:, 1]
+        return jnp.stack(rotate(cos, sin, -prepared.turns))
+
+    def sums(self, columns: Columns, weights: jax.Array, prepared: _Waves) -> list[jax.Array]:
+        return [matmul(wave, weights) for wave in _waves(columns, prepared)]
+
+    def square_sums(
+        self, columns: Columns, squares: jax.Array, prepared: _Waves
+    ) -> list[jax.Array]:
+        cos, sin = _waves(columns, prepared)
+        return [matmul(wave, squares) for wave in (cos * cos - sin * sin, 2.0 * cos * sin)]
+
+    def finish_squares(self, sums: jax.Array, total: jax.Array, prepared: _Waves) -> jax.Array:
+        cos, _ = rotate(sums[0], sums[1], 2.0 * prepared.turns)
+        return _squares(cos, total)
+
+    def factors(self, cotangent: jax.Array, prepared: _Waves) -> tuple[jax.Array, ...]:
+        return gradient_rows(prepared.modes, *self.pull_back(cotangent, prepared))
+
+    def gradients(
+        self, columns: Columns, weights: jax.Array, prepared: _Waves, factors: Any
+    ) -> tuple[Columns, jax.Array]:
+        of_cos, of_sin = factors
+        cos, sin = _waves(columns, prepared)
+        total, *slopes = matmul(of_cos, cos) + matmul(of_sin, sin)
+        return [weights * slope for slope in slopes], total
+
+    def counts(self, x: jax.Array, weights: jax.Array, points: Points, form: str) -> jax.Array:
+        found = fourier_counts(x, weights, points.each["modes"], form)
+        return jnp.stack([found.real, found.imag], axis=1)
+
+    def squares(
+        self, x: jax.Array, weights: jax.Array, points: Points, form: str, total: jax.Array
+    ) -> jax.Array:
+        found = fourier_counts(x, weights * weights, 2.0 * points.each["modes"], form)
+        return _squares(found.real, total)
+
+
+def _waves(columns: Columns, prepared: _Waves) -> tuple[jax.Array, ...]:
+    return make_waves(prepared.modes)(columns, prepared.origin)
+
+
+def _squares(cos: jax.Array, total: jax.Array) -> jax.Array:
+    """Sums (k, 2) of squared cosines and sines; not below 0 by rounding."""
+    return jnp.maximum(0.5 * jnp.stack([total + cos, total - cos], axis=1), 0.0)

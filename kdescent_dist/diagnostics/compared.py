@@ -1,0 +1,99 @@
+"""What is compared in one bin, in double precision, and its derivatives by the sums."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.counts.statistics import ordered
+from kdescent_dist.diagnostics.influence import Factors
+from kdescent_dist.objective.residuals import Compared, normalized, norms
+
+
+@dataclass(frozen=True)
+class BinComparison:
+    """How the sums over samples in a bin become the R numbers that are compared.
+
+    Attributes:
+        kind: normalization of the counts: conditional, density or counts.
+        sums: the sums, of counts (k, parts).
+        weight: sum of the weights of all samples.
+        volume: ``loss.volume``.
+    """
+
+    kind: str
+    sums: BinSums
+    weight: float
+    volume: float = 1.0
+
+    def values(self) -> Compared:
+        """What is compared, with counts (k, parts)."""
+        with jax.enable_x64(True):
+            return _host(_alone(self._compared(self.sums, self.weight)))
+
+    def errors(self, errors: BinSums) -> Compared:
+        """The errors of what is compared, from the errors of the sums; norms have none."""
+        with jax.enable_x64(True):
+            factors = self._factors(_as_one(self.sums), self.weight)
+            return _host(_alone(normalized(_as_one(errors), factors, self.volume)))
+
+    def slopes(self, sums: BinSums, weight: np.ndarray) -> np.ndarray:
+        """Derivatives (P, R) of what is compared by P parameters.
+
+        Args:
+            sums: the derivatives of the sums.
+            weight: (P,) the derivatives of the sum of all weights.
+        """
+        at = (self.sums, self.weight)
+        with jax.enable_x64(True):
+            at, moved = jax.tree.map(_double, (at, (sums, weight)))
+            along = jax.vmap(lambda change: jax.jvp(self._vector, at, change)[1])
+            return np.asarray(along(moved))
+
+    def factors(self, linear: np.ndarray) -> Factors:
+        """Derivatives by the sums of P numbers whose derivatives (P, R) by these are given."""
+        with jax.enable_x64(True):
+            at = jax.tree.map(_double, (self.sums, self.weight))
+            pull = jax.vjp(self._vector, *at)[1]
+            return _host(Factors(*jax.vmap(pull)(_double(linear))))
+
+    def _compared(self, sums: BinSums, weight: Any) -> Compared:
+        one = _as_one(sums)
+        return normalized(one, self._factors(one, weight), self.volume)
+
+    def _factors(self, one: BinSums, weight: Any) -> jax.Array:
+        return norms((self.kind,), one.weight, weight)
+
+    def _vector(self, sums: BinSums, weight: Any) -> jax.Array:
+        return as_vector(_alone(self._compared(sums, weight)))
+
+
+def in_quadrature(one: Compared, other: Compared) -> Compared:
+    """The errors of a difference, from the independent errors of both."""
+    return jax.tree.map(np.hypot, one, other)
+
+
+def as_vector(compared: Compared) -> jax.Array:
+    """The R numbers of a bin in one order: those of each statistic, and the number."""
+    counts = [compared.counts[name].reshape(-1) for name in ordered(compared.counts)]
+    return jnp.concatenate([*counts, jnp.reshape(compared.number, 1)])
+
+
+def _as_one(sums: BinSums) -> BinSums:
+    """The sums of one bin as those of m = 1 bins, in double precision."""
+    return jax.tree.map(lambda a: _double(a)[None], sums)
+
+
+def _alone(compared: Compared) -> Compared:
+    return jax.tree.map(lambda a: a[0], compared)
+
+
+def _double(values: Any) -> jax.Array:
+    return jnp.asarray(values, jnp.float64)
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)

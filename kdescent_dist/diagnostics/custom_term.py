@@ -1,0 +1,148 @@
+"""How ``loss.custom`` pulls on the parameters: derivatives of its gradient by the sums.
+
+Where the loss is least its gradient is 0. Of a term L(m, d, p) of the sums m of the model, the sums
+d of the training catalog and the parameters p, with the derivatives J of m by p, the gradient is
+
+    G = J^T dL/dm + dL/dp.
+
+A small change of m, d or p changes G by its derivatives, all of which are taken at the sums.
+Second derivatives of the sums are left out, as in the method of Gauss and Newton.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.bins.sums import draw_rows
+from kdescent_dist.diagnostics.influence import Factors, SumDerivatives
+from kdescent_dist.diagnostics.points import EvaluationPoints
+from kdescent_dist.numerics.prng import as_key, draw_key
+from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.terms import Sums, by_group
+
+
+@dataclass(frozen=True)
+class CustomPull:
+    """Derivatives of the gradient (P,) of a term of the user's own.
+
+    Attributes:
+        curvature: (P, P) by the parameters, through the sums and directly.
+        model, training: of each bin, by the sums of the model and of the training catalog.
+        statistics: (P, S) by the S sums of ``loss.statistics``.
+    """
+
+    curvature: np.ndarray
+    model: list[Factors]
+    training: list[Factors]
+    statistics: np.ndarray
+
+    def times(self, factor: float) -> "CustomPull":
+        """That of the term times a factor."""
+        values = (self.curvature, self.model, self.training, self.statistics)
+        return CustomPull(*jax.tree.map(lambda a: factor * a, values))
+
+
+def points_of_a_step(
+    objective: PopulationObjective, bins: Sequence[PretrainedBin], seed: int
+) -> list[EvaluationPoints]:
+    """The bins in the order of the stacks, at the points that one step draws.
+
+    Args:
+        objective: the objective.
+        bins: its bins.
+        seed: seed of the draw.
+    """
+    by_name = {pretrained.bin.name: pretrained for pretrained in bins}
+    arrays = objective.data["shared"]["stacks"]
+    drawn = draw_rows(objective.stacks, arrays, draw_key(as_key(seed)))
+    return [
+        EvaluationPoints.at(by_name[bin_.name], {n: np.asarray(r[i]) for n, r in rows.items()})
+        for stack, rows in zip(objective.stacks, drawn, strict=True)
+        for i, bin_ in enumerate(stack.bins)
+    ]
+
+
+def custom_pull(
+    objective: PopulationObjective,
+    params: np.ndarray,
+    sets: Sequence[EvaluationPoints],
+    found: Sequence[SumDerivatives],
+    weight: tuple[np.ndarray, np.ndarray],
+    statistics: tuple[Any, Any],
+) -> CustomPull:
+    """Differentiate the term of the user's own.
+
+    Args:
+        objective: the objective, with such a term.
+        params: (P,) parameters.
+        sets: the bins, as of ``points_of_a_step``.
+        found: the sums of the model at them.
+        weight: sum of all weights of the model, and its derivatives (P,).
+        statistics: the sums of ``loss.statistics``, and their derivatives (P, ...); empty without.
+    """
+    stacks, names, custom = objective.stacks, objective.names, objective.custom
+    assert custom is not None
+    training_weight = float(objective.data["shared"]["training_weight"])
+
+    def grouped(sums: Sequence[BinSums]) -> dict[str, BinSums]:
+        ends = np.cumsum([len(stack.bins) for stack in stacks])[:-1]
+        of_stacks = [list(sums[i:j]) for i, j in zip([0, *ends], [*ends, len(sums)], strict=True)]
+        stacked = [jax.tree.map(lambda *a: jnp.stack(a), *of_stack) for of_stack in of_stacks]
+        return by_group(stacks, stacked)
+
+    def term(model: Any, truth: Any, params: jax.Array) -> jax.Array:
+        (weight, sums, own), (of_training, known) = model, truth
+        return custom(
+            Sums(weight, grouped(sums), own),
+            Sums(of_training, grouped(known)),
+            dict(zip(names, params, strict=True)),
+        )
+
+    own, own_slopes = statistics if objective.statistics is not None else (None, None)
+    with jax.enable_x64(True):
+        model = _double((weight[0], [one.sums for one in found], own))
+        slopes = _double((weight[1], [one.slopes for one in found], own_slopes))
+        truth = _double((training_weight, [counted.truth for counted in sets]))
+        at, units = _double(params), jnp.eye(len(params), dtype=float)
+
+        def gradient(model: Any, truth: Any, params: jax.Array) -> jax.Array:
+            def along(change: Any, unit: jax.Array) -> jax.Array:
+                of = lambda m, p: term(m, truth, p)  # noqa: E731
+                return jax.jvp(of, (model, params), (change, unit))[1]
+
+            return jax.vmap(along)(slopes, units)
+
+        def column(change: Any, unit: jax.Array) -> jax.Array:
+            of = lambda m, p: gradient(m, truth, p)  # noqa: E731
+            return jax.jvp(of, (model, at), (change, unit))[1]
+
+        by_sums = jax.jacrev(gradient, (0, 1))(model, truth, at)
+        derivatives = jax.vmap(column)(slopes, units), *by_sums
+        curvature, by_model, by_truth = jax.tree.map(np.asarray, derivatives)
+    return CustomPull(
+        0.5 * (curvature + curvature.T),
+        _factors(*by_model[:2]),
+        _factors(*by_truth),
+        _flat(by_model[2], len(params)),
+    )
+
+
+def _factors(by_weight: np.ndarray, by_sums: Sequence[BinSums]) -> list[Factors]:
+    """The derivatives by the sum of all weights stand with the first bin."""
+    nothing = np.zeros_like(by_weight)
+    return [Factors(s, by_weight if i == 0 else nothing) for i, s in enumerate(by_sums)]
+
+
+def _flat(tree: Any, number: int) -> np.ndarray:
+    leaves = [leaf.reshape(number, -1) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([np.zeros((number, 0)), *leaves], axis=1)
+
+
+def _double(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)

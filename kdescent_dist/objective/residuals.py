@@ -1,0 +1,135 @@
+"""Residuals between the sums of model and training catalog: the one place where they are made.
+
+The loss is the mean of their squares. The errors of the parameters differentiate what is compared
+by the sums. The report draws them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.config.schema import LossConfig
+from kdescent_dist.counts.statistics import ordered
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Compared:
+    """What is compared in m bins, or the errors of it.
+
+    Attributes:
+        counts: (m, points, parts) normalized counts, by the name of the statistic.
+        number: (m,) weight in the bin over the volume.
+    """
+
+    counts: dict[str, Any]
+    number: Any
+
+    def combined(self, other: "Compared") -> "Compared":
+        """Of independent errors, the errors of the difference."""
+        return jax.tree.map(jnp.hypot, self, other)
+
+
+def norms(kinds: Sequence[str], in_bin: jax.Array, weight: Any) -> jax.Array:
+    """Factors (m,) that normalize the counts in bins.
+
+    Args:
+        kinds: of each bin, whether counts are over the weight in the bin (``conditional``), over
+            the weight in all (``density``), or as they are (``counts``).
+        in_bin: (m,) sums of the weights in the bins.
+        weight: sum of all weights.
+    """
+    which = np.asarray(kinds)
+    norm = jnp.where(which == "conditional", in_bin, jnp.where(which == "density", weight, 1))
+    # An empty bin has no counts either: its normalized counts are 0.
+    return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+
+
+def normalized(sums: BinSums, factors: jax.Array, volume: float) -> Compared:
+    """What is compared, from the sums in m bins; or its errors, from the errors of the sums.
+
+    Args:
+        sums: sums over samples, or their errors.
+        factors: (m,) those of ``norms``.
+        volume: ``loss.volume``.
+    """
+    counts = {name: values * factors[:, None, None] for name, values in sums.counts.items()}
+    return Compared(counts, sums.weight / volume)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The residuals of one term of the loss in m bins.
+
+    Attributes:
+        weight: of the term in the loss.
+        values: (m, points, parts) differences between model and training catalog.
+        errors: (m, points, parts) their errors, None for plain differences.
+        counted: (m,) whether the term counts for a bin.
+    """
+
+    weight: float
+    values: jax.Array
+    errors: jax.Array | None
+    counted: jax.Array
+
+    def squares(self) -> Iterator[tuple[jax.Array, jax.Array]]:
+        """Squares (m, points), and which of them count in the mean.
+
+        Without errors the parts of a count are one residual, whose square is that of a distance.
+        With errors each part is a residual of its own, and counts where its error is known: where
+        there is no error, there is nothing to compare with.
+        """
+        parts = [self.values[..., i] for i in range(self.values.shape[-1])]
+        counted = self.counted[:, None]
+        if self.errors is None:
+            square = sum((part**2 for part in parts[1:]), parts[0] ** 2)
+            yield square, counted & jnp.ones_like(square, bool)
+            return
+        for i, part in enumerate(parts):
+            error = self.errors[..., i]
+            known = error > 0
+            yield jnp.where(known, part / jnp.where(known, error, 1), 0) ** 2, known & counted
+
+    def weights(self) -> jax.Array:
+        """Weights (m, points, parts) of the squares of ``values`` in the sum of all squares."""
+        counted = self.weight * self.counted[:, None, None]
+        if self.errors is None:
+            return counted * jnp.ones_like(self.values)
+        known = self.errors > 0
+        return jnp.where(known, counted / jnp.where(known, self.errors, 1) ** 2, 0)
+
+
+def residuals(
+    config: LossConfig,
+    model: Compared,
+    training: Compared,
+    errors: Compared | None,
+    number_density: jax.Array,
+) -> Iterator[Residual]:
+    """The residuals of each term of the loss: of each statistic in one order, then of the number.
+
+    Args:
+        config: terms and their weights.
+        model, training: what is compared.
+        errors: the errors of the difference, None for plain differences.
+        number_density: (m,) whether the number-density term counts for a bin.
+    """
+    every = jnp.ones_like(number_density)
+    for name in ordered(model.counts):
+        apart = model.counts[name] - training.counts[name]
+        error = None if errors is None else errors.counts[name]
+        yield Residual(weight_of(config, name), apart, error, every)
+    apart = (model.number - training.number)[:, None, None]
+    error = None if errors is None else errors.number[:, None, None]
+    yield Residual(config.number_density, apart, error, number_density)
+
+
+def weight_of(config: LossConfig, name: str) -> float:
+    """The weight of a statistic in the loss."""
+    return {"kde": config.kde, "fourier": config.fourier}[name]

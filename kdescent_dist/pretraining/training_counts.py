@@ -1,0 +1,29 @@
+"""What a training sample has at the points of one statistic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdescent_dist.counts.statistic import Points
+
+
+@dataclass(frozen=True)
+class TrainingCounts:
+    """Counts of one statistic of a training sample, at the points that a step draws from.
+
+    Attributes:
+        points: p points, as arrays of NumPy.
+        values: (p, parts) counts.
+        errors: (p, parts) errors of the counts, 0 where nothing is known to compare with.
+        drawn: the number of points that a step draws.
+    """
+
+    points: Points
+    values: np.ndarray
+    errors: np.ndarray
+    drawn: int
+
+    @property
+    def number(self) -> int:
+        """p."""
+        return len(self.values)

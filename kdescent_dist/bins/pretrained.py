@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
+from kdescent_dist.bins.further import count_further, known_counts, read_statistics
 from kdescent_dist.bins.validate import finite_column
 from kdescent_dist.bins.windows import reach
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
 from kdescent_dist.pretraining.sample import TrainingRows
@@ -30,24 +32,37 @@ class PretrainedBin:
         training_count: training samples within the hard edges.
         number_err: error of the sum of training weights, the root of the sum of their squares.
         reached: fraction of all training samples whose weight in the window is not negligible.
+        further: counts of the further statistics, by name.
+        weight: sum of the training weights in a bin that is not counted in a training catalog.
     """
 
     bin: Bin
-    counts: KPretrainer
+    counts: KPretrainer | None
     training_count: int
     number_err: float
     reached: float
+    further: Mapping[str, TrainingCounts] = field(default_factory=dict)
+    weight: float | None = None
 
     @property
     def statistics(self) -> dict[str, TrainingCounts]:
         """What is compared in the bin, by the names of the statistics."""
-        config, found = self.bin.config, self.counts.statistics()
+        config = self.bin.config
+        found = {} if self.counts is None else self.counts.statistics()
         off = {"kde": config.kernels == 0, "fourier": config.fourier == 0}
-        return {name: t for name, t in found.items() if t.drawn and not off[name]}
+        own = {name: counts for name, counts in found.items() if counts.drawn and not off[name]}
+        return {name: (own | dict(self.further))[name] for name in ordered([*own, *self.further])}
+
+    @property
+    def kernel_cov(self) -> np.ndarray | None:
+        """Covariance (d, d) of the kernels, None where the bin is not counted in a catalog."""
+        return None if self.counts is None else np.atleast_2d(self.counts.kernelcov)
 
     @property
     def training_sum(self) -> float:
         """Sum of the training weights in the bin."""
+        if self.counts is None:
+            return 0.0 if self.weight is None else self.weight
         return float(self.counts.training_sum_of_weights)
 
 
@@ -96,12 +111,26 @@ def pretrain_bin(
         sample = _sample(bin_, columns, weights, rows)
         if counts is None:
             counts = _count(bin_, sample, seed, mesh, method)
+        further = count_further(bin_, sample)
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
     number_err = float(np.sqrt(sample.moments.square))
     margins = reach(np.array(bin_.softness), sample.dtype)
     reached = rows.added_up(bin_.count(columns, margins)) / rows.total
-    return PretrainedBin(bin_, counts, count, number_err, reached)
+    return PretrainedBin(bin_, counts, count, number_err, reached, further)
+
+
+def known_bin(bin_: Bin) -> PretrainedBin:
+    """A bin all of whose counts are given, without a training catalog.
+
+    Raises:
+        InputError: the options of a statistic cannot be used.
+    """
+    found = read_statistics(f"bins.{bin_.group}", bin_.config)
+    further = {name: known_counts(given) for name, given in found.items()}
+    weights = [(g.weight, g.weight_err) for g in found.values() if g.weight is not None]
+    weight, error = weights[0] if weights else (None, 0.0)
+    return PretrainedBin(bin_, None, 0, error, 1.0, further, weight)
 
 
 def _sample(

@@ -49,6 +49,7 @@ class Stack:
         columns: d columns that are compared.
         conditions: c conditional columns.
         drawn: points drawn per bin and step, by the names of the statistics that are compared.
+        every: names of the statistics of which a step takes all points, in their order.
         hard: of each conditional column, whether the windows have hard edges.
         sparse: whether each bin is computed from the samples within its reach alone.
     """
@@ -57,6 +58,7 @@ class Stack:
     columns: tuple[str, ...]
     conditions: tuple[str, ...]
     drawn: dict[str, int]
+    every: frozenset[str]
     hard: tuple[bool, ...]
     sparse: bool
 
@@ -89,18 +91,20 @@ def stack_bins(
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
         bin_, statistics = pretrained.bin, pretrained.statistics
-        drawn = tuple((name, counts.drawn) for name, counts in statistics.items())
+        drawn = tuple((name, counts.drawn, counts.every) for name, counts in statistics.items())
         shapes = jax.tree.map(np.shape, [counts.points for counts in statistics.values()])
         key = (bin_.columns, tuple(bin_.window), drawn, bin_.hard, str(shapes))
         groups.setdefault(key, []).append(pretrained)
     stacked = []
     for (columns, conditions, drawn, hard, _), members in groups.items():
-        faster = platform == "cpu" and _sparse_is_faster(members, sum(dict(drawn).values()))
+        numbers = {name: number for name, number, _ in drawn}
+        faster = platform == "cpu" and _sparse_is_faster(members, sum(numbers.values()))
         stack = Stack(
             bins=tuple(p.bin for p in members),
             columns=columns,
             conditions=conditions,
-            drawn=dict(drawn),
+            drawn=numbers,
+            every=frozenset(name for name, _, every in drawn if every),
             hard=hard,
             sparse=bool(conditions) and (form == "sparse" or (form == "auto" and faster)),
         )

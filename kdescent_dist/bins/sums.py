@@ -43,14 +43,23 @@ def draw_rows(
         stacks, arrays: the stacked bins.
         key: random key, of one draw for all of them: each draw costs compile time.
     """
-    sizes = [len(s.bins) * count for s in stacks for count in s.drawn.values()]
+    sizes = [
+        len(stack.bins) * count
+        for stack in stacks
+        for name, count in stack.drawn.items()
+        if name not in stack.every
+    ]
     bits = iter(jnp.split(jax.random.bits(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+
+    def rows(stack: Stack, name: str, points: int) -> jax.Array:
+        shape = (len(stack.bins), stack.drawn[name])
+        if name in stack.every:
+            return jnp.broadcast_to(jnp.arange(points, dtype=jnp.uint32), shape)
+        # The remainder favors the first rows by 1 in 2^32 / rows: nothing.
+        return next(bits).reshape(shape) % points
+
     return [
-        {
-            # The remainder favors the first rows by 1 in 2^32 / rows: nothing.
-            name: next(bits).reshape(len(stack.bins), count) % data.truth[name].shape[1]
-            for name, count in stack.drawn.items()
-        }
+        {name: rows(stack, name, data.truth[name].shape[1]) for name in stack.drawn}
         for stack, data in zip(stacks, arrays, strict=True)
     ]
 

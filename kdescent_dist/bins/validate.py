@@ -47,7 +47,8 @@ def check_bins(key: str, bins: BinsConfig) -> None:
                 f"{key}: {name}={drawn}, pretrain_{name}={table}: the training catalog would be "
                 f"counted at more than {MOST_PRETRAINED:,} of them: lower them"
             )
-    if bins.kernels == 0 and bins.fourier == 0 and not bins.number_density:
+    alone = not bins.number_density and not bins.statistics
+    if bins.kernels == 0 and bins.fourier == 0 and alone:
         raise InputError(f"{key}: kernels=0 and fourier=0 leave nothing to compare")
 
 

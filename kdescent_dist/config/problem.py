@@ -41,6 +41,8 @@ CHANGES: tuple[Change, ...] = (
     Change(3, "optimizer._target_", before=None, added=True),
     Change(3, "optimizer.schedule_options", before={}, added=True),
     Change(3, "runtime.fast_cpu", before=True, added=True),
+    Change(3, "bins.*.statistics", before={}, added=True),
+    Change(3, "loss.weights", before={}, added=True),
 )
 
 # Keys that a resume may change, or whole sections.

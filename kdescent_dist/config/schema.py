@@ -97,6 +97,8 @@ class BinsConfig:
     fourier_half_space: bool = False  # modes in the half-space instead of the positive orthant
     covariant_kernels: bool = False
     inverse_density_weight_power: float = knob(0.0, at_least=0)
+    # Further statistics that other packages add: {name: options}, see docs/extending.md
+    statistics: dict[str, Any] = field(default_factory=dict)
     number_density: bool = False  # also constrain the number of galaxies in each bin
     weight: float = knob(1.0, at_least=0)  # weight of the squared residuals in the loss
     # Training samples that each bin needs within its edges
@@ -131,6 +133,8 @@ class LossConfig:
     kde: float = knob(1.0, at_least=0)
     fourier: float = knob(1.0, at_least=0)
     number_density: float = knob(1.0, at_least=0)
+    # Of the further statistics of bins, by name; 1 where it is not given
+    weights: dict[str, float] = field(default_factory=dict)
     # Divides the model and training numbers of the number-density term
     volume: float = knob(1.0, above=0)
     # {_target_: ...}: term(sums, truth, params) -> scalar

@@ -6,13 +6,14 @@ this file, from the bins to the report, works with any statistic through this cl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.origin import near_origin
 from kdescent_dist.numerics.reductions import tree_sum
@@ -42,6 +43,25 @@ class Points:
         return Points({name: values[rows] for name, values in self.each.items()}, self.common)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the options of a config give a statistic of a bin.
+
+    Attributes:
+        points: the k points, all of which every step takes, in their order.
+        values: (k, parts) counts to compare with; None to count the training catalog.
+        errors: (k, parts) their errors, 0 where a count is unknown. For ``loss.statistic=chisq``.
+        weight: sum of the weights in the bin that goes with ``values``, None where it is unknown.
+        weight_err: its error.
+    """
+
+    points: Points
+    values: Any = None
+    errors: Any = None
+    weight: float | None = None
+    weight_err: float = 0.0
+
+
 class Statistic(ABC):
     """A kind of count. Every method is traceable, and takes one bin at a time.
 
@@ -59,6 +79,19 @@ class Statistic(ABC):
     name: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
     positive: ClassVar[bool] = False
+
+    def read(self, options: Mapping[str, Any], columns: Sequence[str]) -> Given:
+        """The points, and what is known there, from ``bins.NAME.statistics.{name}`` of a config.
+
+        Args:
+            options: the options.
+            columns: names of the d columns that the bin compares.
+
+        Raises:
+            InputError: an option cannot be used; the message names the option.
+        """
+        del options, columns
+        raise InputError("it has no options; kernels and fourier of the bin set it")
 
     @abstractmethod
     def values(self, columns: Columns, prepared: Any) -> Sequence[jax.Array]:

@@ -10,6 +10,7 @@ from kdescent_dist.diagnostics.compared import BinComparison, in_quadrature
 from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares
 from kdescent_dist.diagnostics.problem import Problem
+from kdescent_dist.objective.residuals import Compared
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
 
 
@@ -98,20 +99,27 @@ def compare(
         number_density=config.number_density,
         n_training=pretrained.training_count,
         centers=points["kde"].each["centers"] if "kde" in points else nowhere,
-        kernel_cov=np.atleast_2d(pretrained.counts.kernelcov),
+        kernel_cov=pretrained.kernel_cov,
         modes=points["fourier"].each["modes"] if "fourier" in points else nowhere,
         data=_counts(of_data),
         guess=counts["guess"],
         fit=counts.get("fit"),
         kde_err=_real(errors.counts.get("kde")),
         fourier_err=_complex(errors.counts.get("fourier")),
+        further_errors=_further(errors),
     )
 
 
 def _counts(comparison: BinComparison) -> Counts:
-    values = comparison.values().counts
+    values = comparison.values()
     weight = float(comparison.sums.weight)
-    return Counts(weight, _real(values.get("kde")), _complex(values.get("fourier")))
+    own = _real(values.counts.get("kde")), _complex(values.counts.get("fourier"))
+    return Counts(weight, *own, _further(values))
+
+
+def _further(compared: Compared) -> dict[str, np.ndarray]:
+    """Arrays (k, parts) of the statistics beside kernels and modes."""
+    return {n: v for n, v in compared.counts.items() if n not in ("kde", "fourier")}
 
 
 def _real(values: np.ndarray | None) -> np.ndarray:

@@ -13,6 +13,7 @@ Derivatives are those that the fit descends: a hard edge has none.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -94,7 +95,10 @@ def parameter_errors(
         model += [one.of(inverse) for one in pull.model]
         statistics = inverse @ pull.statistics
     used, input_rows = problem.training.only(problem.columns), problem.input_rows
-    covariance = _training_products(used, sets, training, seed, progress)
+    covariance = _given_products(sets, training)
+    training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
+    if used.rows.total:
+        covariance += _training_products(used, sets, training, seed, progress)
     if problem.fixed_key or objective.data["catalog"]:
 
         def picked(places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -110,6 +114,34 @@ def parameter_errors(
     covariance = _without_negative(covariance)
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
+
+
+def _given_products(sets: Sequence[EvaluationPoints], factors: Sequence[Factors]) -> np.ndarray:
+    """Sum of outer products (P, P) of the influences of counts that were given, by their errors.
+
+    They are taken as independent of each other, and of the weight in the bin.
+    """
+    size = factors[0].weight.size
+    total = np.zeros((size, size))
+    for counted, of_bin in zip(sets, factors, strict=True):
+        for name, counts in counted.pretrained.statistics.items():
+            if counts.given:
+                moved = of_bin.sums.counts[name] * counted.errors.counts[name]
+                moved = moved.reshape(size, -1)
+                total += moved @ moved.T
+        if counted.pretrained.counts is None:
+            moved = of_bin.sums.weight * counted.pretrained.number_err
+            total += np.outer(moved, moved)
+    return total
+
+
+def _of_rows(counted: EvaluationPoints, factors: Factors) -> Factors:
+    """The factors of rows of the training catalog, in which given counts have no part."""
+    counts = {
+        name: 0.0 * values if counted.pretrained.statistics[name].given else values
+        for name, values in factors.sums.counts.items()
+    }
+    return replace(factors, sums=replace(factors.sums, counts=counts))
 
 
 def _without_negative(covariance: np.ndarray) -> np.ndarray:

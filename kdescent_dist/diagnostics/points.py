@@ -39,9 +39,13 @@ class EvaluationPoints:
     def of(
         cls, pretrained: PretrainedBin, rng: np.random.Generator, largest: int | None = None
     ) -> "EvaluationPoints":
-        """At most ``largest`` random points of each statistic of a bin."""
+        """At most ``largest`` random points of each statistic of a bin, or all where a step does.
+
+        Points that overlap stand for each other; points of which a step takes all need not.
+        """
+        most = largest or LARGEST_SET
         indices = {
-            name: subsample(rng, counts.number, largest or LARGEST_SET)[0]
+            name: subsample(rng, counts.number, counts.number if counts.every else most)[0]
             for name, counts in pretrained.statistics.items()
         }
         return cls.at(pretrained, indices)

@@ -64,18 +64,28 @@ def compare_guess(
         for pretrained in bins:
             counted = EvaluationPoints.of(pretrained, rng, largest)
             sums = _sums(counted, population.kept, population.kept_weights)
-            known, norm = pretrained.counts, max(pretrained.training_sum, 1e-300)
-            modes = counted.indices.get("fourier", np.zeros(0, int))
             record = replace(
                 compare(counted, {"guess": sums}, weights),
-                ecf=known.fourier_counts[modes] / norm,
-                ecf_err=known.fourier_err[modes] / norm,
+                **_characteristic(counted),
                 min_training=pretrained.bin.config.min_training,
             )
             records.append(record)
         return Comparison(records, kept | {"guess": guess}).to_arrays()
 
     return count
+
+
+def _characteristic(counted: EvaluationPoints) -> dict[str, np.ndarray]:
+    """The empirical characteristic function of the training samples of a bin, and its errors."""
+    known = counted.pretrained.counts
+    if known is None:
+        return {}
+    norm = max(counted.pretrained.training_sum, 1e-300)
+    modes = counted.indices.get("fourier", np.zeros(0, int))
+    return {
+        "ecf": known.fourier_counts[modes] / norm,
+        "ecf_err": known.fourier_err[modes] / norm,
+    }
 
 
 def _input_rows(

@@ -35,7 +35,6 @@ from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.chain_rule import BlockSums
 from kdescent_dist.objective.presort import fixed_orders
 from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_square
-from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +62,16 @@ _COUNTED = (
 )
 
 
-def _counted(counts: KPretrainer) -> dict[str, Any]:
-    return {name: getattr(counts, name) for name in _COUNTED}
+def _counted(pretrained: PretrainedBin) -> dict[str, Any]:
+    counts = pretrained.counts
+    known = {name: getattr(counts, name) for name in _COUNTED} if counts is not None else {}
+    if pretrained.further:
+        further = {
+            name: [counts.points.each, counts.points.common, counts.values, counts.errors]
+            for name, counts in pretrained.further.items()
+        }
+        known["further"] = [further, pretrained.training_sum, pretrained.number_err]
+    return known
 
 
 class PopulationObjective:
@@ -167,7 +174,7 @@ class PopulationObjective:
         self.stacks = tuple(stack for stack, _ in stacked)
         functions = {"model": model, "loss.custom": custom, "loss.statistics": statistics}
         arrays = {
-            "training catalog": digest([_counted(b.counts) for b in bins]),
+            "training catalog": digest([_counted(b) for b in bins]),
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",

@@ -12,9 +12,9 @@ from jax import lax
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.stacks import Stack, StackData
 from kdescent_dist.bins.sums import Draw
-from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig, LossConfig
-from kdescent_dist.objective.residuals import normalized, norms, residuals
+from kdescent_dist.objective.residuals import normalized, norms, residuals, weight_of
 
 
 @jax.tree_util.register_dataclass
@@ -107,11 +107,22 @@ def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: boo
     Raises:
         InputError: no bin has a term of positive weight.
     """
+    for name, weight in loss.weights.items():
+        used = list(dict.fromkeys(n for one in bins.values() for n in one.statistics))
+        if name not in used:
+            hint = "; kernels and modes have loss.kde and loss.fourier" if not used else ""
+            raise InputError(
+                f"loss.weights.{name}: no bin has such a statistic; "
+                f"{closest(name, used) if used else 'set bins.NAME.statistics'}{hint}"
+            )
+        if not isinstance(weight, int | float) or not weight >= 0 or weight == float("inf"):
+            raise InputError(f"loss.weights.{name}={weight}: must be a number of at least 0")
     terms = (
         one.weight > 0
         and (
             (loss.kde > 0 and one.kernels != 0)
             or (loss.fourier > 0 and one.fourier != 0)
+            or any(weight_of(loss, name) > 0 for name in one.statistics)
             or (loss.number_density > 0 and one.number_density)
         )
         for one in bins.values()

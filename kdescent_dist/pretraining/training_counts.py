@@ -16,12 +16,16 @@ class TrainingCounts:
         values: (p, parts) counts.
         errors: (p, parts) errors of the counts, 0 where nothing is known to compare with.
         drawn: the number of points that a step draws.
+        every: whether a step takes all points in their order, and draws none.
+        given: whether the counts were given, and not counted in the training catalog.
     """
 
     points: Points
     values: np.ndarray
     errors: np.ndarray
     drawn: int
+    every: bool = False
+    given: bool = False
 
     @property
     def number(self) -> int:

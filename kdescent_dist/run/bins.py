@@ -7,7 +7,7 @@ import jax
 from kdescent_dist.bins.bin import Bin, expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
-from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
+from kdescent_dist.bins.pretrained import PretrainedBin, known_bin, pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
 from kdescent_dist.distributed.mesh import make_mesh
@@ -22,9 +22,12 @@ def find_bins(
     Raises:
         InputError: edges cannot be found in the training catalog, or a bin has too few samples.
     """
-    if any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values()):
+    by_rule = any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values())
+    if by_rule:
         grids = resolve_grids(grids, *training.sample(), training.limits())
     bins = expand_bins(grids)
+    if not training.rows.total:
+        return bins, Settled(len(bins))
     counts = training.rows.processes.added(count_bins(bins, training.columns))
     return settle_bins(bins, counts)
 
@@ -48,6 +51,8 @@ def pretrain_bins(
         begin: called before each bin.
     """
     rows = training.rows
+    if not rows.total:
+        return [known_bin(bin_) for bin_ in bins]
     source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
     own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     own = make_mesh(devices=own_devices)
@@ -57,7 +62,7 @@ def pretrain_bins(
         known = directory.load_counts(bin_, source)
         method = config.counts.pretrain
         one = pretrain_bin(bin_, training, None, config.seed, own, known, method)
-        if known is None:
+        if known is None and one.counts is not None:
             directory.save_counts(bin_, source, one.counts)
         # The counts of all processes have the same bits, whatever CPUs they run on.
         pretrained.append(rows.processes.on_primary(lambda one=one: one))

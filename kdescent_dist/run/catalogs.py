@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.bins.bin import required_columns
+from kdescent_dist.bins.further import needs_catalog
 from kdescent_dist.catalogs.catalog import open_catalog
 from kdescent_dist.catalogs.partition import Catalog, Partition
 from kdescent_dist.catalogs.training import TrainingCatalog
@@ -19,6 +20,16 @@ from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 
 log = logging.getLogger(__name__)
+
+
+def needs_training(config: Config) -> bool:
+    """Whether a run reads a training catalog: where bins are counted in it, or it is the input.
+
+    Raises:
+        InputError: the options of a statistic cannot be used.
+    """
+    is_input = bool(config.input.columns) and config.input.catalog is None
+    return is_input or any(needs_catalog(f"bins.{n}", b) for n, b in config.bins.items())
 
 
 class RunCatalogs:
@@ -45,6 +56,11 @@ class RunCatalogs:
         """
         config = self._config
         needed = required_columns(config.bins)
+        if not needs_training(config):
+            self.facts["catalog"] = {"source": "none", "rows": 0, "dropped": {}}
+            nothing = np.zeros(0, self._dtype)
+            rows = RowBlocks(0, config.counts.pretrain_block_size, self._processes)
+            return TrainingCatalog.of(dict.fromkeys(needed, nothing), nothing, rows)
         is_input = bool(config.input.columns) and config.input.catalog is None
         if is_input:
             needed = list(dict.fromkeys([*needed, *config.input.columns]))

@@ -1,14 +1,17 @@
 """Checks of every value of a config that needs no catalog and no model, the cheapest first."""
 
+from collections.abc import Mapping
+
 from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.schema import Config
+from kdescent_dist.config.schema import CatalogConfig, Config
 from kdescent_dist.config.validation import at_least, check_values
 from kdescent_dist.counts.backends import check_form
 from kdescent_dist.distributed.launchers import check_launcher
 from kdescent_dist.fitting.schedules import SCHEDULES
 from kdescent_dist.objective.terms import check_terms
 from kdescent_dist.pretraining.counting import check_method
+from kdescent_dist.run.catalogs import needs_training
 
 
 def check(config: Config) -> None:
@@ -26,7 +29,10 @@ def check(config: Config) -> None:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
-    _check_catalogs(config)
+    if not (needs_training(config) or config.catalog.path or config.catalog.make):
+        _check_catalogs({"input.catalog": config.input.catalog})
+    else:
+        _check_catalogs({"catalog": config.catalog, "input.catalog": config.input.catalog})
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
@@ -40,8 +46,8 @@ def check(config: Config) -> None:
         )
 
 
-def _check_catalogs(config: Config) -> None:
-    for key, catalog in (("catalog", config.catalog), ("input.catalog", config.input.catalog)):
+def _check_catalogs(catalogs: Mapping[str, CatalogConfig | None]) -> None:
+    for key, catalog in catalogs.items():
         if catalog is None:
             continue
         if catalog.path is None and catalog.make is None:

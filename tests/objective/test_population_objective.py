@@ -77,6 +77,18 @@ def counts_float64(bin_, cov, centers, modes, columns, weights):
     return counts, (np.sum(w**2), kernel**2 @ w**2, *of_waves)
 
 
+def drawn(draw, j, dims):
+    """Kernels, modes, what the training catalog has there and its errors, of the j-th bin."""
+    points, truth, errors = [], [], []
+    for name, where, parts in (("kde", "centers", 1), ("fourier", "modes", 2)):
+        known = name in draw.points
+        at = draw.points[name].each[where][0, j] if known else np.zeros((0, dims))
+        points.append(np.asarray(at, float))
+        for found, values in ((truth, draw.truth.counts), (errors, draw.errors)):
+            found.append(np.asarray(values[name][j] if known else np.zeros((0, parts)), float))
+    return points, truth[0][:, 0], truth[1] @ [1, 1j], errors[0][:, 0], errors[1]
+
+
 def loss_float64(objective, bins, columns, weights, config, noise=None):
     """The document's formula, term by term, at the kernels that the step draws.
 
@@ -90,35 +102,29 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
     for stack, draw in zip(objective.stacks, draws, strict=True):
         for j, bin_ in enumerate(stack.bins):
             cov = np.atleast_2d(np.asarray(by_bin[bin_.name].counts.kernelcov, float))
-            centers, modes = (
-                draw.points["kde"].each["centers"],
-                draw.points["fourier"].each["modes"],
-            )
-            points = cov, np.asarray(centers[0, j], float), np.asarray(modes[0, j], float)
-            (weight, kde, fourier), _ = counts_float64(bin_, *points, columns, weights)
-            truth = jax.tree.map(lambda a, j=j: np.asarray(a[j], float), draw.truth)
-            in_waves = truth.counts["fourier"] @ [1, 1j]
+            points, in_kernels, in_waves, kde_err, fourier_err = drawn(draw, j, len(bin_.columns))
+            (weight, kde, fourier), _ = counts_float64(bin_, cov, *points, columns, weights)
+            in_bin = float(draw.truth.weight[j])
             density = bin_.config.normalization == "density"
             n_model = weights.sum() if density else weight
-            n_truth = training_weight if density else truth.weight
-            kde_diff = kde / n_model - truth.counts["kde"][:, 0] / n_truth
+            n_truth = training_weight if density else in_bin
+            kde_diff = kde / n_model - in_kernels / n_truth
             fourier_diff = fourier / n_model - in_waves / n_truth
-            number_diff = np.array([weight - truth.weight]) / config.volume
+            number_diff = np.array([weight - in_bin]) / config.volume
             by = bin_.config.weight
             if config.statistic == "mse":
                 squares += [by * kde_diff**2, by * abs(fourier_diff) ** 2]
                 if bin_.config.number_density:
                     squares.append(by * number_diff**2)
                 continue
-            fourier_err = np.asarray(draw.errors["fourier"][j], float)
             errors = [
                 by_bin[bin_.name].number_err / config.volume,
-                np.asarray(draw.errors["kde"][j, :, 0], float) / n_truth,
+                kde_err / n_truth,
                 *(fourier_err.T / n_truth),
             ]
             if config.model_errors:
                 (weight, _, _), of_model = counts_float64(
-                    bin_, *points, noise_columns, noise_weights
+                    bin_, cov, *points, noise_columns, noise_weights
                 )
                 norm = noise_weights.sum() if density else weight
                 norms = [config.volume, norm, norm, norm]

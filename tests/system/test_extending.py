@@ -18,6 +18,7 @@ ADDED = {
     "A report panel": ("panels", "losses", "PANEL"),
     "A schedule": ("schedules", "steps", "steps"),
     "An optimizer": ("optimizers", "heavy_ball", "heavy_ball"),
+    "A statistic": ("statistics", "histogram", "histogram"),
     "A launcher": ("launchers", "flux", "flux"),
 }
 
@@ -86,3 +87,79 @@ def test_each_recipe_of_another_package_takes_part_in_a_fit(tmp_path, installed)
         assert "A long tail is a fit that has jumped." in page
         assert (run_dir / "plots" / "losses.png").is_file()
     assert losses[0].tobytes() == losses[1].tobytes()
+
+
+MODEL = """
+import jax, jax.numpy as jnp
+from kdescent_dist.models.population import Population
+
+def model(params, key, size):
+    x, y = jax.random.uniform(key, (2, size))
+    weights = params["number"] * 10_000 / 8_000 * (1 + params["slope"] * (x - 0.5))
+    return Population({"x": x, "y": y}, weights)
+"""
+
+CELLS = """
+# @package _global_
+name: cells
+model: {_target_: my_model.model}
+parameters:
+  number: {guess: 0.9, low: 0.1, high: 2}
+  slope: {guess: 0.3, low: -1.5, high: 1.5}
+samples: {size: 8000}
+bins:
+  cells:
+    columns: [x, y]
+    kernels: 0
+    fourier: 0
+    normalization: counts
+    statistics: {histogram: {table: cells.npz}}
+loss: {statistic: chisq, model_errors: false}
+optimizer: {learning_rate: 0.05, schedule: exponential, decay_steps: 60}
+""".lstrip()
+
+
+def write_cells(file):
+    """A histogram of 100 x 100 cells, of which 10 x 10 have samples; and the best parameters."""
+    rng = np.random.default_rng(5)
+    edges = np.linspace(0, 10, 101)
+    center = 0.05 + 0.1 * np.arange(10)
+    slope = np.outer(center - 0.5, np.ones(10)).reshape(-1) * 100
+    counts = np.zeros((100, 100))
+    counts[:10, :10] = rng.poisson(100 + 0.6 * slope).reshape(10, 10)
+    np.savez(file, counts=counts, edges_x=edges, edges_y=edges)
+    # The model is linear: 100 times number in each cell, and number times slope.
+    design = np.stack([np.full(100, 100.0), slope], axis=1)
+    data = counts[:10, :10].reshape(-1)
+    covariance = np.linalg.inv(design.T @ (design / data[:, None]))
+    number, both = covariance @ design.T @ np.ones(100)
+    jacobian = np.array([[1, 0], [-both / number**2, 1 / number]])
+    errors = np.sqrt(np.diagonal(jacobian @ covariance @ jacobian.T))
+    names = ("number", "slope")
+    return dict(zip(names, (number, both / number), strict=True)), dict(
+        zip(names, errors, strict=True)
+    )
+
+
+def test_a_histogram_of_given_cells_is_fitted_without_a_training_catalog(tmp_path, installed):
+    """10,000 cells, most of them empty: by chisq, with errors, a resume and a report."""
+    (tmp_path / "my_model.py").write_text(MODEL)
+    best, errors = write_cells(tmp_path / "cells.npz")
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/cells.yaml").write_text(CELLS)
+    given = ["--config-dir=conf", "experiment=cells", "runtime.progress=false"]
+    histories = []
+    for devices in (1, 4):
+        run_dir = tmp_path / f"run{devices}"
+        for steps in (25, 60) if devices == 4 else (60,):  # a resume
+            told = [*given, f"run_dir={run_dir}", f"fit.steps={steps}"]
+            code, _, err = run_told(*told, cwd=tmp_path, devices=devices)
+            assert code == 0, err
+        result = json.loads((run_dir / "result.json").read_text())
+        for name, value in best.items():
+            assert abs(result["params"][name] - value) < errors[name], name
+            np.testing.assert_allclose(result["errors"][name], errors[name], rtol=0.1)
+        histories.append(np.load(run_dir / "history.npz")["params"].tobytes())
+        page = (run_dir / "report.html").read_text()
+        assert "histogram" in page
+    assert histories[0] == histories[1]

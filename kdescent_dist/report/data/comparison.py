@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,13 @@ class Counts:
         weight: weight in the bin.
         kde: (kernels,) normalized kernel counts.
         fourier: (modes,) normalized Fourier counts, complex.
+        further: (points, parts) normalized counts of further statistics, by name.
     """
 
     weight: float
     kde: np.ndarray
     fourier: np.ndarray
+    further: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class BinRecord:
             inspection has ``ecf``, ``ecf_err`` and ``min_training``.
         ecf_err: (modes,) its errors.
         min_training: training samples that the bin needs, 0 where the number is unknown.
+        further_errors: errors of model minus data of further statistics, by name.
     """
 
     name: str
@@ -105,6 +108,7 @@ class BinRecord:
     ecf: np.ndarray | None = None
     ecf_err: np.ndarray | None = None
     min_training: int = 0
+    further_errors: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def share(self) -> bool:
@@ -123,7 +127,9 @@ class BinRecord:
             counts: Counts | None = getattr(self, name)
             if counts is not None:
                 arrays |= {f"kde_{key}": counts.kde, f"fourier_{key}": counts.fourier}
+                arrays |= {f"{n}/{key}": values for n, values in counts.further.items()}
                 described[f"sum_{total}"] = float(counts.weight)
+        arrays |= {f"{name}/err": values for name, values in self.further_errors.items()}
         return arrays, described
 
     @classmethod
@@ -143,7 +149,9 @@ class BinRecord:
                 known[name] = None
                 continue
             weight = float(described[f"sum_{total}"])
-            known[name] = Counts(weight, arrays[f"kde_{key}"], arrays[f"fourier_{key}"])
+            own = arrays[f"kde_{key}"], arrays[f"fourier_{key}"]
+            known[name] = Counts(weight, *own, _ending(arrays, key))
+        known["further_errors"] = _ending(arrays, "err")
         for name in ("centers", "modes"):
             known[name] = np.asarray(known[name], float)
         number, least = described["n_training"], described.get("min_training", 0)
@@ -192,6 +200,12 @@ class Comparison:
         entries = enumerate(json.loads(str(arrays["bins"])))
         bins = [BinRecord.from_arrays(_under(arrays, f"bin{i}"), entry) for i, entry in entries]
         return cls(bins, samples)
+
+
+def _ending(arrays: Mapping[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
+    """The arrays of further statistics whose names end in a slash and a key, by statistic."""
+    end = f"/{key}"
+    return {name.removesuffix(end): v for name, v in arrays.items() if name.endswith(end)}
 
 
 def _under(arrays: Mapping[str, np.ndarray], which: str) -> dict[str, np.ndarray]:

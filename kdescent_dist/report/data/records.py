@@ -1,7 +1,7 @@
 """What a report is made from: the record of a run, and the residuals of its bins."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import numpy as np
 
 from kdescent_dist.config.schema import Config
 from kdescent_dist.config.soft_window import soft_window
-from kdescent_dist.report.data.comparison import BinRecord, Comparison, Samples
+from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,20 @@ class Bin(BinRecord):
             total or, for ``share``, a fraction of the weight of all samples.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
+        further: residuals of the (points x parts,) counts of further statistics, by name.
     """
 
     number: int
     sums: dict[str, float]
     kde: Residuals
     fourier: Residuals
+    further: dict[str, Residuals] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
-        """The larger of the two reduced chi-squares of the model, by which bins are ranked."""
-        values = [r.chisq("model") for r in (self.kde, self.fourier)]
+        """The largest reduced chi-square of the model, by which bins are ranked."""
+        all_kinds = (self.kde, self.fourier, *self.further.values())
+        values = [r.chisq("model") for r in all_kinds]
         return max((v for v in values if np.isfinite(v)), default=-1.0)
 
     @property
@@ -172,19 +175,27 @@ def bins_of(comparison: Comparison) -> list[Bin]:
         sums = {which: of.weight for which, of in counts.items() if of is not None}
         if record.share:
             sums = {which: weight / totals[which] for which, weight in sums.items()}
-        kde, fourier = (_residuals(record, kind) for kind in ("kde", "fourier"))
-        bins.append(Bin(**vars(record), number=number, sums=sums, kde=kde, fourier=fourier))
+        kde = _residuals(counts, record.kde_err, lambda c: c.kde)
+        fourier = _residuals(counts, record.fourier_err, lambda c: c.fourier)
+        further = {
+            name: _residuals(counts, error, lambda c, name=name: c.further[name])
+            for name, error in record.further_errors.items()
+        }
+        own = {"number": number, "sums": sums, "kde": kde, "fourier": fourier, "further": further}
+        bins.append(Bin(**vars(record), **own))
     return bins
 
 
-def _residuals(record: BinRecord, kind: Literal["kde", "fourier"]) -> Residuals:
-    truth, error = getattr(record.data, kind), getattr(record, f"{kind}_err")
-    guess, fit = (
-        None if counts is None else residuals(getattr(counts, kind), truth, error)
-        for counts in (record.guess, record.fit)
-    )
+def _residuals(
+    counts: Mapping[str, Counts | None], error: np.ndarray, of: Callable[[Counts], np.ndarray]
+) -> Residuals:
+    data, guess, fit = (counts[which] for which in ("data", "guess", "fit"))
+    assert data is not None
     assert guess is not None
-    return Residuals(guess, fit)
+    return Residuals(
+        residuals(of(guess), of(data), error).reshape(-1),
+        None if fit is None else residuals(of(fit), of(data), error).reshape(-1),
+    )
 
 
 def ranked(bins: Sequence[Bin]) -> list[Bin]:

@@ -11,6 +11,7 @@ from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.sections import make_sections
 from kdescent_dist.report.pages.tables import bin_rows, facts, parameter_rows, verdict
 from kdescent_dist.report.plots import (
+    further,
     loss,
     overview,
     populations,
@@ -28,6 +29,7 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
         populations.PANEL,
         weights.PANEL,
         residuals.PANEL,
+        further.PANEL,
         loss.PANEL,
         traces.PANEL,
     ),

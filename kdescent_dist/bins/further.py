@@ -1,0 +1,109 @@
+"""Statistics of a bin beside kernels and modes, which the config of the bin gives options."""
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin import Bin
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.schema import BinsConfig
+from kdescent_dist.counts.statistic import Given, Points, Statistic
+from kdescent_dist.counts.statistics import STATISTICS
+from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.training_counts import TrainingCounts
+from kdescent_dist.pretraining.validate import filled_size
+
+
+def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
+    """What the options of a bin give each of its further statistics, by name.
+
+    Args:
+        key: config key of the bin, for messages.
+        config: the bin.
+
+    Raises:
+        InputError: there is no such statistic, or the options cannot be used; names the key.
+    """
+    found = {}
+    for name, options in config.statistics.items():
+        own = f"{key}.statistics.{name}"
+        one = STATISTICS.find(f"{key}.statistics", name)
+        if not isinstance(options, Mapping):
+            raise InputError(f"{own}={options}: must be a mapping of options, such as {{}}")
+        try:
+            found[name] = one.read(options, config.columns)
+        except InputError as error:
+            raise InputError(f"{own}: {error}") from error
+        except Exception as error:  # whatever the statistic of another package raises
+            raise InputError(f"{own}: {type(error).__name__}: {error}") from error
+    return found
+
+
+def needs_catalog(key: str, config: BinsConfig) -> bool:
+    """Whether a bin is counted in the training catalog, or knows all that it compares.
+
+    Args:
+        key: config key of the bin, for messages.
+        config: the bin.
+    """
+    if config.kernels != 0 or config.fourier != 0 or not config.statistics:
+        return True
+    if config.normalization == "density":
+        return True
+    found = read_statistics(key, config).values()
+    return any(given.values is None for given in found) or (
+        (config.number_density or config.normalization == "conditional")
+        and not any(given.weight is not None for given in found)
+    )
+
+
+def known_counts(given: Given) -> TrainingCounts:
+    """The counts that are given with the points."""
+    assert given.values is not None
+    values = np.asarray(given.values, float)
+    errors = np.zeros_like(values) if given.errors is None else np.asarray(given.errors, float)
+    return TrainingCounts(given.points, values, errors, given.points.number, every=True, given=True)
+
+
+def count_further(bin_: Bin, sample: TrainingRows) -> dict[str, TrainingCounts]:
+    """The further statistics of a bin, counted in its training sample where they are not given.
+
+    Args:
+        bin_: the bin.
+        sample: its weighted training sample, of which this process holds some blocks.
+    """
+    counted = {}
+    for name, given in read_statistics(f"bins.{bin_.group}", bin_.config).items():
+        if given.values is not None:
+            counted[name] = known_counts(given)
+            continue
+        one = STATISTICS.find("statistics", name)
+        shape = (2, given.points.number, len(one.parts))
+        parts = [_counted(one, given.points, x, w) for x, w in sample.blocks if len(x)]
+        values, squares = sample.added(parts, shape)
+        errors = np.sqrt(np.maximum(squares, 0.0))
+        counted[name] = TrainingCounts(given.points, values, errors, shape[1], every=True)
+    return counted
+
+
+def _counted(
+    one: Statistic, points: Points, x: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Counts and sums of squares (2, k, parts) of a block, filled up with weights of 0."""
+    own = np.ones(len(x), x.dtype) if weights is None else weights
+    fill = filled_size(max(len(x), 2)) - len(x)
+    x, own = np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(own, (0, fill))
+    return np.asarray(_program(one)(x, own, points), float)
+
+
+@lru_cache(maxsize=64)
+def _program(one: Statistic):
+    return jax.jit(partial(_of_block, one))
+
+
+def _of_block(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
+    squares = one.squares(x, weights, points, "auto", jnp.sum(weights * weights))
+    return jnp.stack([one.counts(x, weights, points, "auto"), squares])

@@ -1,6 +1,7 @@
 """Statistics of a bin beside kernels and modes, which the config of the bin gives options."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import jax
@@ -34,12 +35,46 @@ def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
         if not isinstance(options, Mapping):
             raise InputError(f"{own}={options}: must be a mapping of options, such as {{}}")
         try:
-            found[name] = one.read(options, config.columns)
+            found[name] = _checked(one, one.read(options, config.columns))
         except InputError as error:
             raise InputError(f"{own}: {error}") from error
         except Exception as error:  # whatever the statistic of another package raises
             raise InputError(f"{own}: {type(error).__name__}: {error}") from error
     return found
+
+
+def _checked(one: Statistic, given: Given) -> Given:
+    """What is given, with counts and errors as finite numbers of one shape.
+
+    Raises:
+        InputError: the shapes do not fit together, or a number is not finite.
+    """
+    shape = (given.points.number, len(one.parts))
+    arrays = {}
+    for what in ("values", "errors"):
+        if (array := getattr(given, what)) is not None:
+            arrays[what] = array = np.asarray(array, float)
+            if array.shape != shape:
+                raise InputError(f"{what} have shape {array.shape}: must be {shape}")
+            if bad := int(np.count_nonzero(~np.isfinite(array))):
+                raise InputError(f"{what}: {bad} of {array.size} are not finite")
+    if np.any(arrays.get("errors", 0.0) < 0):
+        raise InputError("errors: must be at least 0; 0 leaves a count out")
+    return replace(given, **arrays)
+
+
+def check_errors_known(key: str, config: BinsConfig) -> None:
+    """Check that counts that are given have errors, as a chi-square needs them.
+
+    Raises:
+        InputError: a statistic has none; names its key.
+    """
+    for name, given in read_statistics(key, config).items():
+        if given.values is not None and given.errors is None:
+            raise InputError(
+                f"{key}.statistics.{name}: its counts have no errors, which loss.statistic=chisq "
+                "needs: give them, or take loss.statistic=mse"
+            )
 
 
 def needs_catalog(key: str, config: BinsConfig) -> bool:
@@ -63,9 +98,9 @@ def needs_catalog(key: str, config: BinsConfig) -> bool:
 def known_counts(given: Given) -> TrainingCounts:
     """The counts that are given with the points."""
     assert given.values is not None
-    values = np.asarray(given.values, float)
-    errors = np.zeros_like(values) if given.errors is None else np.asarray(given.errors, float)
-    return TrainingCounts(given.points, values, errors, given.points.number, every=True, given=True)
+    errors = np.zeros_like(given.values) if given.errors is None else given.errors
+    number = given.points.number
+    return TrainingCounts(given.points, given.values, errors, number, every=True, given=True)
 
 
 def count_further(bin_: Bin, sample: TrainingRows) -> dict[str, TrainingCounts]:

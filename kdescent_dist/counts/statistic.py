@@ -140,6 +140,8 @@ class Statistic(ABC):
     def finish_squares(self, sums: jax.Array, total: jax.Array, prepared: Any) -> jax.Array:
         """Sums (k, parts) of squares of what each sample adds to a count: squared Poisson errors.
 
+        A statistic with a ``finish`` of its own has a ``finish_squares`` of its own.
+
         Args:
             sums: (parts, k) what ``square_sums`` adds up.
             total: sum of the squared weights.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kdescent_dist.bins.further import check_errors_known, read_statistics
 from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
@@ -38,6 +39,9 @@ def check(config: Config) -> None:
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
     for name, bins in config.bins.items():
         check_bins(f"bins.{name}", bins)
+        read_statistics(f"bins.{name}", bins)
+        if config.loss.statistic == "chisq":
+            check_errors_known(f"bins.{name}", bins)
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
     blocks = config.mesh.kernel_blocks or config.mesh.kernels
     if blocks % config.mesh.kernels:

@@ -11,6 +11,7 @@ from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.catalogs.catalog import Catalog, load_catalog
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import (
     BinsConfig,
     CatalogConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "LossConfig",
     "LossObjective",
     "NonFiniteLossError",
+    "Parameters",
     "Population",
     "PopulationObjective",
     "Preempted",

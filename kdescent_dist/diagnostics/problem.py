@@ -1,4 +1,4 @@
-"""What a fit is of, as one thing: the objective, the catalogs, the guess and its bounds."""
+"""What a fit is of, as one thing: the objective, the catalogs and the parameters."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from kdescent_dist.bins.bin import required_columns
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.objective.population_objective import PopulationObjective
 
 
@@ -19,8 +19,7 @@ class Problem:
         objective: what the fit descends.
         bins: the pretrained bins of the objective.
         training: the training catalog.
-        guess: (P,) parameters that the fit begins with.
-        bounds: bounds of the parameters.
+        parameters: the parameters, with the guess in the precision of the fit.
         seed: of all random numbers, any non-negative integer.
         fixed_key: whether the random numbers are the same in every step of the fit.
         fast_cpu: whether steps on CPUs take the forms of ``numerics.fast_cpu``.
@@ -31,12 +30,16 @@ class Problem:
     objective: PopulationObjective
     bins: tuple[PretrainedBin, ...]
     training: TrainingCatalog
-    guess: np.ndarray
-    bounds: Bounds
+    parameters: Parameters
     seed: int
     fixed_key: bool = False
     fast_cpu: bool = True
     input_rows: np.ndarray | range | None = None
+
+    @property
+    def guess(self) -> np.ndarray:
+        """The parameters (P,) that the fit begins with."""
+        return self.parameters.guess
 
     @property
     def columns(self) -> list[str]:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.errors import StoppedFitError
-from kdescent_dist.config.near_bound import near_bound
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.diagnostics.covariance import parameter_errors
 from kdescent_dist.diagnostics.problem import Problem
-from kdescent_dist.fitting.bounds import Bounds
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def state_errors(
     Raises:
         StoppedFitError: what ``progress`` raises.
     """
-    names = problem.objective.names
+    parameters, names = problem.parameters, problem.parameters.names
     unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
 
     def covariance(free: np.ndarray | None = None) -> np.ndarray:
@@ -40,7 +39,7 @@ def state_errors(
 
     try:
         errors = np.sqrt(np.diagonal(covariance()))
-        held = _held(params, errors, problem.bounds, np.asarray(problem.guess, float))
+        held = _held(params, errors, parameters)
         if held.any():
             errors = np.sqrt(np.diagonal(covariance(~held)))
     except StoppedFitError:
@@ -55,14 +54,13 @@ def state_errors(
             note += f"; {what}: {', '.join(named)}"
             log.warning("no errors of parameters %s: %s", what, ", ".join(named))
     known = [float(error) if np.isfinite(error) else None for error in errors]
-    return {"errors": dict(zip(names, known, strict=True)), "errors_note": note}
+    return {"errors": parameters.named(known), "errors_note": note}
 
 
-def _held(params: np.ndarray, errors: np.ndarray, bounds: Bounds, guess: np.ndarray) -> np.ndarray:
+def _held(params: np.ndarray, errors: np.ndarray, parameters: Parameters) -> np.ndarray:
     """Which parameters (P,) a bound holds: those near the bound, and within their error of it."""
-    each = zip(params, bounds.low, bounds.high, guess, strict=True)
-    near = np.array([near_bound(*of_one) != "" for of_one in each])
-    return near & (np.minimum(params - bounds.low, bounds.high - params) < errors)
+    near = np.array(parameters.near_bounds(params)) != ""
+    return near & (np.minimum(params - parameters.low, parameters.high - params) < errors)
 
 
 def _included(problem: Problem) -> str:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.limits import check_within, limits_of
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,9 @@ class Bounds:
         """Build bounds from one ``(low, high)`` or None for each parameter.
 
         Raises:
-            InputError: their number is not ``size``, or a lower bound is not below the upper one.
+            InputError: their number is not ``size``.
         """
-        if pairs is None:
-            pairs = [None] * size
-        elif isinstance(pairs, jax.Array):
-            pairs = np.asarray(pairs)  # to take it apart on a device takes a program each
-        if len(pairs) != size:
-            raise InputError(f"param_bounds has {len(pairs)} entries for {size} parameters")
-        low, high = np.full(size, -np.inf), np.full(size, np.inf)
-        for i, pair in enumerate(pairs):
-            if pair is None:
-                continue
-            if pair[0] is not None:
-                low[i] = float(pair[0])
-            if pair[1] is not None:
-                high[i] = float(pair[1])
-        return cls(low, high)
+        return cls(*limits_of(pairs, size))
 
     def check(self, params: np.ndarray, names: Sequence[str], what: str = "guess") -> None:
         """Check the bounds themselves, and that ``params`` lie strictly within them.
@@ -56,15 +42,7 @@ class Bounds:
         Raises:
             InputError: names the first parameter that does not.
         """
-        for name, value, low, high in zip(names, params, self.low, self.high, strict=True):
-            if np.isnan(low) or np.isnan(high) or not low < high:
-                raise InputError(f"{name}: lower bound {low:g} is not below upper bound {high:g}")
-            if not np.isfinite(value):
-                raise InputError(f"{name}: {what} {value:g} is not a finite number")
-            if not low < value < high:
-                raise InputError(
-                    f"{name}: {what} {value:g} is outside its bounds ({low:g}, {high:g})"
-                )
+        check_within(params, self.low, self.high, names, what)
 
     def to_unbounded(self, params: jax.Array | np.ndarray) -> jax.Array:
         """Map bounded (..., parameters) to unbounded ones."""

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.config.validation import check_values
 from kdescent_dist.distributed.processes import Processes
@@ -37,7 +38,7 @@ class FitResult:
     """A finished fit.
 
     Attributes:
-        names: parameter names.
+        parameters: the parameters of the fit, with its guess and bounds.
         params: (steps + 1, parameters) trial parameters, the guess first and the fit last.
         losses: (steps + 1,) losses at them.
         grad_norms: (steps + 1,) norms of the unbounded gradient.
@@ -45,7 +46,7 @@ class FitResult:
         message: why the fit ended.
     """
 
-    names: tuple[str, ...]
+    parameters: Parameters
     params: np.ndarray
     losses: np.ndarray
     grad_norms: np.ndarray
@@ -53,14 +54,24 @@ class FitResult:
     message: str
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self.parameters.names
+
+    @property
     def final(self) -> dict[str, float]:
         """The final parameters by name."""
-        return dict(zip(self.names, self.params[-1].tolist(), strict=True))
+        return self.parameters.named(self.params[-1])
+
+    @property
+    def tree(self) -> Any:
+        """The final parameters in the form in which the model takes them."""
+        return self.parameters.tree.unflatten(self.params[-1])
 
 
 def fit(
     objective: Objective,
-    guess: Any,
+    guess: Parameters | Any,
     optimizer: optax.GradientTransformation,
     *,
     bounds: Bounds | Sequence | np.ndarray | jax.Array | None = None,
@@ -84,7 +95,8 @@ def fit(
 
     Args:
         objective: a ``PopulationObjective``, or a ``LossObjective`` around any loss function.
-        guess: (parameters,) starting parameters.
+        guess: the parameters of the fit; or (parameters,) starting values, for which ``bounds`` and
+            ``names`` tell the rest.
         optimizer: an optax optimizer.
         bounds: bounds, or one ``(low, high)`` or None per parameter.
         names: parameter names, by default ``p0``, ``p1``, ...
@@ -105,24 +117,17 @@ def fit(
             default is left out.
 
     Raises:
-        InputError: the guess is outside its bounds; the checkpoints are of another fit, or beyond
-            the last step.
+        InputError: the guess is outside its bounds; the objective is of other parameters; the
+            checkpoints are of another fit, or beyond the last step.
         CheckpointError: a checkpoint could not be saved, or not one of those there can be used.
         Preempted: a stop was requested; the state is saved where there are checkpoints.
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
     config = config or FitConfig()
     check_values(config, "fit")
-    start = np.asarray(guess)
-    if not np.issubdtype(start.dtype, np.floating):
-        start = start.astype(np.result_type(float))
-    start = start.astype(jax.dtypes.canonicalize_dtype(start.dtype))  # float32, unless x64 is on
-    names = tuple(names or (f"p{i}" for i in range(len(start))))
-    if len(names) != len(start):
-        raise InputError(f"names: {len(names)} names for a guess of {len(start)} parameters")
-    if not isinstance(bounds, Bounds):
-        bounds = Bounds.from_pairs(bounds, len(start))
-    bounds.check(start, names)
+    parameters = _parameters(guess, bounds, names, objective)
+    parameters.check()
+    start, bounds = parameters.guess, Bounds(parameters.low, parameters.high)
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
@@ -133,7 +138,7 @@ def fit(
     if checkpoints is not None:
         checkpoint = checkpoint or CheckpointConfig()
         basics = {
-            "names": list(names),
+            "names": list(parameters.names),
             "guess": start.tolist(),
             "low": [str(low) for low in bounds.low],  # JSON has no infinity
             "high": [str(high) for high in bounds.high],
@@ -179,7 +184,26 @@ def fit(
             samples,
             GrowingHistory(history),
         )
-        return loop.to_the_end(state, names)
+        return loop.to_the_end(state, parameters)
+
+
+def _parameters(guess: Any, bounds: Any, names: Any, objective: Objective) -> Parameters:
+    """The parameters of a fit, with their guess in its precision: single, unless x64 is on."""
+    if isinstance(guess, Parameters):
+        if bounds is not None or names is not None:
+            raise InputError("bounds, names: the parameters that are given have their own")
+        known = getattr(objective, "names", guess.names)
+        if known != guess.names:
+            raise InputError(
+                f"parameters: the objective has {', '.join(known)}, not {', '.join(guess.names)}"
+            )
+        parameters = guess
+    else:
+        if isinstance(bounds, Bounds):
+            bounds = list(zip(bounds.low, bounds.high, strict=True))
+        parameters = Parameters.of_vector(guess, names, bounds)
+    start = parameters.guess
+    return parameters.with_guess(start.astype(jax.dtypes.canonicalize_dtype(start.dtype)))
 
 
 @contextmanager
@@ -208,7 +232,7 @@ class _Loop:
     samples: int
     history: GrowingHistory
 
-    def to_the_end(self, state: FitState, names: tuple[str, ...]) -> FitResult:
+    def to_the_end(self, state: FitState, parameters: Parameters) -> FitResult:
         ending, count = "", 1
         if int(state.step) < self.config.steps:
             state, _ = self._run(state, 0, moving=True)  # compile, which is not a step's time
@@ -236,7 +260,7 @@ class _Loop:
             if self.saver is not None:
                 self.saver.save_if_due(state, self.history.part())
         self._save(state)
-        return self._result(state, names, ending or "all steps done")
+        return self._result(state, parameters, ending or "all steps done")
 
     def _agreed(self, ending: str, count: int) -> tuple[bool, str, int]:
         """Whether any process was asked to stop, why any ends, and the primary's next steps."""
@@ -290,10 +314,10 @@ class _Loop:
         if self.saver is not None and int(state.step) > 0:
             self.saver.save(state, self.history.part())
 
-    def _result(self, state: FitState, names: tuple[str, ...], message: str) -> FitResult:
+    def _result(self, state: FitState, parameters: Parameters, message: str) -> FitResult:
         # One more evaluation, whose update is not taken, gives the loss at the final parameters.
         state, good = self._run(state, 1, moving=False)
         if not good:
             self._fail(state)
         full = self.history.part()
-        return FitResult(names, full.params, full.loss, full.grad_norm, state, message)
+        return FitResult(parameters, full.params, full.loss, full.grad_norm, state, message)

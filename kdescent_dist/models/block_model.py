@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
+from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.models.population import Population, as_population
 from kdescent_dist.numerics.prng import block_key
@@ -32,15 +33,20 @@ class BlockModel:
 
     Attributes:
         model: ``model(params, key, catalog) -> Population``.
-        names: parameter names, in the order of the parameter vector.
+        tree: the form in which the model takes its parameters.
         columns: column names, where the model returns a plain array.
         layout: the blocks.
     """
 
     model: Model
-    names: tuple[str, ...]
+    tree: ParameterTree
     columns: tuple[str, ...]
     layout: BlockLayout
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order of their vector."""
+        return self.tree.names
 
     def population(
         self, params: jax.Array, key: jax.Array, block: jax.Array | int, catalog: Any
@@ -57,8 +63,7 @@ class BlockModel:
         size = self.layout.block_size
         weights = catalog.get(INPUT_WEIGHTS)
         catalog = {name: values for name, values in catalog.items() if name != INPUT_WEIGHTS}
-        named = dict(zip(self.names, params, strict=True))
-        output = self.model(named, block_key(key, block), catalog or size)
+        output = self.model(self.tree.unflatten(params), block_key(key, block), catalog or size)
         population = as_population(output, self.columns, size)
         copies = population.size // size
         of_model = population.weights

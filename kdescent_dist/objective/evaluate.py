@@ -35,5 +35,5 @@ def evaluate(
 def _faster(objective: Objective) -> Objective:
     # The objective of a population keeps its bits on any mesh with its matrices as they are.
     if isinstance(objective, LossObjective):
-        return replace(objective, loss=written_out(objective.loss))
+        return replace(objective, loss=written_out(objective.of_vector), parameters=None)
     return objective

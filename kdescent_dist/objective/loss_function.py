@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.digests import digest, source_digest_1
 
 
 @dataclass(frozen=True)
 class LossObjective:
-    """Any differentiable ``loss(params, randkey=key, **options)`` of a parameter vector.
+    """Any differentiable ``loss(params, randkey=key, **options)`` of the parameters.
 
     Attributes:
         loss: the function.
@@ -21,12 +22,14 @@ class LossObjective:
             anything else is a constant of it.
         with_key: whether the key is passed on.
         mesh: devices on which the state of the fit is placed, by default the first one.
+        parameters: those of the fit, whose tree the loss takes; by default it takes their vector.
     """
 
     loss: Callable[..., jax.Array]
     options: Mapping[str, Any] = field(default_factory=dict)
     with_key: bool = True
     mesh: jax.sharding.Mesh | None = None
+    parameters: Parameters | None = None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -42,11 +45,19 @@ class LossObjective:
         """The same in the form of checkpoints of format 2."""
         return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
 
+    @property
+    def of_vector(self) -> Callable[..., jax.Array]:
+        """The loss as a function of the vector of the parameters."""
+        if self.parameters is None:
+            return self.loss
+        tree = self.parameters.tree
+        return lambda params, **options: self.loss(tree.unflatten(params), **options)
+
     def value_and_grad(
         self, params: jax.Array, key: jax.Array, data: Any
     ) -> tuple[jax.Array, jax.Array]:
         keys = {"randkey": key} if self.with_key else {}
-        return jax.value_and_grad(self.loss)(params, **keys, **{**self.options, **data})
+        return jax.value_and_grad(self.of_vector)(params, **keys, **{**self.options, **data})
 
 
 def _is_arrays(value: Any) -> bool:

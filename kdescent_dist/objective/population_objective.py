@@ -18,6 +18,8 @@ from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.bins.sums import draw_points, stack_sums, sums_of_stack
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameter_tree import ParameterTree
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
@@ -80,7 +82,8 @@ class PopulationObjective:
     Args:
         model: ``model(params, key, catalog) -> Population``, see
             ``kdescent_dist.models.population``.
-        names: parameter names, in the order of the parameter vector.
+        parameters: those of the fit, whose tree the model takes; or names of scalars, which the
+            model takes as a dict.
         bins: pretrained bins.
         training_weight: sum of the weights of the training catalog.
         size: samples per step; by default the rows of ``catalog``.
@@ -90,7 +93,8 @@ class PopulationObjective:
             ``BlockLayout.rows``, the number of the first of them; with ``size``, that of all rows.
         columns: column names, where the model returns a plain array.
         loss: terms of the loss.
-        custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` by name.
+        custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` as for the
+            model.
         statistics: ``statistics(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
         block_size: samples per block, see ``BlockLayout``.
@@ -109,7 +113,7 @@ class PopulationObjective:
     def __init__(
         self,
         model: Model,
-        names: Sequence[str],
+        parameters: Parameters | Sequence[str],
         bins: Sequence[PretrainedBin],
         *,
         training_weight: float,
@@ -119,7 +123,7 @@ class PopulationObjective:
         first_row: int | None = None,
         columns: Sequence[str] = (),
         loss: LossConfig | None = None,
-        custom: Callable[[Sums, Sums, dict[str, jax.Array]], jax.Array] | None = None,
+        custom: Callable[[Sums, Sums, Any], jax.Array] | None = None,
         statistics: Callable[[Population], Any] | None = None,
         mesh: jax.sharding.Mesh | None = None,
         block_size: int | None = None,
@@ -142,7 +146,11 @@ class PopulationObjective:
             raise InputError(f"samples.size={size}, but the input catalog has {rows.pop()} rows")
         if not bins:
             raise InputError("bins: at least one is needed")
-        self.names = tuple(names)
+        if isinstance(parameters, Parameters):
+            tree = parameters.tree
+        else:
+            tree = ParameterTree.of_names(parameters)
+        self.names = tree.names
         self.config = loss or LossConfig()
         check_values(self.config, "loss")
         compared = {p.bin.name: p.bin.config for p in bins}
@@ -153,7 +161,7 @@ class PopulationObjective:
         self.processes = Processes.of(self.mesh)
         self.processes.together(lambda: _check_input(catalog, dtype))
         self.layout = BlockLayout.of(size, block_size)
-        self.model = BlockModel(model, self.names, tuple(columns), self.layout)
+        self.model = BlockModel(model, tree, tuple(columns), self.layout)
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
         if not model_checked:
             self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
@@ -293,7 +301,7 @@ class PopulationObjective:
                 total += self.custom(
                     Sums(weight, by_group(self.stacks, model), first(sums.get("statistics"))),
                     Sums(shared["training_weight"], by_group(self.stacks, truth)),
-                    dict(zip(self.names, params, strict=True)),
+                    self.model.tree.unflatten(params),
                 )
             return total
 

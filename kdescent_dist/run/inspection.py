@@ -54,7 +54,7 @@ def inspect_run(
             "config": configs.to_yaml(config),
             "facts": dict(facts),
             "losses": losses.tolist(),
-            "gradients": dict(zip(config.parameters, slopes.T.tolist(), strict=True)),
+            "gradients": problem.parameters.named(slopes.T),
             "cost": cost,
             "device_memory": _memory_of_a_device(objective, "cpu" in kinds),
             "blocks": [objective.layout.count, objective.layout.block_size],

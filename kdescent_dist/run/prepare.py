@@ -14,11 +14,11 @@ from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.dotted_path import bind_target
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.optimizer import find_factory, make_optimizer
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.models.block_model import BlockModel
@@ -50,17 +50,15 @@ class Prepared:
     code: dict[str, str]
 
 
-def first_parameters(config: Config) -> tuple[np.ndarray, Bounds]:
-    """The guess (P,), in the precision of the fit, and the bounds of the parameters.
+def first_parameters(config: Config) -> Parameters:
+    """The parameters of a fit, with the guess in its precision.
 
     Raises:
         InputError: a guess is outside its bounds.
     """
-    values = list(config.parameters.values())
-    guess = np.asarray([p.guess for p in values], _dtype(config))
-    bounds = Bounds.from_pairs([(p.low, p.high) for p in values], len(values))
-    bounds.check(guess, [f"parameters.{name}" for name in config.parameters])
-    return guess, bounds
+    parameters = Parameters.of_config(config.parameters, _dtype(config))
+    parameters.check("parameters.")
+    return parameters
 
 
 def prepare(
@@ -80,7 +78,7 @@ def prepare(
     Raises:
         InputError: the config or the input is bad.
     """
-    guess, bounds = first_parameters(config)
+    parameters = first_parameters(config)
     mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
     if Processes.of(mesh) != processes:
         raise InputError(
@@ -98,14 +96,13 @@ def prepare(
     begin("reading the input catalog and checking the model")
     layout, first_row, given = catalogs.input(mesh)
     inputs = {} if given is None else given.columns
-    names = tuple(config.parameters)
-    block = BlockModel(model, names, tuple(config.model.columns), layout)
-    processes.together(lambda: block.check(guess, inputs, required_columns(config.bins)))
+    block = BlockModel(model, parameters.tree, tuple(config.model.columns), layout)
+    processes.together(lambda: block.check(parameters.guess, inputs, required_columns(config.bins)))
     pretrained, told = _pretrain(config, training, mesh, directory, begin)
     weighted = processes.any(given is not None and bool(np.any(given.weights != 1)))
     objective = PopulationObjective(
         model,
-        names,
+        parameters,
         pretrained,
         training_weight=training.weight,
         size=layout.size,
@@ -124,7 +121,7 @@ def prepare(
         dtype=_dtype(config),
         model_checked=True,
     )
-    objective.check(guess)
+    objective.check(parameters.guess)
     packages = {
         name.removeprefix("package."): version
         for name, version in objective.identity.items()
@@ -135,8 +132,7 @@ def prepare(
         objective,
         tuple(pretrained),
         training,
-        guess,
-        bounds,
+        parameters,
         config.seed,
         config.fit.fixed_key,
         config.runtime.fast_cpu,

@@ -16,6 +16,7 @@ from kdescent_dist.config.errors import (
     SaveError,
     StoppedFitError,
 )
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
@@ -105,7 +106,7 @@ class _Run:
         self.watchdog = watchdog
         self.before = directory.result()
         self.clock = RunClock(self.before, directory.metrics)
-        self.names = tuple(config.parameters)
+        self.parameters = Parameters.of_config(config.parameters)
         self.prepared: Prepared | None = None
         self.told: dict[str, Any] = {}  # what the file says
         self.trial: dict[str, Any] = {}  # parameters and loss of the last step
@@ -207,7 +208,7 @@ class _Run:
     def _stop_if_asked(self, where: str = "before the first step", step: int = 0) -> None:
         if self.processes.any(self.signals.requested()):
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
-            raise Preempted(message, step, np.zeros((0, len(self.names))), np.zeros(0))
+            raise Preempted(message, step, np.zeros((0, len(self.parameters))), np.zeros(0))
 
     def _fit(self, prepared: Prepared) -> FitResult:
         config, problem = self.config, prepared.problem
@@ -221,10 +222,8 @@ class _Run:
         try:
             return fit(
                 problem.objective,
-                problem.guess,
+                problem.parameters,
                 prepared.optimizer,
-                bounds=problem.bounds,
-                names=self.names,
                 config=config.fit,
                 seed=config.seed,
                 checkpoints=self.directory.checkpoints,
@@ -242,9 +241,8 @@ class _Run:
     def _tell_progress(self, event: Event) -> None:
         self._progress(f"fitting after step {event.step}")
         if len(event.history):
-            params = event.history.params[-1].tolist()
             self.trial = {
-                "params": dict(zip(self.names, params, strict=True)),
+                "params": self.parameters.named(event.history.params[-1]),
                 "loss": float(event.history.loss[-1]),
             }
 
@@ -265,13 +263,13 @@ class _Run:
         self.directory.write_arrays("history", history)
         last = history["params"][-max(len(result.params) // 10, 2) :]
         last = last[np.isfinite(last).all(axis=1)]
-        scatter = last.std(axis=0).tolist() if len(last) > 1 else [None] * len(self.names)
+        scatter = last.std(axis=0).tolist() if len(last) > 1 else [None] * len(self.parameters)
         return self._write_result(
             "done",
             message=result.message,
             step=int(result.state.step),
             params=result.final,
-            scatter=dict(zip(self.names, scatter, strict=True)),
+            scatter=self.parameters.named(scatter),
             loss=float(result.losses[-1]),
         )
 
@@ -299,9 +297,8 @@ class _Run:
         finite = np.flatnonzero(np.isfinite(stop.losses))
         if not len(finite):
             return {}
-        params = stop.params[finite[-1]].tolist()
         return {
-            "params": dict(zip(self.names, params, strict=True)),
+            "params": self.parameters.named(stop.params[finite[-1]]),
             "loss": float(stop.losses[finite[-1]]),
         }
 

@@ -9,6 +9,7 @@ from scipy.special import expit
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.diagnostics import covariance as errors_module
 from kdescent_dist.diagnostics import population_influence as population_influences
@@ -17,7 +18,6 @@ from kdescent_dist.diagnostics.influence import sum_derivatives
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
 from support.points import by_name, kernels_and_modes
@@ -78,8 +78,8 @@ def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model,
 def errors(objective, bins, columns, weights, params=TRUTH, *, rows=None, free=None, **options):
     """The covariance of a problem of which this process has some rows."""
     training = TrainingCatalog.of(columns, weights, rows)
-    unbounded = Bounds.from_pairs([None] * len(params), len(params))
-    given = Problem(objective, tuple(bins), training, params, unbounded, 5, **options)
+    parameters = Parameters.of_vector(params, objective.names)
+    given = Problem(objective, tuple(bins), training, parameters, 5, **options)
     return parameter_errors(given, params, free=free)
 
 

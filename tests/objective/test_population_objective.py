@@ -10,6 +10,7 @@ import pytest
 from kdescent_dist.bins.sums import draw_points
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
@@ -318,7 +319,8 @@ def broken(**changes):
 def check(model, size=problems.SIZE, catalog=None):
     layout = BlockLayout.of(size)
     required = ["red", "blue", "mass"]
-    BlockModel(model, problems.NAMES, (), layout).check(problems.GUESS, catalog or {}, required)
+    block = BlockModel(model, ParameterTree.of_names(problems.NAMES), (), layout)
+    block.check(problems.GUESS, catalog or {}, required)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import kdescent_dist as kd
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.pretrained import PretrainedBin, pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
 
@@ -89,9 +89,9 @@ def objective(bins, devices: int = 1, kernels: int = 1, **options) -> Population
 def problem(objective, bins, pairs=BOUNDS, **options) -> Problem:
     """A fit of the small problem before its first step."""
     catalog = TrainingCatalog.of(*training())
-    bounds = Bounds.from_pairs(pairs, len(NAMES))
+    parameters = Parameters.of_vector(GUESS, NAMES, pairs)
     options = {"seed": 3, **options}
-    return Problem(objective, tuple(bins), catalog, GUESS, bounds, **options)
+    return Problem(objective, tuple(bins), catalog, parameters, **options)
 
 
 def fitted(mesh, seed):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.compose import from_yaml
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
 from kdescent_dist.report.data.comparison import Comparison, Samples
 from kdescent_dist.report.data.records import Bin, bins_of
@@ -47,6 +48,11 @@ class Inspection:
     device_memory: int | None
     blocks: tuple[int, int]
     sparse: list[bool]
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters of the fit."""
+        return Parameters.of_config(self.config.parameters)
 
     @property
     def shown(self) -> list[Bin]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
 from kdescent_dist.config.soft_window import soft_window
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
@@ -141,6 +142,11 @@ class Run:
     bins: list[Bin]
     samples: dict[str, Samples]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters of the fit."""
+        return Parameters.of_config(self.config.parameters)
 
     @property
     def shown(self) -> list[Bin]:

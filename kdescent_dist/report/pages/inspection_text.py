@@ -137,7 +137,7 @@ def size(amount: float) -> str:
 def parameter_rows(inspection: Inspection) -> list[dict[str, str]]:
     """One row per parameter: guess, bounds, and mean and scatter of the gradient at the guess."""
     rows = []
-    for name, parameter in inspection.config.parameters.items():
+    for name, parameter in inspection.parameters.by_name().items():
         slopes = inspection.gradients[name]
         known = np.isfinite(slopes).all()
         scatter = float(slopes.std(ddof=1)) if known and len(slopes) > 1 else 0.0

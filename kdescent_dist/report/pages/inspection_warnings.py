@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import some_names
 from kdescent_dist.report.data.records import Bin
@@ -130,8 +129,9 @@ def _told(bin_: Bin) -> tuple[float, float] | None:
 
 
 def _guess(inspection: Inspection) -> Iterator[str]:
-    parameters = inspection.config.parameters
-    near = [name for name, p in parameters.items() if near_bound(p.guess, p.low, p.high, p.guess)]
+    parameters = inspection.parameters
+    bounds = zip(parameters.names, parameters.near_bounds(parameters.guess), strict=True)
+    near = [name for name, bound in bounds if bound]
     if near:
         yield f"the guess is within 1% of a bound for {some_names(near)}"
 

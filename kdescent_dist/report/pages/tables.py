@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, number, plain_label
 from kdescent_dist.report.data.records import Bin, Run, ranked
 
@@ -109,7 +108,8 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
     scatter = run.result.get("scatter") or {}
     errors = run.result.get("errors") or {}
     rows = []
-    for name, parameter in run.config.parameters.items():
+    ends = run.parameters.near_bounds([fitted.get(name, np.nan) for name in run.parameters.names])
+    for (name, parameter), near in zip(run.parameters.by_name().items(), ends, strict=True):
         fit, truth = fitted.get(name), parameter.truth
         offset = fit - truth if fit is not None and truth is not None else None
         error = errors.get(name)
@@ -128,7 +128,7 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
                 "truth": number(truth),
                 "offset": number(offset, 3),
                 "in_errors": DASH if in_errors is None else f"{in_errors:+.1f}",
-                "near": near_bound(fit, parameter.low, parameter.high, parameter.guess),
+                "near": near,
             }
         )
     return rows

@@ -103,7 +103,7 @@ def _trace_handles(known: bool) -> list[Any]:
 def _draw(run: Run) -> list[Plot]:
     if run.history is None or not run.history.step.size:
         return []
-    plots = plot_traces("parameters", run.history, run.config.parameters)
+    plots = plot_traces("parameters", run.history, run.parameters.by_name())
     further = [replace(plot, folded="Further parameters") for plot in plots[IN_SIGHT:]]
     return [*plots[:IN_SIGHT], *further]
 

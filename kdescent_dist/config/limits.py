@@ -1,0 +1,60 @@
+"""Lower and upper bounds as two vectors, infinite where there is none."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.config.errors import InputError
+
+
+def limits_of(pairs: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds (parameters,) of one ``(low, high)`` or None for each parameter.
+
+    Args:
+        pairs: a sequence or an array (parameters, 2); None for no bounds at all.
+        size: number of parameters.
+
+    Raises:
+        InputError: the number of pairs is not ``size``.
+    """
+    if pairs is None:
+        pairs = [None] * size
+    elif hasattr(pairs, "dtype"):
+        pairs = np.asarray(pairs)  # to take it apart on a device takes a program each
+    if len(pairs) != size:
+        raise InputError(f"param_bounds has {len(pairs)} entries for {size} parameters")
+    low, high = np.full(size, -np.inf), np.full(size, np.inf)
+    for i, pair in enumerate(pairs):
+        if pair is None:
+            continue
+        if pair[0] is not None:
+            low[i] = float(pair[0])
+        if pair[1] is not None:
+            high[i] = float(pair[1])
+    return low, high
+
+
+def check_within(
+    values: np.ndarray, low: np.ndarray, high: np.ndarray, names: Sequence[str], what: str
+) -> None:
+    """Check the bounds themselves, and that values lie strictly within them.
+
+    Args:
+        values: (parameters,) values.
+        low, high: (parameters,) bounds.
+        names: names of the parameters, for messages.
+        what: what the values are, for messages.
+
+    Raises:
+        InputError: names the first parameter that does not.
+    """
+    for name, value, lower, upper in zip(names, values, low, high, strict=True):
+        if np.isnan(lower) or np.isnan(upper) or not lower < upper:
+            raise InputError(f"{name}: lower bound {lower:g} is not below upper bound {upper:g}")
+        if not np.isfinite(value):
+            raise InputError(f"{name}: {what} {value:g} is not a finite number")
+        if not lower < value < upper:
+            raise InputError(
+                f"{name}: {what} {value:g} is outside its bounds ({lower:g}, {upper:g})"
+            )

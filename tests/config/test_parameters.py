@@ -1,0 +1,82 @@
+"""The parameters of a fit: from a config, a vector or a tree, and what is known of each."""
+
+import numpy as np
+import pytest
+
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.config.schema import ParameterConfig
+
+CONFIGS = {
+    "slope": ParameterConfig(guess=0.1, low=-1.0, high=1.0, truth=0.25, label=r"$\alpha$"),
+    "age": ParameterConfig(guess=3.0, low=0.0),
+    "free": ParameterConfig(guess=-2.0),
+}
+TREE = {"galaxies": {"slope": 0.1, "knots": [1.0, 2.0]}, "weights": np.array([0.2, 0.3])}
+
+
+def test_a_config_gives_its_parameters_and_gets_them_back():
+    parameters = Parameters.of_config(CONFIGS)
+    assert parameters.names == ("slope", "age", "free")
+    np.testing.assert_array_equal(parameters.low, [-1.0, 0.0, -np.inf])
+    np.testing.assert_array_equal(parameters.high, [1.0, np.inf, np.inf])
+    np.testing.assert_array_equal(parameters.truth, [0.25, np.nan, np.nan])
+    assert parameters.by_name() == CONFIGS
+    assert Parameters.of_config(CONFIGS, np.float32).guess.dtype == np.float32
+
+
+def test_values_are_named_as_plain_numbers():
+    named = Parameters.of_config(CONFIGS).named(np.array([1, 2, 3], np.float32))
+    assert named == {"slope": 1.0, "age": 2.0, "free": 3.0}
+    assert all(type(value) is float for value in named.values())
+
+
+def test_bounds_that_values_have_run_into_are_told():
+    ends = Parameters.of_config(CONFIGS).near_bounds([0.999, 0.001, np.nan])
+    assert ends == ("high", "low", "")
+
+
+def test_paths_of_a_tree_set_what_is_below_them():
+    parameters = Parameters.of_tree(
+        TREE,
+        bounds={"galaxies": (-5, 5), "galaxies.slope": (0, None), "weights[1]": (0, 1)},
+        truth={"galaxies": {"slope": 0.5, "knots": [1.5, 2.5]}, "weights": [0.4, 0.6]},
+        labels={"galaxies.slope": "slope"},
+    )
+    assert parameters.names == (
+        "galaxies.slope",
+        "galaxies.knots[0]",
+        "galaxies.knots[1]",
+        "weights[0]",
+        "weights[1]",
+    )
+    np.testing.assert_array_equal(parameters.low, [0, -5, -5, -np.inf, 0])
+    np.testing.assert_array_equal(parameters.high, [np.inf, 5, 5, np.inf, 1])
+    np.testing.assert_array_equal(parameters.truth, [0.5, 1.5, 2.5, 0.4, 0.6])
+    assert parameters.labels == ("slope", None, None, None, None)
+    np.testing.assert_array_equal(parameters.guess, [0.1, 1.0, 2.0, 0.2, 0.3])
+
+
+def test_integers_of_a_guess_become_floating_point_numbers():
+    assert Parameters.of_vector([1, 2]).guess.dtype == float
+    assert Parameters.of_tree({"a": 1, "b": np.array([2, 3])}).guess.dtype == float
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bounds": {"galaxy": (0, 1)}}, "bounds: galaxy: no such parameter"),
+        ({"labels": {"weights[2]": "w"}}, r"labels: weights\[2\]: no such parameter"),
+        ({"truth": {"galaxies": {"slope": 1.0}}}, "truth: .*: is missing"),
+    ],
+)
+def test_what_does_not_belong_to_the_tree_is_named(given, message):
+    with pytest.raises(InputError, match=message):
+        Parameters.of_tree(TREE, **given)
+
+
+def test_a_guess_outside_its_bounds_is_named_with_its_key():
+    configs = {"a": ParameterConfig(guess=2.0, high=1.0)}
+    message = r"parameters.a: guess 2 is outside its bounds \(-inf, 1\)"
+    with pytest.raises(InputError, match=message):
+        Parameters.of_config(configs).check("parameters.")

@@ -1,0 +1,119 @@
+"""Fits of parameters that are a tree."""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.config.schema import FitConfig
+from kdescent_dist.distributed.mesh import make_mesh
+from kdescent_dist.fitting.loop import FitResult, fit
+from kdescent_dist.objective.loss_function import LossObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
+from support import fits, problems
+
+
+class Line(NamedTuple):
+    """The color at mass 0 and its slope."""
+
+    mean: float
+    slope: float
+
+
+TREE = {"line": Line(0.0, 0.2), "shape": np.array([0.9, 0.5], np.float32)}
+BOUNDS = {"shape[0]": (0.05, None), "shape[1]": (0.0, 1.0)}
+NAMES = ("line.mean", "line.slope", "shape[0]", "shape[1]")
+
+
+def model(params, key, catalog):
+    """The model of ``problems`` with its parameters in a tree."""
+    values = (*params["line"], params["shape"][0], params["shape"][1])
+    return problems.toy(dict(zip(problems.NAMES, values, strict=True)), key, catalog)
+
+
+def objective(parameters: Parameters, devices: int, **options) -> PopulationObjective:
+    return PopulationObjective(
+        model,
+        parameters,
+        fits.bins(),
+        training_weight=float(problems.training()[1].sum()),
+        size=problems.SIZE,
+        kernel_blocks=1,
+        mesh=make_mesh(devices),
+        **options,
+    )
+
+
+@cache
+def run(devices: int) -> FitResult:
+    parameters = Parameters.of_tree(TREE, bounds=BOUNDS)
+    config = FitConfig(steps=fits.STEPS, steps_per_call=10)
+    return fit(objective(parameters, devices), parameters, fits.ADAM, config=config)
+
+
+def test_a_tree_is_fitted_with_the_same_bits_on_one_device_and_on_four():
+    fits.assert_same_bits(run(4), run(1))
+
+
+def test_a_tree_is_fitted_as_its_vector_is():
+    np.testing.assert_allclose(run(1).params, fits.straight().params, rtol=1e-5, atol=1e-6)
+    assert run(1).names == NAMES
+    assert list(run(1).final) == list(NAMES)
+    tree = run(1).tree
+    assert isinstance(tree["line"], Line)
+    np.testing.assert_array_equal([*tree["line"], *tree["shape"]], run(1).params[-1])
+
+
+def test_a_term_of_the_users_own_gets_the_tree():
+    seen = []
+
+    def custom(sums, truth, params):
+        seen.append(params["line"].slope)
+        return 0.0 * params["shape"][1]
+
+    parameters = Parameters.of_tree(TREE)
+    with_term = objective(parameters, 1, custom=custom)
+    with_term.check(parameters.guess.astype(np.float32))
+    assert seen
+
+
+@pytest.mark.parametrize("fast_cpu", [True, False])
+def test_a_loss_gets_the_tree(fast_cpu):
+    parameters = Parameters.of_tree({"b": 3.0, "a": np.array([1.0, -1.0])}, bounds={"b": (0, 10)})
+
+    def loss(params):
+        return (params["b"] - 2.0) ** 2 + jnp.sum((params["a"] - 1.5) ** 2)
+
+    of_tree = LossObjective(loss, with_key=False, parameters=parameters)
+    steps = {"config": FitConfig(steps=300), "fast_cpu": fast_cpu}
+    result = fit(of_tree, parameters, optax.adam(0.1), **steps)
+    assert result.tree["b"] == pytest.approx(2.0, abs=1e-3)
+    np.testing.assert_allclose(result.tree["a"], [1.5, 1.5], atol=1e-3)
+
+
+def test_a_fit_of_a_tree_is_continued_and_one_of_other_bounds_is_refused(tmp_path):
+    def start(steps, bounds):
+        parameters = Parameters.of_tree(TREE, bounds=bounds)
+        config = FitConfig(steps=steps, steps_per_call=10)
+        folder = tmp_path / "checkpoints"
+        one = objective(parameters, 1)
+        return fit(one, parameters, fits.ADAM, config=config, checkpoints=folder)
+
+    start(11, BOUNDS)
+    fits.assert_same_bits(start(fits.STEPS, BOUNDS), run(1))
+    with pytest.raises(InputError, match="high: "):
+        start(fits.STEPS, {**BOUNDS, "line": (None, 9.0)})
+
+
+def test_parameters_come_with_their_bounds_and_are_those_of_the_objective():
+    parameters = Parameters.of_tree(TREE)
+    with pytest.raises(InputError, match="bounds, names: the parameters that are given have their"):
+        fit(objective(parameters, 1), parameters, fits.ADAM, bounds=[None] * 4)
+    other = Parameters.of_vector(problems.GUESS, problems.NAMES)
+    with pytest.raises(InputError, match=r"the objective has line.mean, .*, not mean, slope"):
+        fit(objective(parameters, 1), other, fits.ADAM)

@@ -16,10 +16,10 @@ from gpu_sections import Row
 
 from kdescent_dist import (
     BinsConfig,
-    Bounds,
     CatalogConfig,
     CountsConfig,
     LossConfig,
+    Parameters,
     PopulationObjective,
     expand_bins,
     load_catalog,
@@ -29,7 +29,8 @@ from kdescent_dist import (
 from kdescent_dist.bins.bin import required_columns
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.config.dotted_path import bind_target
-from kdescent_dist.config.schema import OptimizerConfig
+from kdescent_dist.config.schema import OptimizerConfig, ParameterConfig
+from kdescent_dist.fitting.coordinates import Coordinates
 from kdescent_dist.fitting.optimizer import make_optimizer
 from kdescent_dist.fitting.state import init_state
 from kdescent_dist.fitting.steps import compile_steps
@@ -49,8 +50,7 @@ class Problem:
         columns: names to (n,) columns of the training catalog.
         weights: (n,) weights of the training catalog.
         bins: the pretrained bins.
-        guess: (parameters,) starting parameters.
-        bounds: bounds of the parameters.
+        parameters: the parameters, in single precision.
         optimizer: optimizer of the fit.
     """
 
@@ -58,8 +58,7 @@ class Problem:
     columns: Mapping[str, np.ndarray]
     weights: np.ndarray
     bins: list[PretrainedBin]
-    guess: np.ndarray
-    bounds: Bounds
+    parameters: Parameters
     optimizer: optax.GradientTransformation
 
 
@@ -84,15 +83,13 @@ def prepare(experiment: str, most_bins: int | None = None) -> Problem:
     columns = {name: values.astype(np.float32) for name, values in catalog.columns.items()}
     weights = catalog.weights.astype(np.float32)
     bins = expand_bins(grids)[:most_bins]
-    parameters = settings["parameters"].values()
-    pairs = [(parameter.get("low"), parameter.get("high")) for parameter in parameters]
+    parameters = {name: ParameterConfig(**one) for name, one in settings["parameters"].items()}
     return Problem(
         settings,
         columns,
         weights,
         [pretrain_bin(one, columns, weights, SEED) for one in bins],
-        np.array([parameter["guess"] for parameter in parameters], np.float32),
-        Bounds.from_pairs(pairs, len(pairs)),
+        Parameters.of_config(parameters, np.float32),
         make_optimizer(OptimizerConfig(**settings["optimizer"]), settings["fit"]["steps"]),
     )
 
@@ -113,7 +110,7 @@ def objective_of(
     inputs = settings.get("input", {}).get("columns", [])
     return PopulationObjective(
         bind_target(target, "model"),
-        tuple(settings["parameters"]),
+        problem.parameters,
         problem.bins,
         training_weight=float(problem.weights.sum()),
         size=None if inputs else size or settings["samples"]["size"],
@@ -151,10 +148,11 @@ def steps(
     problem = prepare(experiment, most_bins)
     objective = objective_of(problem, size, block_size, bins)
     prepare_s = time.perf_counter() - begun
-    optimizer, bounds = problem.optimizer, problem.bounds
-    state = init_state(problem.guess, optimizer, as_key(SEED), objective.mesh, bounds.to_unbounded)
+    optimizer, guess = problem.optimizer, problem.parameters.guess
+    coordinates = Coordinates.of(problem.parameters)
+    state = init_state(guess, optimizer, as_key(SEED), objective.mesh, coordinates.of_params)
     on_cpu = jax.default_backend() == "cpu"
-    run = compile_steps(objective, optimizer, bounds, fold_schedule, CAPACITY, on_cpu)
+    run = compile_steps(objective, optimizer, coordinates, fold_schedule, CAPACITY, on_cpu)
     begun = time.perf_counter()
     lowered = run.lower(state, np.int32(1), np.bool_(True), objective.data)
     program = lowered.compile(compiler_options=options and dict(options))

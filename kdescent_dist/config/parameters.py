@@ -1,4 +1,4 @@
-"""The parameters of a fit, for all rooms: their tree and vector, names, guess, bounds and truth."""
+"""The parameters of a fit, for all rooms: their tree, guess, bounds, scale, and what is fixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from kdescent_dist.config.limits import check_within, limits_of
 from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.config.schema import ParameterConfig
+from kdescent_dist.config.validation import above
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,8 @@ class Parameters:
         high: (P,) upper bounds.
         truth: (P,) true values, NaN where unknown. The fit does not see them.
         labels: text for plots, which may have mathematics of TeX; None for the name.
+        fixed: (P,) whether the parameter is held at its guess.
+        scale: (P,) lengths by which the optimizer measures the parameters, 1 by default.
     """
 
     tree: ParameterTree
@@ -32,6 +35,8 @@ class Parameters:
     high: np.ndarray
     truth: np.ndarray
     labels: tuple[str | None, ...]
+    fixed: np.ndarray
+    scale: np.ndarray
 
     @classmethod
     def of_config(
@@ -50,11 +55,19 @@ class Parameters:
             *limits_of([(one.low, one.high) for one in each], len(each)),
             np.array([np.nan if one.truth is None else one.truth for one in each], float),
             tuple(one.label for one in each),
+            np.array([one.fixed for one in each], bool),
+            np.array([1.0 if one.scale is None else one.scale for one in each], float),
         )
 
     @classmethod
     def of_vector(
-        cls, guess: Any, names: Sequence[str] | None = None, bounds: Any = None
+        cls,
+        guess: Any,
+        names: Sequence[str] | None = None,
+        bounds: Any = None,
+        *,
+        fixed: Sequence[str] = (),
+        scale: Mapping[str, float] | None = None,
     ) -> "Parameters":
         """Parameters that the model, or the loss, takes as one vector.
 
@@ -62,9 +75,12 @@ class Parameters:
             guess: (P,) values; integers become floating-point numbers.
             names: by default ``p0``, ``p1``, ...
             bounds: one ``(low, high)`` or None for each parameter; None for no bounds at all.
+            fixed: names of the parameters that are held at their guess.
+            scale: scales by name.
 
         Raises:
-            InputError: the numbers of names, of bounds and of values are not the same.
+            InputError: the numbers of names, of bounds and of values are not the same, a name is
+                unknown, or a scale is not above 0.
         """
         start = np.asarray(guess)
         if not np.issubdtype(start.dtype, np.floating):
@@ -74,7 +90,10 @@ class Parameters:
         if len(names) != size:
             raise InputError(f"names: {len(names)} names for a guess of {size} parameters")
         low, high = limits_of(bounds, size)
-        return cls(ParameterTree(names), start, low, high, np.full(size, np.nan), (None,) * size)
+        tree = ParameterTree(names)
+        unknown = np.full(size, np.nan)
+        further = _fixed(tree, fixed), _scales(tree, scale)
+        return cls(tree, start, low, high, unknown, (None,) * size, *further)
 
     @classmethod
     def of_tree(
@@ -84,33 +103,35 @@ class Parameters:
         bounds: Mapping[str, Any] | None = None,
         truth: Any = None,
         labels: Mapping[str, str] | None = None,
+        fixed: Sequence[str] = (),
+        scale: Mapping[str, float] | None = None,
     ) -> "Parameters":
         """Parameters that the model takes as nested dicts, tuples, or any other pytree.
 
+        A path is that of an entry; or that of a branch or an array, for all entries below it. A
+        later path may single out some: ``{"galaxies": (0, None), "galaxies.slope": (0, 1)}``.
+
         Args:
             guess: the tree, of numbers and arrays.
-            bounds: ``(low, high)`` by the path of an entry, or of a branch or an array for all of
-                its entries: ``{"galaxies.slope": (0, 1), "weights": (0, None)}``.
+            bounds: ``(low, high)`` by path.
             truth: true values, a tree of the same form.
-            labels: text for plots by the path of an entry.
+            labels: text for plots by path.
+            fixed: paths of what is held at its guess.
+            scale: scales by path.
 
         Raises:
-            InputError: a leaf of a tree is no number, the trees differ in form, or a path leads
-                nowhere.
+            InputError: a leaf of a tree is no number, the trees differ in form, a path leads
+                nowhere, or a scale is not above 0.
         """
         tree = ParameterTree.of(guess)
-        pairs: list[Any] = [None] * len(tree.names)
-        texts: list[Any] = [None] * len(tree.names)
-        for given, entries, what in ((bounds, pairs, "bounds"), (labels, texts, "labels")):
-            for path, value in (given or {}).items():
-                for i in tree.below(path, what):
-                    entries[i] = value
         known = np.full(len(tree.names), np.nan) if truth is None else tree.flatten(truth, "truth")
-        low, high = limits_of(pairs, len(tree.names))
+        low, high = limits_of(_by_path(tree, bounds, "bounds"), len(tree.names))
         start = tree.flatten(guess)
         if not np.issubdtype(start.dtype, np.floating):
             start = start.astype(np.result_type(float))
-        return cls(tree, start, low, high, known.astype(float), tuple(texts))
+        texts = tuple(_by_path(tree, labels, "labels"))
+        further = _fixed(tree, fixed), _scales(tree, scale)
+        return cls(tree, start, low, high, known.astype(float), texts, *further)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,16 +142,24 @@ class Parameters:
         return len(self.tree.names)
 
     def check(self, prefix: str = "") -> None:
-        """Check that each guess is a finite number strictly within its bounds.
+        """Check that each guess is a finite number within its bounds.
+
+        A parameter that is fixed may lie on a bound, the others lie strictly within.
 
         Args:
             prefix: what stands before the names in messages.
 
         Raises:
-            InputError: names the first parameter that is not.
+            InputError: names the first parameter that does not; or all of them are fixed.
         """
         names = [f"{prefix}{name}" for name in self.names]
-        check_within(self.guess, self.low, self.high, names, "guess")
+        kind = self.guess.dtype
+        at_low = self.fixed & (self.guess == self.low.astype(kind))
+        at_high = self.fixed & (self.guess == self.high.astype(kind))
+        low, high = np.where(at_low, -np.inf, self.low), np.where(at_high, np.inf, self.high)
+        check_within(self.guess, low, high, names, "guess")
+        if len(self) and self.fixed.all():
+            raise InputError("parameters: all of them are fixed: there is nothing to fit")
 
     def with_guess(self, guess: np.ndarray) -> "Parameters":
         """The same parameters with another guess (P,)."""
@@ -147,16 +176,45 @@ class Parameters:
         def known(value: float) -> float | None:
             return float(value) if np.isfinite(value) else None
 
-        each = zip(self.guess, self.low, self.high, self.truth, self.labels, strict=True)
         return {
-            name: ParameterConfig(float(guess), known(low), known(high), known(truth), label)
-            for name, (guess, low, high, truth, label) in zip(self.names, each, strict=True)
+            name: ParameterConfig(
+                guess=float(self.guess[i]),
+                low=known(self.low[i]),
+                high=known(self.high[i]),
+                truth=known(self.truth[i]),
+                label=self.labels[i],
+                fixed=bool(self.fixed[i]),
+                scale=None if self.scale[i] == 1 else float(self.scale[i]),
+            )
+            for i, name in enumerate(self.names)
         }
 
     def near_bounds(self, values: Any) -> tuple[str, ...]:
         """Which bound each of the values (P,) has run into: ``low``, ``high`` or "".
 
-        See ``near_bound``. A value that is unknown is NaN.
+        See ``near_bound``. A value that is unknown is NaN. A parameter that is fixed runs nowhere.
         """
         each = zip(values, self.low, self.high, self.guess.astype(float), strict=True)
-        return tuple(near_bound(*of_one) for of_one in each)
+        free = zip(~self.fixed, each, strict=True)
+        return tuple(near_bound(*of_one) if moves else "" for moves, of_one in free)
+
+
+def _by_path(tree: ParameterTree, given: Mapping[str, Any] | None, what: str) -> list[Any]:
+    """One value for each entry of a tree, None where no path leads to the entry."""
+    entries: list[Any] = [None] * len(tree.names)
+    for path, value in (given or {}).items():
+        for i in tree.below(path, what):
+            entries[i] = value
+    return entries
+
+
+def _fixed(tree: ParameterTree, paths: Sequence[str]) -> np.ndarray:
+    if isinstance(paths, str):
+        raise InputError(f"fixed: {paths!r} must be a list of paths")
+    return np.array(_by_path(tree, dict.fromkeys(paths, True), "fixed"), bool)
+
+
+def _scales(tree: ParameterTree, given: Mapping[str, float] | None) -> np.ndarray:
+    for path, value in (given or {}).items():
+        above(f"scale: {path}", value, 0)
+    return np.array([1.0 if s is None else s for s in _by_path(tree, given, "scale")], float)

@@ -43,6 +43,8 @@ CHANGES: tuple[Change, ...] = (
     Change(3, "runtime.fast_cpu", before=True, added=True),
     Change(3, "bins.*.statistics", before={}, added=True),
     Change(3, "loss.weights", before={}, added=True),
+    Change(3, "parameters.*.fixed", before=False, added=True),
+    Change(3, "parameters.*.scale", before=None, added=True),
 )
 
 # Keys that a resume may change, or whole sections.

@@ -27,7 +27,10 @@ class ParameterConfig:
     low: float | None = None
     high: float | None = None
     truth: float | None = None  # only drawn in the report, or used to simulate a catalog
-    label: str | None = None
+    label: str | None = None  # text for plots, by default the name
+    fixed: bool = False  # held at the guess: the fit does not move it, and it has no error
+    # Length by which the optimizer measures it: a step of Adam is learning_rate x scale
+    scale: float | None = knob(above=0)
 
 
 @dataclass

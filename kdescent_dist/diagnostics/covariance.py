@@ -54,7 +54,8 @@ def parameter_errors(
         problem: the fit. All processes that share its catalogs call this together, and get the
             same.
         params: (P,) fitted parameters.
-        free: (P,) whether the parameter can move, and not is held by a bound; by default all.
+        free: (P,) whether the parameter can move, and not is held by a bound; by default all that
+            are not fixed.
         progress: called often, equally often in every process.
 
     Returns:
@@ -63,7 +64,7 @@ def parameter_errors(
     """
     params = np.asarray(params)
     objective, seed = problem.objective, problem.seed
-    free = np.ones(len(params), bool) if free is None else free
+    free = ~problem.parameters.fixed if free is None else free
     rng = np.random.default_rng(seed)
     most = int(np.clip(POINTS // (2 * len(problem.bins)), SMALLEST_SET, LARGEST_SET))
     sets = [EvaluationPoints.of(pretrained, rng, most) for pretrained in problem.bins]

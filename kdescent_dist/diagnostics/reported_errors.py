@@ -41,14 +41,16 @@ def state_errors(
         errors = np.sqrt(np.diagonal(covariance()))
         held = _held(params, errors, parameters)
         if held.any():
-            errors = np.sqrt(np.diagonal(covariance(~held)))
+            errors = np.sqrt(np.diagonal(covariance(~held & ~parameters.fixed)))
     except StoppedFitError:
         raise
     except Exception as error:
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"none: {type(error).__name__}: {error}"}
     note = _included(problem)
-    lost = ~np.isfinite(errors) & ~held
+    if fixed := [name for name, one in parameters.named(parameters.fixed).items() if one]:
+        note += f"; fixed: {', '.join(fixed)}"
+    lost = ~np.isfinite(errors) & ~held & ~parameters.fixed
     for which, what in ((held, "held by a bound"), (lost, "not determined by the loss")):
         if named := [name for name, one in zip(names, which, strict=True) if one]:
             note += f"; {what}: {', '.join(named)}"

@@ -187,11 +187,15 @@ class Checkpoints:
         for name in _LOGGERS:  # not after an error, of which more may come to light
             logging.getLogger(name).removeFilter(self._quiet)
 
-    def restore(self, like: FitState) -> tuple[FitState, History] | None:
+    def restore(self, like: FitState, parameters: int) -> tuple[FitState, History] | None:
         """Restore the latest checkpoint that is whole, as host arrays of the kind of ``like``.
 
         Damaged ones are renamed to ``<step>.damaged`` once an older one is restored. Where not one
         is whole, all of them stay as they are. Rows of the history that are lost are NaN.
+
+        Args:
+            like: a state of the fit.
+            parameters: number of parameters, which a row of the history has.
 
         Returns:
             The state and the history up to it, or None where there is no checkpoint.
@@ -214,7 +218,7 @@ class Checkpoints:
                     damaged[step],
                 )
                 continue
-            history, lost = self._load_history(rows, step, like)
+            history, lost = self._load_history(rows, step, parameters, like.params.dtype)
             if lost:
                 log.warning(
                     "%s: %d of the %d rows of the history are lost, to the plots alone: the state "
@@ -233,9 +237,8 @@ class Checkpoints:
             )
         return None
 
-    def _load_history(self, saved: Any, step: int, like: FitState) -> tuple[History, int]:
+    def _load_history(self, saved: Any, step: int, size: int, dtype: Any) -> tuple[History, int]:
         """The history, and how many of its rows are lost."""
-        size, dtype = len(like.params), like.params.dtype
         try:
             if saved["rows"] == step and np.dtype(saved["dtype"]) == dtype:
                 return self._history.load(saved, size)

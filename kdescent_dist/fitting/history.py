@@ -20,7 +20,7 @@ class History:
     Attributes:
         params: (steps, parameters) bounded parameters at which the loss was taken.
         loss: (steps,) losses.
-        grad_norm: (steps,) norms of the gradient with respect to the unbounded parameters.
+        grad_norm: (steps,) norms of the gradient with respect to what the optimizer moves.
     """
 
     params: np.ndarray

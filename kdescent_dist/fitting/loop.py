@@ -19,6 +19,8 @@ from kdescent_dist.config.validation import check_values
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
+from kdescent_dist.fitting.coordinates import Coordinates
+from kdescent_dist.fitting.given_parameters import identity_of, parameters_of
 from kdescent_dist.fitting.history import GrowingHistory, History
 from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
 from kdescent_dist.fitting.state import FitState, init_state
@@ -41,7 +43,7 @@ class FitResult:
         parameters: the parameters of the fit, with its guess and bounds.
         params: (steps + 1, parameters) trial parameters, the guess first and the fit last.
         losses: (steps + 1,) losses at them.
-        grad_norms: (steps + 1,) norms of the unbounded gradient.
+        grad_norms: (steps + 1,) norms of the gradient of what the optimizer moves.
         state: the final state.
         message: why the fit ended.
     """
@@ -103,8 +105,8 @@ def fit(
         config: number of steps and size of a dispatch.
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
-        checkpoints: folder of checkpoints, from which an earlier fit is continued; its names,
-            guess, bounds, seed, optimizer, model, loss, bins and catalogs must be the same.
+        checkpoints: folder of checkpoints, from which an earlier fit is continued; its
+            parameters, seed, optimizer, model, loss, bins and catalogs must be the same.
         checkpoint: how often to save.
         callbacks: called after each dispatch.
         stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
@@ -125,23 +127,19 @@ def fit(
     """
     config = config or FitConfig()
     check_values(config, "fit")
-    parameters = _parameters(guess, bounds, names, objective)
-    parameters.check()
-    start, bounds = parameters.guess, Bounds(parameters.low, parameters.high)
+    parameters = parameters_of(guess, bounds, names, objective)
+    start, coordinates = parameters.guess, Coordinates.of(parameters)
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
-    state = init_state(start, optimizer, key, objective.mesh, bounds.to_unbounded)
+    state = init_state(start, optimizer, key, objective.mesh, coordinates.of_params)
     history = History.empty(len(start), start.dtype)
     saver = None
     processes = Processes.of(objective.mesh)
     if checkpoints is not None:
         checkpoint = checkpoint or CheckpointConfig()
         basics = {
-            "names": list(parameters.names),
-            "guess": start.tolist(),
-            "low": [str(low) for low in bounds.low],  # JSON has no infinity
-            "high": [str(high) for high in bounds.high],
+            **identity_of(parameters),
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         if problem is None:
@@ -163,7 +161,7 @@ def fit(
         saver = SharedCheckpoints(processes, Path(checkpoints), checkpoint, identity, saved)
     with _completing(saver):
         if saver is not None:
-            state, history = saver.restore(state) or (state, history)
+            state, history = saver.restore(state, len(start)) or (state, history)
             if int(state.step):
                 log.info("continuing from the checkpoint of step %d", int(state.step))
             if int(state.step) > config.steps:
@@ -172,7 +170,9 @@ def fit(
                     f"{int(state.step)}; raise it, or choose another folder"
                 )
         fast = fast_cpu and all(device.platform == "cpu" for device in state.step.devices())
-        run = compile_steps(objective, optimizer, bounds, schedule, config.steps_per_call, fast)
+        run = compile_steps(
+            objective, optimizer, coordinates, schedule, config.steps_per_call, fast
+        )
         loop = _Loop(
             run,
             objective.data,
@@ -185,25 +185,6 @@ def fit(
             GrowingHistory(history),
         )
         return loop.to_the_end(state, parameters)
-
-
-def _parameters(guess: Any, bounds: Any, names: Any, objective: Objective) -> Parameters:
-    """The parameters of a fit, with their guess in its precision: single, unless x64 is on."""
-    if isinstance(guess, Parameters):
-        if bounds is not None or names is not None:
-            raise InputError("bounds, names: the parameters that are given have their own")
-        known = getattr(objective, "names", guess.names)
-        if known != guess.names:
-            raise InputError(
-                f"parameters: the objective has {', '.join(known)}, not {', '.join(guess.names)}"
-            )
-        parameters = guess
-    else:
-        if isinstance(bounds, Bounds):
-            bounds = list(zip(bounds.low, bounds.high, strict=True))
-        parameters = Parameters.of_vector(guess, names, bounds)
-    start = parameters.guess
-    return parameters.with_guess(start.astype(jax.dtypes.canonicalize_dtype(start.dtype)))
 
 
 @contextmanager

@@ -41,8 +41,12 @@ class SharedCheckpoints:
 
         processes.on_primary(begin)
 
-    def restore(self, like: FitState) -> tuple[FitState, History] | None:
+    def restore(self, like: FitState, parameters: int) -> tuple[FitState, History] | None:
         """Restore the latest checkpoint that is whole, onto the devices of ``like``.
+
+        Args:
+            like: a state of the fit.
+            parameters: number of parameters, of which some may be fixed.
 
         Raises:
             InputError, CheckpointError: see ``Checkpoints.restore``.
@@ -50,7 +54,7 @@ class SharedCheckpoints:
 
         def read() -> tuple[list[Any], History] | None:
             assert self._own is not None
-            found = self._own.restore(like)
+            found = self._own.restore(like, parameters)
             return None if found is None else (jax.tree.leaves(found[0]), found[1])
 
         found = self._processes.on_primary(read)

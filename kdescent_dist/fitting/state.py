@@ -19,7 +19,7 @@ class FitState:
 
     Attributes:
         step: number of updates, int32.
-        params: (parameters,) unbounded parameters.
+        params: what the optimizer moves, see ``Coordinates``: all parameters that are not fixed.
         opt_state: state of the optax optimizer.
         key: random key of the fit.
     """
@@ -35,7 +35,7 @@ def init_state(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
     mesh: jax.sharding.Mesh | None,
-    to_unbounded: Callable[[jax.Array], jax.Array] = lambda params: params,
+    moved: Callable[[jax.Array], jax.Array] = lambda params: params,
 ) -> FitState:
     """The state before the first update, whole on each device of the mesh.
 
@@ -47,15 +47,15 @@ def init_state(
         optimizer: an optax optimizer.
         key: random key of the fit.
         mesh: devices, by default the first one.
-        to_unbounded: map to the parameters that the optimizer moves.
+        moved: map from the parameters to what the optimizer moves.
     """
     # Only a host copy of the key's bits can be handed to a mesh that it does not live on.
     key_bits, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
 
     def init(params: jax.Array, key_bits: jax.Array) -> FitState:
         key = jax.random.wrap_key_data(key_bits, impl=implementation)
-        unbounded = to_unbounded(params)
-        return FitState(jnp.int32(0), unbounded, optimizer.init(unbounded), key)
+        start = moved(params)
+        return FitState(jnp.int32(0), start, optimizer.init(start), key)
 
     sharding = None if mesh is None else replicated(mesh)
     return jax.jit(init, out_shardings=sharding)(params, key_bits)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.fitting.coordinates import Coordinates
 from kdescent_dist.fitting.state import FitState
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.protocol import Objective
@@ -19,7 +19,7 @@ KeySchedule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 def compile_steps(
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    bounds: Bounds,
+    coordinates: Coordinates,
     schedule: KeySchedule,
     capacity: int,
     fast_cpu: bool,
@@ -29,7 +29,7 @@ def compile_steps(
     A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
     Without ``moving`` no step is taken: it is one more evaluation.
 
-    ``fast_cpu`` is that of ``evaluate``.
+    ``coordinates`` lead from what is moved to the parameters. ``fast_cpu`` is that of ``evaluate``.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
@@ -41,9 +41,11 @@ def compile_steps(
     # Some optimizers take the loss, or search along a line: the others drop what they do not know.
     update = optax.with_extra_args_support(optimizer).update
 
+    size = len(coordinates.held)
+
     def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
         record = {
-            "params": jnp.zeros((capacity, *state.params.shape), state.params.dtype),
+            "params": jnp.zeros((capacity, size), state.params.dtype),
             "loss": jnp.zeros(capacity, state.params.dtype),
             "grad_norm": jnp.zeros(capacity, state.params.dtype),
         }
@@ -55,7 +57,7 @@ def compile_steps(
         def step(carry: tuple) -> tuple:
             i, state, record, _ = carry
             key, next_key = schedule(state.key, state.step)
-            params, pull = jax.vjp(bounds.to_bounded, state.params)
+            params, pull = jax.vjp(coordinates.to_params, state.params)
             loss, grad = evaluate(objective, params, key, data, fast_cpu)
             (grad,) = pull(grad)
             good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
@@ -65,8 +67,8 @@ def compile_steps(
                 "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
             }
 
-            def loss_of(unbounded: jax.Array) -> jax.Array:
-                return evaluate(objective, bounds.to_bounded(unbounded), key, data, fast_cpu)[0]
+            def loss_of(moved: jax.Array) -> jax.Array:
+                return evaluate(objective, coordinates.to_params(moved), key, data, fast_cpu)[0]
 
             updates, opt_state = update(
                 grad, state.opt_state, state.params, value=loss, grad=grad, value_fn=loss_of

@@ -264,6 +264,8 @@ class _Run:
         last = history["params"][-max(len(result.params) // 10, 2) :]
         last = last[np.isfinite(last).all(axis=1)]
         scatter = last.std(axis=0).tolist() if len(last) > 1 else [None] * len(self.parameters)
+        fixed = self.parameters.fixed
+        scatter = [None if held else one for held, one in zip(fixed, scatter, strict=True)]
         return self._write_result(
             "done",
             message=result.message,

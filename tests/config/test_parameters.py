@@ -10,30 +10,33 @@ from kdescent_dist.config.schema import ParameterConfig
 CONFIGS = {
     "slope": ParameterConfig(guess=0.1, low=-1.0, high=1.0, truth=0.25, label=r"$\alpha$"),
     "age": ParameterConfig(guess=3.0, low=0.0),
-    "free": ParameterConfig(guess=-2.0),
+    "held": ParameterConfig(guess=-2.0, high=-2.0, fixed=True),
+    "small": ParameterConfig(guess=1e-3, scale=1e-3),
 }
 TREE = {"galaxies": {"slope": 0.1, "knots": [1.0, 2.0]}, "weights": np.array([0.2, 0.3])}
 
 
 def test_a_config_gives_its_parameters_and_gets_them_back():
     parameters = Parameters.of_config(CONFIGS)
-    assert parameters.names == ("slope", "age", "free")
-    np.testing.assert_array_equal(parameters.low, [-1.0, 0.0, -np.inf])
-    np.testing.assert_array_equal(parameters.high, [1.0, np.inf, np.inf])
-    np.testing.assert_array_equal(parameters.truth, [0.25, np.nan, np.nan])
+    assert parameters.names == ("slope", "age", "held", "small")
+    np.testing.assert_array_equal(parameters.low, [-1.0, 0.0, -np.inf, -np.inf])
+    np.testing.assert_array_equal(parameters.high, [1.0, np.inf, -2.0, np.inf])
+    np.testing.assert_array_equal(parameters.truth, [0.25, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(parameters.fixed, [False, False, True, False])
+    np.testing.assert_array_equal(parameters.scale, [1, 1, 1, 1e-3])
     assert parameters.by_name() == CONFIGS
     assert Parameters.of_config(CONFIGS, np.float32).guess.dtype == np.float32
 
 
 def test_values_are_named_as_plain_numbers():
-    named = Parameters.of_config(CONFIGS).named(np.array([1, 2, 3], np.float32))
-    assert named == {"slope": 1.0, "age": 2.0, "free": 3.0}
+    named = Parameters.of_config(CONFIGS).named(np.array([1, 2, 3, 4], np.float32))
+    assert named == {"slope": 1.0, "age": 2.0, "held": 3.0, "small": 4.0}
     assert all(type(value) is float for value in named.values())
 
 
 def test_bounds_that_values_have_run_into_are_told():
-    ends = Parameters.of_config(CONFIGS).near_bounds([0.999, 0.001, np.nan])
-    assert ends == ("high", "low", "")
+    ends = Parameters.of_config(CONFIGS).near_bounds([0.999, 0.001, -2.0, np.nan])
+    assert ends == ("high", "low", "", "")
 
 
 def test_paths_of_a_tree_set_what_is_below_them():
@@ -42,6 +45,8 @@ def test_paths_of_a_tree_set_what_is_below_them():
         bounds={"galaxies": (-5, 5), "galaxies.slope": (0, None), "weights[1]": (0, 1)},
         truth={"galaxies": {"slope": 0.5, "knots": [1.5, 2.5]}, "weights": [0.4, 0.6]},
         labels={"galaxies.slope": "slope"},
+        fixed=["galaxies.knots"],
+        scale={"weights": 0.1, "weights[1]": 2},
     )
     assert parameters.names == (
         "galaxies.slope",
@@ -54,6 +59,8 @@ def test_paths_of_a_tree_set_what_is_below_them():
     np.testing.assert_array_equal(parameters.high, [np.inf, 5, 5, np.inf, 1])
     np.testing.assert_array_equal(parameters.truth, [0.5, 1.5, 2.5, 0.4, 0.6])
     assert parameters.labels == ("slope", None, None, None, None)
+    np.testing.assert_array_equal(parameters.fixed, [False, True, True, False, False])
+    np.testing.assert_array_equal(parameters.scale, [1, 1, 1, 0.1, 2])
     np.testing.assert_array_equal(parameters.guess, [0.1, 1.0, 2.0, 0.2, 0.3])
 
 
@@ -67,6 +74,9 @@ def test_integers_of_a_guess_become_floating_point_numbers():
     [
         ({"bounds": {"galaxy": (0, 1)}}, "bounds: galaxy: no such parameter"),
         ({"labels": {"weights[2]": "w"}}, r"labels: weights\[2\]: no such parameter"),
+        ({"fixed": ["knots"]}, "fixed: knots: no such parameter"),
+        ({"fixed": "weights"}, "fixed: 'weights' must be a list of paths"),
+        ({"scale": {"weights": 0.0}}, "scale: weights=0.0: must be greater than 0"),
         ({"truth": {"galaxies": {"slope": 1.0}}}, "truth: .*: is missing"),
     ],
 )
@@ -80,3 +90,22 @@ def test_a_guess_outside_its_bounds_is_named_with_its_key():
     message = r"parameters.a: guess 2 is outside its bounds \(-inf, 1\)"
     with pytest.raises(InputError, match=message):
         Parameters.of_config(configs).check("parameters.")
+
+
+def test_a_fixed_parameter_may_lie_on_a_bound_and_not_beyond():
+    def check(guess, fixed):
+        other = ParameterConfig(guess=0.0)
+        configs = {"a": ParameterConfig(guess=guess, high=0.3, fixed=fixed), "b": other}
+        Parameters.of_config(configs, np.float32).check("parameters.")
+
+    check(0.3, fixed=True)
+    with pytest.raises(InputError, match=r"parameters.a: guess 0.3 is outside its bounds"):
+        check(0.3, fixed=False)
+    with pytest.raises(InputError, match=r"parameters.a: guess 0.4 is outside its bounds"):
+        check(0.4, fixed=True)
+
+
+def test_not_all_parameters_can_be_fixed():
+    parameters = Parameters.of_vector([1.0, 2.0], fixed=["p0", "p1"])
+    with pytest.raises(InputError, match="all of them are fixed: there is nothing to fit"):
+        parameters.check()

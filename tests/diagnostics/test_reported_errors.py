@@ -15,8 +15,11 @@ def bins():
     return problems.pretrained(GRID)
 
 
-def stated(bins, params=problems.TRUTH, pairs=problems.BOUNDS, progress=lambda: None, **options):
-    problem = problems.problem(problems.objective(bins, **options), bins, pairs, seed=0)
+def stated(
+    bins, params=problems.TRUTH, pairs=problems.BOUNDS, progress=lambda: None, fixed=(), **options
+):
+    objective = problems.objective(bins, **options)
+    problem = problems.problem(objective, bins, pairs, fixed=fixed, seed=0)
     return stated_errors.state_errors(problem, params, progress)
 
 
@@ -39,6 +42,15 @@ def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the
     assert held["errors_note"] == "noise of the training catalog; held by a bound: fraction"
     for name in ("mean", "slope", "scatter"):
         assert 0.3 * free["errors"][name] < held["errors"][name] <= 1.01 * free["errors"][name]
+
+
+def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_were_known(bins):
+    held = stated(bins, fixed=["fraction"])
+    assert held["errors"]["fraction"] is None
+    assert held["errors_note"] == "noise of the training catalog; fixed: fraction"
+    # A parameter that a bound holds is taken out of the covariance in the same way.
+    at_bound = stated(bins, pairs=[None, None, (0.05, None), (0.2999, 1.0)])
+    assert held["errors"] == at_bound["errors"]
 
 
 def test_a_term_of_the_users_own_takes_part(bins):

@@ -117,3 +117,87 @@ def test_parameters_come_with_their_bounds_and_are_those_of_the_objective():
     other = Parameters.of_vector(problems.GUESS, problems.NAMES)
     with pytest.raises(InputError, match=r"the objective has line.mean, .*, not mean, slope"):
         fit(objective(parameters, 1), other, fits.ADAM)
+
+
+def quadratic(params, randkey=None):
+    return jnp.sum((params - jnp.array([1.0, 2.0, 3.0])) ** 2)
+
+
+def of_vector(optimizer=fits.ADAM, steps=40, **given):
+    parameters = Parameters.of_vector([0.5, 0.25, 0.5], "abc", [(0, 4), (0.25, 4), None], **given)
+    return fit(LossObjective(quadratic), parameters, optimizer, config=FitConfig(steps=steps))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        fits.ADAM,
+        optax.adamw(0.05, weight_decay=0.5),
+        optax.lbfgs(),
+        optax.chain(optax.clip_by_global_norm(0.1), optax.lion(0.01)),
+    ],
+    ids=["adam", "adamw", "lbfgs", "clipped"],
+)
+def test_a_fixed_parameter_keeps_its_value_whatever_the_optimizer_does(optimizer):
+    """Also on a bound, where one that moves may not be."""
+    result = of_vector(optimizer, fixed=["b"])
+    np.testing.assert_array_equal(result.params[:, 1], np.float32(0.25))
+    assert np.all(result.params[-1, [0, 2]] != result.params[0, [0, 2]])
+    assert result.state.params.shape == (2,)
+
+
+def test_the_others_move_as_if_there_were_no_fixed_parameter():
+    alone = fit(
+        LossObjective(lambda p, randkey=None: quadratic(jnp.array([p[0], 0.25, p[1]]))),
+        Parameters.of_vector([0.5, 0.5], "ac", [(0, 4), None]),
+        fits.ADAM,
+        config=FitConfig(steps=40),
+    )
+    result = of_vector(fixed=["b"])
+    np.testing.assert_allclose(result.params[:, [0, 2]], alone.params, rtol=1e-6)
+    np.testing.assert_allclose(result.grad_norms, alone.grad_norms, rtol=1e-6)
+
+
+def test_a_step_is_in_units_of_the_scale():
+    """Adam's first step is its learning rate in each coordinate."""
+    result = of_vector(optax.adam(1e-3), steps=1, scale={"c": 20.0}, fixed=["b"])
+    first = result.params[1] - result.params[0]
+    assert first[2] == pytest.approx(20e-3, rel=1e-3)
+    plain = of_vector(optax.adam(1e-3), steps=1, fixed=["b"])
+    assert first[0] == plain.params[1, 0] - plain.params[0, 0]
+
+
+def test_a_tree_of_scaled_and_fixed_parameters_has_the_same_bits_on_any_mesh(tmp_path):
+    parameters = Parameters.of_tree(
+        TREE, bounds=BOUNDS, fixed=["shape[0]"], scale={"line": 2.0, "shape": 0.5}
+    )
+
+    def start(devices, steps=fits.STEPS, **options):
+        config = FitConfig(steps=steps, steps_per_call=10)
+        return fit(objective(parameters, devices), parameters, fits.ADAM, config=config, **options)
+
+    straight = start(1)
+    assert np.all(straight.params[:, 2] == np.float32(0.9))
+    fits.assert_same_bits(start(4), straight)
+    start(1, steps=11, checkpoints=tmp_path / "checkpoints")
+    fits.assert_same_bits(start(4, checkpoints=tmp_path / "checkpoints"), straight)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"fixed": ["a"]}, r"fixed: default -> \['a'\]"),
+        ({"scale": {"b": 2.0}}, "scale: default ->"),
+    ],
+)
+def test_a_fit_with_other_fixed_parameters_or_scales_is_another_fit(tmp_path, given, line):
+    def start(steps, **given):
+        parameters = Parameters.of_vector(np.zeros(3), "abc", **given)
+        config = FitConfig(steps=steps)
+        return fit(
+            LossObjective(quadratic), parameters, fits.ADAM, config=config, checkpoints=tmp_path
+        )
+
+    start(3)
+    with pytest.raises(InputError, match=line):
+        start(5, **given)

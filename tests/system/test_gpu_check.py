@@ -151,7 +151,7 @@ def test_an_experiment_is_that_of_its_files(scripts):
     problem = gpu_fits.prepare("galaxy_colors", most_bins=1)
     objective = gpu_fits.objective_of(problem, 100, None, "dense")
     assert problem.bins[0].bin.name.startswith("gr_ri")
-    assert len(objective.names) == len(problem.guess) > 200
+    assert len(objective.names) == len(problem.parameters) > 200
     assert objective.config.statistic == "chisq"
     assert set(objective.data["catalog"]) == {"redshift", "i"}
     assert objective.layout.size == 100

@@ -142,14 +142,17 @@ def parameter_rows(inspection: Inspection) -> list[dict[str, str]]:
         known = np.isfinite(slopes).all()
         scatter = float(slopes.std(ddof=1)) if known and len(slopes) > 1 else 0.0
         gradient = number(slopes.mean(), 3)
+        if scatter:
+            gradient += f" +- {number(scatter, 2)}"
+        flag = "" if known and slopes.any() else "no gradient" if known else "not finite"
         rows.append(
             {
                 "name": name,
                 "guess": number(parameter.guess),
                 "low": number(parameter.low),
                 "high": number(parameter.high),
-                "gradient": f"{gradient} +- {number(scatter, 2)}" if scatter else gradient,
-                "flag": "" if known and slopes.any() else "no gradient" if known else "not finite",
+                "gradient": "fixed" if parameter.fixed else gradient,
+                "flag": "" if parameter.fixed else flag,
             }
         )
     return rows

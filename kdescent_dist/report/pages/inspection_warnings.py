@@ -33,7 +33,10 @@ def _gradients(inspection: Inspection) -> Iterator[str]:
     if not np.isfinite(inspection.losses).all():
         yield "the loss is not finite at the guess: check the model there, and its bounds"
     flat, bad = [], []
+    parameters = inspection.parameters.by_name()
     for name, slopes in inspection.gradients.items():
+        if parameters[name].fixed:
+            continue
         if not np.isfinite(slopes).all():
             bad.append(name)
         elif not slopes.any():

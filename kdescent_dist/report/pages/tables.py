@@ -129,6 +129,7 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
                 "offset": number(offset, 3),
                 "in_errors": DASH if in_errors is None else f"{in_errors:+.1f}",
                 "near": near,
+                "fixed": parameter.fixed,
             }
         )
     return rows

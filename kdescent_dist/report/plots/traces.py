@@ -103,7 +103,8 @@ def _trace_handles(known: bool) -> list[Any]:
 def _draw(run: Run) -> list[Plot]:
     if run.history is None or not run.history.step.size:
         return []
-    plots = plot_traces("parameters", run.history, run.parameters.by_name())
+    moving = {name: one for name, one in run.parameters.by_name().items() if not one.fixed}
+    plots = plot_traces("parameters", run.history, moving)
     further = [replace(plot, folded="Further parameters") for plot in plots[IN_SIGHT:]]
     return [*plots[:IN_SIGHT], *further]
 

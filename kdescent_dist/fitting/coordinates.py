@@ -1,0 +1,63 @@
+"""What an optimizer moves: parameters that are not fixed, unbounded, in units of their scale."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.fitting.bounds import Bounds
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The way from the parameters of a model to what an optimizer moves, and back.
+
+    Attributes:
+        bounds: bounds of the F parameters that move.
+        scale: (F,) lengths in which they are measured, in units of the unbounded parameters.
+        free: (F,) places in the vector of all P parameters, in ascending order.
+        held: (P,) values of all parameters, of which those that are fixed are kept.
+    """
+
+    bounds: Bounds
+    scale: np.ndarray
+    free: np.ndarray
+    held: np.ndarray
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> "Coordinates":
+        """The coordinates of parameters whose guess is in the precision of the fit."""
+        free = np.flatnonzero(~parameters.fixed)
+        bounds = Bounds(parameters.low[free], parameters.high[free])
+        return cls(bounds, parameters.scale[free], free, parameters.guess)
+
+    # What has nothing to do is left out, so that it changes no program.
+
+    def of_params(self, params: jax.Array | np.ndarray) -> jax.Array:
+        """The coordinates (F,) of parameters (P,) that lie within their bounds."""
+        params = jnp.asarray(params)
+        if self._some_fixed:
+            params = params[self.free]
+        unbounded = self.bounds.to_unbounded(params)
+        return unbounded / self._scale(unbounded) if self._scaled else unbounded
+
+    def to_params(self, moved: jax.Array) -> jax.Array:
+        """The parameters (P,) at coordinates (F,)."""
+        unbounded = moved * self._scale(moved) if self._scaled else moved
+        params = self.bounds.to_bounded(unbounded)
+        if not self._some_fixed:
+            return params
+        return jnp.asarray(self.held, params.dtype).at[self.free].set(params)
+
+    @property
+    def _some_fixed(self) -> bool:
+        return len(self.free) < len(self.held)
+
+    @property
+    def _scaled(self) -> bool:
+        return bool(np.any(self.scale != 1))
+
+    def _scale(self, like: jax.Array) -> np.ndarray:
+        return self.scale.astype(like.dtype)

@@ -1,0 +1,58 @@
+"""The parameters of a fit as they are given to it, and as its checkpoints know them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.objective.protocol import Objective
+
+
+def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> Parameters:
+    """The parameters of a fit, with the guess in its precision: single, unless x64 is on.
+
+    Args:
+        guess: the parameters, or (parameters,) starting values.
+        bounds: bounds, one ``(low, high)`` or None per parameter, or None; with values alone.
+        names: names of the parameters, or None; with values alone.
+        objective: the objective of the fit.
+
+    Raises:
+        InputError: the objective is of other parameters, a guess is outside its bounds, or what is
+            given does not fit together.
+    """
+    if isinstance(guess, Parameters):
+        if bounds is not None or names is not None:
+            raise InputError("bounds, names: the parameters that are given have their own")
+        known = getattr(objective, "names", guess.names)
+        if known != guess.names:
+            raise InputError(
+                f"parameters: the objective has {', '.join(known)}, not {', '.join(guess.names)}"
+            )
+        parameters = guess
+    else:
+        if isinstance(bounds, Bounds):
+            bounds = list(zip(bounds.low, bounds.high, strict=True))
+        parameters = Parameters.of_vector(guess, names, bounds)
+    start = parameters.guess
+    parameters = parameters.with_guess(start.astype(jax.dtypes.canonicalize_dtype(start.dtype)))
+    parameters.check()
+    return parameters
+
+
+def identity_of(parameters: Parameters) -> dict[str, Any]:
+    """The parameters in the identity of a fit; what is at its default is left out."""
+    told: dict[str, Any] = {
+        "names": list(parameters.names),
+        "guess": parameters.guess.tolist(),
+        "low": [str(low) for low in parameters.low],  # JSON has no infinity
+        "high": [str(high) for high in parameters.high],
+    }
+    if parameters.fixed.any():
+        told["fixed"] = [name for name, one in parameters.named(parameters.fixed).items() if one]
+    if np.any(parameters.scale != 1):
+        told["scale"] = parameters.scale.tolist()
+    return told

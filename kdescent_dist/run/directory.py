@@ -153,11 +153,7 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says, empty before the first one was written."""
-        # A file that a crash of the machine has cut short, or altered, says nothing.
-        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-            result = json.loads((self.path / "result.json").read_bytes())
-            return result if isinstance(result, dict) else {}
-        return {}
+        return _read_object(self.path / "result.json")
 
     def write_result(self, result: dict[str, Any]) -> None:
         if self._writes:
@@ -193,6 +189,16 @@ class RunDirectory:
         except Exception:  # whatever a truncated or altered file raises
             return {}
 
+    def write_phase(self, name: str, known: dict[str, Any]) -> None:
+        """Write the result of a phase to ``phases/<name>.json``."""
+        if self._writes:
+            (self.path / "phases").mkdir(exist_ok=True)
+            _write(self.path / "phases" / f"{name}.json", json.dumps(known, indent=2) + "\n")
+
+    def read_phase(self, name: str) -> dict[str, Any]:
+        """What ``write_phase`` wrote, empty where there is no such file or a damaged one."""
+        return _read_object(self.path / "phases" / f"{name}.json")
+
     def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
         """Training counts of a bin that were saved before from the same ``source``, if any.
 
@@ -224,6 +230,14 @@ class RunDirectory:
         key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", bin_.name).strip("_")
         return self.path / "pretrain" / f"{name}-{key}.npz"
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    # A file that a crash of the machine has cut short, or altered, says nothing.
+    with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+        known = json.loads(file.read_bytes())
+        return known if isinstance(known, dict) else {}
+    return {}
 
 
 def _write(file: Path, text: str, mark: str = "") -> None:

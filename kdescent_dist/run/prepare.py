@@ -1,5 +1,6 @@
 """From a config to a fit before its first step: catalogs, model, bins and objective."""
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,11 +22,15 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.optimizer import find_factory, make_optimizer
 from kdescent_dist.identity.code import describe_all
+from kdescent_dist.identity.fit_identity import keys_of
+from kdescent_dist.identity.number_flags import number_flags
+from kdescent_dist.identity.versions import versions
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.run.bins import find_bins, pretrain_bins
 from kdescent_dist.run.catalogs import RunCatalogs
 from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.phases import Phase, PhaseStore
 from kdescent_dist.run.result import describe_devices
 
 log = logging.getLogger(__name__)
@@ -40,14 +45,21 @@ class Prepared:
         optimizer: optax optimizer with its schedule.
         facts: for ``result.json``: of the catalogs, bins, samples and devices.
         packages: versions of the packages that the model imports.
-        code: tells an optimizer of the user's own, for the identity of the fit.
+        told: keys of the config that make the problem and, of an optimizer of the user's own, its
+            code, for the identity of the fit.
     """
 
     problem: Problem
     optimizer: optax.GradientTransformation
     facts: dict[str, Any]
     packages: dict[str, str]
-    code: dict[str, str]
+    told: dict[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that tells the fit from others, ready for JSON, for phases after its last step."""
+        version = versions(["kdescent-dist"])
+        return {**self.problem.objective.identity, **number_flags(), **self.told, **version}
 
 
 def first_parameters(config: Config) -> Parameters:
@@ -66,6 +78,7 @@ def prepare(
     directory: RunDirectory,
     processes: Processes,
     begin: Callable[[str], None],
+    phases: PhaseStore,
 ) -> Prepared:
     """Check everything, the cheapest first, and count the training catalog.
 
@@ -73,7 +86,8 @@ def prepare(
         config: of the run.
         directory: keeps the training counts.
         processes: those that call this together.
-        begin: called with the name of each phase before it; may raise to stop.
+        begin: called with what is done next, before it; may raise to stop.
+        phases: carries out the pretraining.
 
     Raises:
         InputError: the config or the input is bad.
@@ -98,7 +112,7 @@ def prepare(
     inputs = {} if given is None else given.columns
     block = BlockModel(model, parameters.tree, tuple(config.model.columns), layout)
     processes.together(lambda: block.check(parameters.guess, inputs, required_columns(config.bins)))
-    pretrained, told = _pretrain(config, training, mesh, directory, begin)
+    pretrained, told = _pretrain(config, training, mesh, directory, begin, phases)
     weighted = processes.any(given is not None and bool(np.any(given.weights != 1)))
     objective = PopulationObjective(
         model,
@@ -140,7 +154,8 @@ def prepare(
     )
     own = config.optimizer._target_ is not None
     code = describe_all({"optimizer": find_factory(config.optimizer)[1]}) if own else {}
-    return Prepared(problem, optimizer, {**told, **catalogs.facts, **samples}, packages, code)
+    facts = {**told, **catalogs.facts, **samples}
+    return Prepared(problem, optimizer, facts, packages, {**keys_of(config), **code})
 
 
 def _dtype(config: Config) -> Any:
@@ -153,14 +168,23 @@ def _pretrain(
     mesh: jax.sharding.Mesh,
     directory: RunDirectory,
     begin: Callable[[str], None],
+    phases: PhaseStore,
 ) -> tuple[list[PretrainedBin], dict[str, Any]]:
     bins, settled = find_bins(config.bins, training)
     for line in settled.lines():
         log.info("bins: %s", line)
 
-    def begin_bin(bin_: Bin) -> None:
-        begin(f"pretraining {bin_.name}")
+    def work(tell: Callable[[int], None]) -> list[PretrainedBin]:
+        done = itertools.count()
 
-    pretrained = pretrain_bins(config, bins, training, mesh, directory, begin_bin)
+        def begin_bin(bin_: Bin) -> None:
+            tell(next(done))
+            begin(f"pretraining {bin_.name}")
+
+        found = pretrain_bins(config, bins, training, mesh, directory, begin_bin)
+        tell(len(bins))
+        return found
+
+    pretrained = phases.run(Phase("pretraining", work, len(bins)))
     log.info("pretrained %d bins", len(pretrained))
     return pretrained, {"bins": asdict(settled)}

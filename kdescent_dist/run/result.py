@@ -9,7 +9,7 @@ import numpy as np
 
 OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
 OF_ANSWER = ("errors", "errors_note", "scatter")  # of the parameters, beside them
-CONTINUED = ("status", "message", "step", "steps", "params", "loss")
+CONTINUED = ("status", "message", "step", "steps", "params", "loss", "phases")
 
 
 def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,6 +70,19 @@ def with_saved_step(result: Mapping[str, Any], step: int) -> dict[str, Any]:
     if continued := _continued(result):
         return {**result, "continued": {**continued, "step": step}}
     return {**result, "step": step}
+
+
+def phases_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The records of the phases of the last start, by what the file says."""
+    phases = (_continued(result) or result).get("phases")
+    return phases if isinstance(phases, dict) else {}
+
+
+def with_phases(result: Mapping[str, Any], phases: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with other records of the phases of this start."""
+    if continued := _continued(result):
+        return {**result, "continued": {**continued, "phases": phases}}
+    return {**result, "phases": phases}
 
 
 def _continued(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,6 @@ from kdescent_dist.config.errors import (
 )
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
-from kdescent_dist.diagnostics.comparison import diagnose
-from kdescent_dist.diagnostics.problem import Problem
-from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.distributed import runtime
 from kdescent_dist.distributed.launchers import find_launch
 from kdescent_dist.distributed.processes import Processes
@@ -29,17 +27,25 @@ from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
 from kdescent_dist.fitting.loop import FitResult, fit
-from kdescent_dist.identity.fit_identity import keys_of
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.report import require_plots
+from kdescent_dist.run.after_fit import comparison_phase, errors_phase
 from kdescent_dist.run.clock import RunClock
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.first_guess import with_guess_of_run
 from kdescent_dist.run.inspection import inspect_run
 from kdescent_dist.run.logs import logging_to
+from kdescent_dist.run.phases import Phase, PhaseStore
 from kdescent_dist.run.prepare import Prepared, first_parameters, prepare
 from kdescent_dist.run.report import draw_report, report_only
-from kdescent_dist.run.result import saved_step, told, with_lost_rows, with_saved_step
+from kdescent_dist.run.result import (
+    phases_of,
+    saved_step,
+    told,
+    with_lost_rows,
+    with_phases,
+    with_saved_step,
+)
 from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
@@ -109,8 +115,9 @@ class _Run:
         self.parameters = Parameters.of_config(config.parameters)
         self.prepared: Prepared | None = None
         self.told: dict[str, Any] = {}  # what the file says
+        self.phases = PhaseStore(directory, processes, phases_of(self.before), self._tell_phases)
         self.trial: dict[str, Any] = {}  # parameters and loss of the last step
-        self.done: dict[str, Any] | None = None  # what is written once the fit is
+        self.done = False  # whether the fit is
         if watchdog is not None:
             watchdog.record = self._record
 
@@ -125,8 +132,10 @@ class _Run:
         self.directory.claim(self.config)
         self._write_result("running")
         try:
-            result = self._fit(prepared)
-            self.done = self._finish(result)
+            steps = Phase("steps", lambda tell: self._fit(prepared, tell), self.config.fit.steps)
+            result = self.phases.run(steps)
+            self._finish(result)
+            self.done = True
         except StoppedFitError as stop:
             status = "preempted" if isinstance(stop, Preempted) else "failed"
             self._write_result(status, message=str(stop), step=stop.step, **self._last(stop))
@@ -136,14 +145,14 @@ class _Run:
             raise
         # From here on the fit is done, whatever happens to its report.
         if self.config.report.enabled:
-            self._diagnose(result, prepared.problem)
+            self._diagnose(result, prepared)
             self._progress("drawing the report")
             path, settings = self.directory.path, self.config.report
             self.processes.on_primary(lambda: draw_report(path, settings))
-        log.info("status: done, step %d, loss %.5g", self.done["step"], self.done["loss"])
+        log.info("status: done, step %d, loss %.5g", self.told["step"], self.told["loss"])
         if self.watchdog is not None:
             self.watchdog.close()
-        return self.done
+        return self.told
 
     def _tell_failure(self, error: Exception) -> None:
         # Where the disk is full, the error itself must still be told.
@@ -186,7 +195,7 @@ class _Run:
             self._stop_if_asked()
 
         self._stop_if_asked()
-        self.prepared = prepare(config, self.directory, self.processes, begin)
+        self.prepared = prepare(config, self.directory, self.processes, begin, self.phases)
         self._stop_if_asked()
         return self.prepared
 
@@ -210,17 +219,23 @@ class _Run:
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
             raise Preempted(message, step, np.zeros((0, len(self.parameters))), np.zeros(0))
 
-    def _fit(self, prepared: Prepared) -> FitResult:
+    def _fit(self, prepared: Prepared, tell: Callable[[int], None]) -> FitResult:
         config, problem = self.config, prepared.problem
         step = latest_step(self.directory.checkpoints) or 0
+        tell(step)
         self._progress("compiling")
         callbacks: list[Callback] = [self._tell_progress]
         is_primary = self.processes.is_primary
         bar = ProgressBar(config.fit.steps, step, config.runtime.progress if is_primary else False)
         if is_primary:
             callbacks += [bar, Metrics(self.directory.metrics)]
+
+        def saved(step: int) -> None:
+            self.told = with_saved_step(self.told, step)
+            tell(step)
+
         try:
-            return fit(
+            result = fit(
                 problem.objective,
                 problem.parameters,
                 prepared.optimizer,
@@ -230,11 +245,13 @@ class _Run:
                 checkpoint=config.checkpoint,
                 callbacks=callbacks,
                 stop_requested=self.signals.requested,
-                saved=self._tell_saved,
+                saved=saved,
                 samples=problem.objective.layout.size,
                 fast_cpu=problem.fast_cpu,
-                problem={**keys_of(config), **prepared.code},
+                problem=prepared.told,
             )
+            tell(int(result.state.step))
+            return result
         finally:
             bar.close()
 
@@ -246,11 +263,12 @@ class _Run:
                 "loss": float(event.history.loss[-1]),
             }
 
-    def _tell_saved(self, step: int) -> None:
-        self.told = with_saved_step(self.told, step)
-        self.directory.write_result(self.told)
+    def _tell_phases(self) -> None:
+        if self.told:  # nothing is written before all of the input has been checked
+            self.told = with_phases(self.told, self.phases.records)
+            self.directory.write_result(self.told)
 
-    def _finish(self, result: FitResult) -> dict[str, Any]:
+    def _finish(self, result: FitResult) -> None:
         history = {
             "step": np.arange(len(result.losses)),
             "loss": result.losses,
@@ -266,7 +284,7 @@ class _Run:
         scatter = last.std(axis=0).tolist() if len(last) > 1 else [None] * len(self.parameters)
         fixed = self.parameters.fixed
         scatter = [None if held else one for held, one in zip(fixed, scatter, strict=True)]
-        return self._write_result(
+        self._write_result(
             "done",
             message=result.message,
             step=int(result.state.step),
@@ -275,24 +293,26 @@ class _Run:
             loss=float(result.losses[-1]),
         )
 
-    def _diagnose(self, result: FitResult, problem: Problem) -> None:
+    def _diagnose(self, result: FitResult, prepared: Prepared) -> None:
         """Compute the errors and what the report shows.
 
-        A signal stops that, and the next start does it again.
+        A signal stops that, and the next start does what is left.
         """
+        problem, settings = prepared.problem, self.config.report
+        step, final = int(result.state.step), result.params[-1]
 
         def progress() -> None:
             self._progress("computing what the report shows")
-            self._stop_if_asked("after the fit, before its report", int(result.state.step))
+            self._stop_if_asked("after the fit, before its report", step)
 
         progress()
-        assert self.done is not None
-        final, samples = result.params[-1], self.config.report.samples
-        if self.config.report.errors:
-            self.done |= state_errors(problem, final, progress)
-            self.directory.write_result(self.done)
-        arrays = diagnose(problem, final, samples=samples, progress=progress)
-        self.directory.write_arrays("diagnostics", arrays)
+        of = {**prepared.identity, "step": step, "params": final.tolist()}
+        if settings.errors:
+            found = self.phases.run(errors_phase(problem, final, of, progress))
+            self.told |= found
+            self.directory.write_result(self.told)
+        where = self.directory
+        self.phases.run(comparison_phase(problem, final, settings.samples, of, where, progress))
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
         """The last trial of a fit that was stopped whose loss is finite."""
@@ -306,13 +326,13 @@ class _Run:
 
     def _record(self, reason: str) -> None:
         """Write that the run failed, from whatever thread ends it."""
-        if self.done is None:
+        if not self.done:
+            self.phases.end("failed")
             self.directory.write_last_result(self._result("failed", message=reason))
 
-    def _write_result(self, status: str, **known: Any) -> dict[str, Any]:
+    def _write_result(self, status: str, **known: Any) -> None:
         self.told = self._result(status, **known)
         self.directory.write_result(self.told)
-        return self.told
 
     def _result(self, status: str, **known: Any) -> dict[str, Any]:
         prepared = self.prepared
@@ -327,6 +347,7 @@ class _Run:
             **self.clock.times(),
             "versions": {**versions(), **(prepared.packages if prepared else {})},
             **(prepared.facts if prepared else {}),
+            "phases": self.phases.records,
             **known,
         }
         return told(self.before, now)

@@ -9,7 +9,7 @@ from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import Run
 from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.sections import make_sections
-from kdescent_dist.report.pages.tables import bin_rows, facts, parameter_rows, verdict
+from kdescent_dist.report.pages.tables import bin_rows, facts, parameter_rows, phase_rows, verdict
 from kdescent_dist.report.plots import (
     further,
     loss,
@@ -71,4 +71,5 @@ def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
         sections=sections,
         parameters=parameter_rows(run),
         facts=facts(run),
+        phases=phase_rows(run),
     )

@@ -135,6 +135,21 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
+def phase_rows(run: Run) -> list[dict[str, str]]:
+    """One row per phase of the run, in their order; none of a run of an earlier version."""
+    later = run.result.get("continued") or {}
+    return [
+        {
+            "name": name,
+            "status": str(one.get("status")),
+            "done": f"{one.get('done', 0):,} of {one.get('parts', 0):,}",
+            "time": duration(one.get("seconds", 0.0)),
+            "starts": str(one.get("starts", 0)),
+        }
+        for name, one in (later.get("phases") or run.result.get("phases") or {}).items()
+    ]
+
+
 def bin_rows(bins: Sequence[Bin]) -> list[dict[str, Any]]:
     """One row per bin, worst first."""
 

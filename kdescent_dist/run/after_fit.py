@@ -1,0 +1,58 @@
+"""The phases after the last step: the errors of the parameters, and what the report shows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.diagnostics.comparison import diagnose
+from kdescent_dist.diagnostics.problem import Problem
+from kdescent_dist.diagnostics.reported_errors import state_errors
+from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.phases import Phase
+
+
+def errors_phase(
+    problem: Problem, final: np.ndarray, of: Mapping[str, Any], progress: Callable[[], None]
+) -> Phase[dict[str, Any]]:
+    """The errors of the parameters, for ``result.json``. Where they fail, they are tried again.
+
+    Args:
+        problem: the fit.
+        final: (P,) fitted parameters.
+        of: what tells these parameters, and the fit, from others.
+        progress: called often; may raise to stop.
+    """
+
+    def work(tell: Callable[[int], None]) -> dict[str, Any]:
+        return state_errors(problem, final, progress)
+
+    def keep(found: dict[str, Any]) -> bool:
+        known = any(error is not None for error in found["errors"].values())
+        return known or problem.objective.custom is not None  # for which there are none
+
+    return Phase("errors", work, of=of, keep=keep)
+
+
+def comparison_phase(
+    problem: Problem,
+    final: np.ndarray,
+    samples: int,
+    of: Mapping[str, Any],
+    directory: RunDirectory,
+    progress: Callable[[], None],
+) -> Phase[dict[str, Any]]:
+    """The comparison of guess and fit with the data, in ``diagnostics.npz`` of a run directory.
+
+    Args:
+        problem, final, of, progress: as of ``errors_phase``.
+        samples: samples of each population that are kept for plots.
+        directory: where the arrays go.
+    """
+
+    def work(tell: Callable[[int], None]) -> dict[str, Any]:
+        arrays = diagnose(problem, final, samples=samples, progress=progress)
+        directory.write_arrays("diagnostics", arrays)
+        return {}
+
+    return Phase("comparison", work, of={**of, "samples": samples}, files=("diagnostics",))

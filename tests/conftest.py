@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from kdescent_dist.config import registry
-from support import rings
+from support import compiler, rings
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -19,7 +19,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 if jax.config.jax_compilation_cache_dir is None:
     folder = Path(__file__).parents[1] / ".pytest_cache/jax"
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 if importlib.util.find_spec("hypothesis"):  # not where the newest JAX is tested
     from hypothesis import settings
@@ -31,6 +31,10 @@ def pytest_report_header() -> str:
     return f"devices: {jax.device_count()} x {jax.devices()[0].platform}, {os.cpu_count()} cores"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", compiler.MARK)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The order of the tests, and which of them one worker must carry out (--dist loadgroup)."""
@@ -38,6 +42,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             item.add_marker(pytest.mark.xdist_group(rings.group(item)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Choose how programs are compiled, before any fixture of the test is set up."""
+    outer = rings.ring_of(item.path) in rings.OUTER
+    compiler.set_quick(not outer and item.get_closest_marker("as_shipped") is None)
+    return (yield)
 
 
 def pytest_terminal_summary(

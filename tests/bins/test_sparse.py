@@ -151,6 +151,7 @@ def test_sums_and_gradients_equal_those_over_all_samples_in_float64(case, dtype)
         np.testing.assert_allclose(value, target, atol=20 * tolerance * scale, err_msg=f"row {row}")
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize(("kernels", "modes"), [(0, MODES), (KERNELS, 0)])
 def test_bins_may_have_kernels_or_modes_alone(kernels, modes):
     samples, bins, hard = arrays("soft")

@@ -130,6 +130,7 @@ def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
     assert_close((2 * kde[1], 2 * wave[1]), expected, 2e-5)
 
 
+@pytest.mark.as_shipped
 def test_auto_is_the_blocked_form_on_a_cpu():
     """Bit for bit."""
     for a, b in zip(

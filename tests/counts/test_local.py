@@ -143,6 +143,7 @@ def test_sums_do_not_drift_with_the_number_of_samples():
     np.testing.assert_allclose(value, size * np.exp(-0.045) / np.sqrt(2 * np.pi), rtol=1e-6)
 
 
+@pytest.mark.as_shipped
 def test_memory_is_one_block_not_samples_times_kernels():
     """The gradient of 1e6 samples and 50 kernels keeps no array of their product."""
     x, centers = jnp.zeros((1_000_000, 2)), jnp.zeros((50, 2))
@@ -156,6 +157,7 @@ def test_memory_is_one_block_not_samples_times_kernels():
     assert compiled.memory_analysis().temp_size_in_bytes < 100e6  # samples x kernels: 200 MB
 
 
+@pytest.mark.as_shipped
 def test_bits_do_not_depend_on_the_program_around(example):
     """The same counts and gradients alone, under lax.map, under vmap and beside other outputs."""
     x, weights, centers, cov, modes = single(*example)

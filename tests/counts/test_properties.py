@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 
+pytestmark = pytest.mark.as_shipped
+
 # Samples, dimensions, kernels. A program depends on these alone: few, so that it compiles rarely.
 SHAPES = (
     (1, 1, 1),

@@ -179,6 +179,7 @@ def test_errors_are_the_scatter_of_fits_to_other_training_catalogs():
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), scatter, rtol=0.15)
 
 
+@pytest.mark.as_shipped
 def test_the_same_bits_for_any_number_of_processes():
     objective, bins, columns, weights = problem()
 

@@ -6,6 +6,8 @@ import pytest
 
 from kdescent_dist.numerics.dataflow import depends_on
 
+pytestmark = pytest.mark.as_shipped
+
 ARRAY = jax.ShapeDtypeStruct((4,), jnp.float32)
 
 

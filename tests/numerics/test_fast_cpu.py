@@ -13,6 +13,8 @@ from kdescent_dist.numerics.fast_cpu import fallbacks
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.loss_function import LossObjective
 
+pytestmark = pytest.mark.as_shipped
+
 KEY = jax.random.key(3)
 
 

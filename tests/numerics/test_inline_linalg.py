@@ -11,6 +11,8 @@ from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.loss_function import LossObjective
 from support import losses
 
+pytestmark = pytest.mark.as_shipped
+
 KEY = jax.random.key(3)
 SIZES = [1, 64, 999, 5_000]
 

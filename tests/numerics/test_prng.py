@@ -7,6 +7,8 @@ import pytest
 
 from kdescent_dist.numerics.prng import unrolled
 
+pytestmark = pytest.mark.as_shipped
+
 DRAWS = {
     "normal": lambda key: jax.random.normal(key, (7, 3)),
     "scalar": jax.random.uniform,

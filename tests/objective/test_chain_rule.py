@@ -9,6 +9,8 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.sample_blocks import BlockLayout
 from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
 
+pytestmark = pytest.mark.as_shipped
+
 
 def test_blocks_follow_from_the_size_alone():
     assert BlockLayout.of(5000).block_size == 625

@@ -126,6 +126,7 @@ def test_counts_too_small_for_a_transform_are_summed_one_by_one(monkeypatch):
     assert imag[5] == 0.0
 
 
+@pytest.mark.as_shipped
 @needs_finufft
 def test_many_nearly_empty_kernels_are_left_to_direct_sums(direct, caplog):
     """Which is logged, as it may take long."""
@@ -228,6 +229,7 @@ def test_the_tiles_of_other_devices_give_the_same(monkeypatch, direct):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 
 
+@pytest.mark.as_shipped
 def test_memory_is_that_of_a_block_and_a_chunk(direct):
     """Not samples x kernels, which would take 1 GiB here."""
     shapes = ((2, 65_536), (65_536,), (64, 2, 64))

@@ -11,6 +11,8 @@ from kdescent_dist.numerics.xla_order import prefix_sums, total
 from kdescent_dist.pretraining import draws as kernel_draws
 from kdescent_dist.pretraining.sample import TrainingRows
 
+pytestmark = pytest.mark.as_shipped
+
 
 @pytest.fixture(params=[False, True], ids=["float32", "float64"])
 def dtype(request):

@@ -20,6 +20,8 @@ from kdescent_dist.pretraining import counting as training_counts
 from kdescent_dist.pretraining import nufft
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 
+pytestmark = pytest.mark.as_shipped
+
 SMALL = {
     "num_eval_kernels": 6,
     "num_eval_fourier_positions": 5,

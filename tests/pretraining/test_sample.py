@@ -20,6 +20,8 @@ from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.numerics.exact_sums import exact_total
 from support.thread_processes import in_threads
 
+pytestmark = pytest.mark.as_shipped
+
 ROWS, BLOCK = 1130, 100
 RNG = np.random.default_rng(5)
 MASS = np.sort(RNG.uniform(size=ROWS)).astype(np.float32)  # so that blocks are unlike

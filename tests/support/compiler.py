@@ -1,0 +1,34 @@
+"""How XLA compiles what a test of a room carries out.
+
+To compile took two thirds of the time of these tests, for programs that then run for milliseconds.
+Here XLA leaves out most of its optimizations, and takes a third of the time. A test that says
+something of bits, rounding, memory or what is compiled is marked ``as_shipped``: its programs are
+compiled as those of a user, like all of parity and of the system.
+"""
+
+import jax
+from jax._src import compiler
+
+MARK = "as_shipped: programs are compiled with all optimizations, as those of a user"
+# XLA's older generator of loops makes less to compile of each of them.
+QUICK = ("xla_cpu_use_fusion_emitters", False)
+
+as_shipped = getattr(compiler, "get_compile_options", None)
+
+
+def quick(*arguments, **more):
+    options = as_shipped(*arguments, **more)
+    options.env_option_overrides = [*options.env_option_overrides, QUICK]
+    return options
+
+
+def is_quick() -> bool:
+    return getattr(compiler, "get_compile_options", None) is quick
+
+
+def set_quick(wanted: bool) -> None:
+    """Compile quickly from here on, or as shipped; what was compiled otherwise is forgotten."""
+    if as_shipped is not None and wanted != is_quick():
+        jax.config.update("jax_disable_most_optimizations", wanted)
+        compiler.get_compile_options = quick if wanted else as_shipped
+        jax.clear_caches()

@@ -18,6 +18,8 @@ from kdescent_dist.fitting.save_interval import SaveInterval
 from kdescent_dist.objective.loss_function import LossObjective
 from support import fits
 
+pytestmark = pytest.mark.as_shipped
+
 
 @pytest.fixture
 def collected():
@@ -135,18 +137,13 @@ def test_the_checkpoint_of_a_step_may_be_damaged_again_and_again(tmp_path):
 @leaves_coroutines
 @pytest.mark.parametrize("place", np.linspace(0, 1, 12, endpoint=False))
 def test_one_bit_of_the_metadata_is_told_from_another_fit(tmp_path, place):
-    def run(steps):
-        config = FitConfig(steps=steps)
-        objective = LossObjective(fits.quadratic)
-        return fit(objective, [0.0], fits.ADAM, config=config, checkpoints=tmp_path)
-
-    run(2)
-    run(4)
+    fits.run_quadratic(2, checkpoints=tmp_path)
+    fits.run_quadratic(4, checkpoints=tmp_path)
     file = tmp_path / "4" / "meta" / "metadata"
     content = bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 1
     file.write_bytes(content)
-    run(6)
+    fits.run_quadratic(6, checkpoints=tmp_path)
     assert (tmp_path / "4.damaged").is_dir()
 
 

@@ -15,6 +15,8 @@ from kdescent_dist.fitting.loop import fit
 from kdescent_dist.objective.loss_function import LossObjective
 from support import fits, problems
 
+pytestmark = pytest.mark.as_shipped
+
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_fit_has_the_same_bits_on_any_number_of_devices(devices):

@@ -7,13 +7,20 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 from kdescent_dist.config.schema import FitConfig
+from kdescent_dist.fitting import loop
+from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.loop import FitResult, fit
+from kdescent_dist.fitting.steps import compile_steps
+from kdescent_dist.objective.loss_function import LossObjective
+from kdescent_dist.objective.population_objective import PopulationObjective
 from support import problems
 
 STEPS = 23
 ADAM = optax.adam(0.05)
+BOUNDS = Bounds.from_pairs(problems.BOUNDS, len(problems.NAMES))
 
 
 @cache
@@ -21,12 +28,35 @@ def bins() -> list:
     return problems.pretrained({"one": problems.GRIDS["one"]})
 
 
+@cache
+def objective(devices: int) -> PopulationObjective:
+    return problems.objective(bins(), devices, kernel_blocks=1)
+
+
+_compiled: dict[tuple, tuple] = {}
+
+
+def compiled_once(*arguments) -> Callable:
+    """Steps of the same arguments are compiled once: most of the time of these fits goes there."""
+    key = (*map(id, arguments[:4]), *arguments[4:])
+    if key not in _compiled:
+        _compiled[key] = arguments, compile_steps(*arguments)  # whose ids must stay theirs
+    return _compiled[key][1]
+
+
+def fit_once_compiled(*arguments, **options) -> FitResult:
+    """``fit``; with an objective, optimizer and bounds that were there before, nothing compiles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_steps", compiled_once)
+        return fit(*arguments, **options)
+
+
 def run(devices: int, steps: int = STEPS, steps_per_call: int = 10, **options) -> FitResult:
-    return fit(
-        problems.objective(bins(), devices, kernel_blocks=1),
+    return fit_once_compiled(
+        objective(devices),
         problems.GUESS,
         ADAM,
-        bounds=problems.BOUNDS,
+        bounds=BOUNDS,
         names=problems.NAMES,
         config=FitConfig(steps=steps, steps_per_call=steps_per_call),
         **options,
@@ -54,3 +84,13 @@ def after(calls: int) -> Callable[[], bool]:
 def quadratic(params, randkey=None, offset=0.0):
     noise = 0.0 if randkey is None else 1e-3 * jax.random.normal(randkey)
     return jnp.sum((params - 1.0 - offset) ** 2) + noise
+
+
+QUADRATIC = LossObjective(quadratic)
+UNBOUNDED = Bounds.from_pairs(None, 1)
+
+
+def run_quadratic(steps: int, **options) -> FitResult:
+    """A fit of one parameter, for what does not depend on the loss."""
+    config = FitConfig(steps=steps)
+    return fit_once_compiled(QUADRATIC, [0.0], ADAM, bounds=UNBOUNDED, config=config, **options)

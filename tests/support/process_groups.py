@@ -39,7 +39,7 @@ def shared_cache() -> dict[str, str]:
     paths = [str(EVERY_RANK), os.environ.get("PYTHONPATH", "")]
     return {
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
 
@@ -103,13 +103,13 @@ class Group:
 
     def wait_for(self, pattern: str) -> None:
         """Wait for a line in the log of this start."""
-        self._wait(lambda: re.search(pattern, self.log()[self._told :]), pattern)
+        self.wait(lambda: re.search(pattern, self.log()[self._told :]), pattern)
 
     def wait_for_steps(self, more: int) -> None:
         before = steps(self.directory)
-        self._wait(lambda: steps(self.directory) >= before + more, "steps")
+        self.wait(lambda: steps(self.directory) >= before + more, "steps")
 
-    def _wait(self, condition, what: str) -> None:
+    def wait(self, condition, what: str) -> None:
         for _ in range(20 * PATIENCE):
             if condition():
                 return

@@ -13,12 +13,19 @@ from support import process_groups
 from support.command_line import run_here
 from support.process_groups import SMALL, result
 
-SETTINGS = ("optimizer.learning_rate=0.005", "fit.seconds_per_call=0.2", "report.enabled=false")
-FIT = (*SMALL, "samples.size=40000", *SETTINGS)
+# Long enough to be interrupted. The program is the same for any number of steps.
+FIT = (
+    *SMALL,
+    "samples.size=40000",
+    "optimizer.learning_rate=0.005",
+    "optimizer.schedule=constant",
+    "fit.seconds_per_call=0.2",
+    "report.enabled=false",
+)
 STEPS = 1500
 FINITE = (*FIT, f"fit.steps={STEPS}")
 # It goes on until something stops it.
-ENDLESS = (*FIT, "fit.steps=1000000", "optimizer.schedule=constant")
+ENDLESS = (*FIT, "fit.steps=1000000")
 
 SCRIPTS = Path(__file__).parents[2] / "slurm"
 

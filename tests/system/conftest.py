@@ -44,8 +44,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     """Run directories of a fit and further overrides, done by one process."""
     folder = tmp_path_factory.mktemp("uninterrupted")
 
-    def done(*overrides: str, fit: tuple[str, ...] = FINITE) -> Path:
-        path = folder / "-".join((f"fit{hash(fit)}", *overrides))
-        return fit_alone(path, *fit, *overrides)
+    def done(*overrides: str) -> Path:
+        return fit_alone(folder / "-".join(("fit", *overrides)), *FINITE, *overrides)
 
     return done

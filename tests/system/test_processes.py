@@ -38,7 +38,7 @@ def interrupted(folder, straight) -> Path:
     return directory
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (4, 1), (1, 1), (1, 8)])
+@pytest.mark.parametrize(("processes", "devices"), [(4, 1), (1, 1), (1, 8)])
 def test_a_run_continues_on_other_processes_and_devices(
     processes, devices, folder, straight, interrupted
 ):
@@ -53,6 +53,42 @@ def test_a_run_continues_on_other_processes_and_devices(
     found = result(directory)
     assert found["devices"]["count"] == processes * devices
     assert found["devices"]["processes"] == processes
+
+
+# What the log of the run says when a start has got to a phase.
+PHASES = {
+    "pretraining": "catalog: ",
+    "compiling": "pretrained ",
+    "fitting": "saved checkpoint",
+    "saving": "saved checkpoint",
+}
+
+
+def test_a_signal_to_one_process_stops_all_in_every_phase_and_they_continue(folder, straight):
+    """To the process that does not write; each start is stopped in the next phase."""
+    directory = folder / "phases"
+    given = [TWO_DEVICES, "checkpoint.every_steps=1", "runtime.process_logs=true"]
+    own_log = directory / "logs/process-1.txt"
+    for phase in ("start", *PHASES):
+        with Group(directory, 2, *given, cwd=folder) as group:
+            if phase == "start":  # it listens from the moment that its own log is there
+                group.wait(own_log.exists, "the start of the second process")
+            else:
+                group.wait_for(PHASES[phase])
+            if phase == "fitting":
+                group.wait_for_steps(30)
+            group.processes[1].send_signal(signal.SIGTERM)
+            ends = group.ends()
+        assert [code for code, _ in ends] == [75, 75], (phase, ends)
+        assert result(directory)["status"] == "preempted", phase
+    with Group(directory, 2, *given, cwd=folder) as group:
+        assert [code for code, _ in group.ends()] == [0, 0]
+    assert "status: done" in own_log.read_text()
+    assert_same_fit(directory, straight)
+    done = result(directory)
+    assert done["starts"] == 6
+    assert 0 < done["useful_s"] < done["wall_s"]
+    assert done["waited_s"] > 0
 
 
 def test_another_problem_is_refused_with_the_differences(folder, interrupted):

@@ -27,13 +27,20 @@ def ring_of(file: Path) -> str:
     return folder if folder in OUTER else "rooms"
 
 
+# Of each ring, the files that take longest; the first three mostly wait for other processes.
+LONGEST = (
+    *("system/test_slurm", "system/test_processes", "system/test_mpirun", "system/test_cli"),
+    *("system/test_shipped", "system/test_gpu", "system/test_answers", "system/"),
+    *("parity/test_transforms", "parity/"),
+    *("objective/test_population", "fitting/test_checkpoints", "numerics/test_jax"),
+    *("diagnostics/test_covariance", "bins/test_sparse", "run/", "report/test_run_page"),
+)
+
+
 def order(item: pytest.Item) -> int:
-    """What mostly waits for a scheduler goes first, beside what computes; then the longest."""
-    name = item.path.name
-    first = ["test_slurm", "test_processes", "test_mpirun"]
-    waits = [i for i, start in enumerate(first) if name.startswith(start)]
-    ring = ("system", "parity", "rooms").index(ring_of(item.path))
-    return waits[0] if waits else len(first) + ring
+    """The longest files go first, lest one worker be left with one of them at the end."""
+    path = item.path.relative_to(TESTS).as_posix()
+    return next((i for i, start in enumerate(LONGEST) if path.startswith(start)), len(LONGEST))
 
 
 def group(item: pytest.Item) -> str:

@@ -86,7 +86,7 @@ def custom_pull(
         weight: sum of all weights of the model, and its derivatives (P,).
         statistics: the sums of ``loss.statistics``, and their derivatives (P, ...); empty without.
     """
-    stacks, names, custom = objective.stacks, objective.names, objective.custom
+    stacks, tree, custom = objective.stacks, objective.model.tree, objective.custom
     assert custom is not None
     training_weight = float(objective.data["shared"]["training_weight"])
 
@@ -101,7 +101,7 @@ def custom_pull(
         return custom(
             Sums(weight, grouped(sums), own),
             Sums(of_training, grouped(known)),
-            dict(zip(names, params, strict=True)),
+            tree.unflatten(params),
         )
 
     own, own_slopes = statistics if objective.statistics is not None else (None, None)

@@ -28,8 +28,7 @@ def errors_phase(
         return state_errors(problem, final, progress)
 
     def keep(found: dict[str, Any]) -> bool:
-        known = any(error is not None for error in found["errors"].values())
-        return known or problem.objective.custom is not None  # for which there are none
+        return any(error is not None for error in found["errors"].values())
 
     return Phase("errors", work, of=of, keep=keep)
 

@@ -3,6 +3,7 @@
 ``schema`` is one page of every knob, as plain dataclasses: the library takes the dataclasses, the
 command line fills them. ``compose`` is the only contact with OmegaConf. ``problem`` says which
 keys make a problem, so that a resume can refuse another problem. ``errors`` are the exceptions
-that a user sees, ``validation`` checks the values of a config. Nothing here knows JAX, devices or
-files of data.
+that a user sees, ``validation`` checks the values of a config. ``parameters`` are those of a fit,
+for all rooms, and ``parameter_tree`` is the form in which a model takes them. Nothing here knows
+devices or files of data; of JAX, ``parameter_tree`` alone asks for the parts of a pytree.
 """

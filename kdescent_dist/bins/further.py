@@ -13,7 +13,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.counts.statistic import Given, Points, Statistic
 from kdescent_dist.counts.statistics import STATISTICS
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import filled_size
 
@@ -103,7 +103,7 @@ def known_counts(given: Given) -> TrainingCounts:
     return TrainingCounts(given.points, given.values, errors, number, every=True, given=True)
 
 
-def count_further(bin_: Bin, sample: TrainingRows) -> dict[str, TrainingCounts]:
+def count_further(bin_: Bin, sample: TrainingSample) -> dict[str, TrainingCounts]:
     """The further statistics of a bin, counted in its training sample where they are not given.
 
     Args:

@@ -17,7 +17,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import float_array
 
@@ -135,7 +135,7 @@ def known_bin(bin_: Bin) -> PretrainedBin:
 
 def _sample(
     bin_: Bin, columns: Mapping[str, np.ndarray], weights: np.ndarray, rows: RowBlocks
-) -> TrainingRows:
+) -> TrainingSample:
     """The training samples of a bin, weighted by its window."""
     used = {name: float_array(columns[name], name) for name in (*bin_.window, *bin_.columns)}
     weights = float_array(weights, "weights")
@@ -149,10 +149,10 @@ def _sample(
         x = np.stack([used[name][block][keep] for name in bin_.columns], axis=1)
         blocks.append((x, window[keep]))
     dims, dtype = len(bin_.columns), weights.dtype
-    return TrainingRows(blocks, rows.own[0], rows.count, dims, dtype, rows.processes)
+    return TrainingSample(blocks, rows.own[0], rows.count, dims, dtype, rows.processes)
 
 
-def _count(bin_: Bin, sample: TrainingRows, seed: int, mesh: Any, method: str) -> KPretrainer:
+def _count(bin_: Bin, sample: TrainingSample, seed: int, mesh: Any, method: str) -> KPretrainer:
     config = bin_.config
     kernels = 10 * sample.dims if config.kernels is None else config.kernels
     fourier = 10 * sample.dims if config.fourier is None else config.fourier

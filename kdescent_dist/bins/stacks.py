@@ -15,7 +15,7 @@ from kdescent_dist.counts.statistic import Points
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class StackData:
+class StackArrays:
     """Arrays of m stacked bins of d columns and c conditional columns.
 
     Attributes:
@@ -77,7 +77,7 @@ class Stack:
 
 def stack_bins(
     bins: Sequence[PretrainedBin], dtype: Any, form: str = "auto", platform: str = "cpu"
-) -> list[tuple[Stack, StackData]]:
+) -> list[tuple[Stack, StackArrays]]:
     """Stack pretrained bins of equal shape.
 
     Args:
@@ -122,7 +122,7 @@ def _sparse_is_faster(bins: Sequence[PretrainedBin], points: int) -> bool:
     return 1.25 * reached + 40 / max(points, 1) < len(bins)
 
 
-def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any) -> StackData:
+def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any) -> StackArrays:
     def stacked(of: Callable[[PretrainedBin], Any], dtype: Any = dtype) -> np.ndarray:
         return np.stack([np.asarray(of(b), dtype) for b in bins])
 
@@ -132,7 +132,7 @@ def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any)
 
     edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
     of_bins = {name: [b.statistics[name] for b in bins] for name in names}
-    return StackData(
+    return StackArrays(
         low=edges[:, :, 0],
         high=edges[:, :, 1],
         softness=stacked(lambda b: b.bin.softness),

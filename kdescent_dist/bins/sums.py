@@ -13,7 +13,7 @@ from kdescent_dist.bins.bin_sums import BinArrays, BinSums
 from kdescent_dist.bins.dense import dense_sums
 from kdescent_dist.bins.sorting import order_by_cells, permuted
 from kdescent_dist.bins.sparse import sparse_sums
-from kdescent_dist.bins.stacks import Stack, StackData
+from kdescent_dist.bins.stacks import Stack, StackArrays
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.models.population import Population
 
@@ -35,7 +35,7 @@ class Draw:
 
 
 def draw_rows(
-    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array
+    stacks: Sequence[Stack], arrays: Sequence[StackArrays], key: jax.Array
 ) -> list[dict[str, jax.Array]]:
     """Draw the numbers (m, k) of the points of each statistic, uniformly and with replacement.
 
@@ -65,7 +65,7 @@ def draw_rows(
 
 
 def draw_points(
-    stacks: Sequence[Stack], arrays: Sequence[StackData], key: jax.Array, kernel_blocks: int
+    stacks: Sequence[Stack], arrays: Sequence[StackArrays], key: jax.Array, kernel_blocks: int
 ) -> list[Draw]:
     """Draw the points of each statistic in each bin, as ``draw_rows`` says.
 
@@ -111,7 +111,7 @@ def joined(values: jax.Array, count: int) -> jax.Array:
 
 def stack_sums(
     stacks: Sequence[Stack],
-    arrays: Sequence[StackData],
+    arrays: Sequence[StackArrays],
     draws: Sequence[Draw],
     kernel_block: jax.Array,
     population: Population,

@@ -19,7 +19,7 @@ Finish = Callable[[Columns, jax.Array, Columns], Columns]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairTables:
     """Samples x kernels, as a function of the coordinates of both.
 
     Attributes:
@@ -45,7 +45,7 @@ class Form(Protocol):
         ...
 
     def over_samples(
-        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
+        self, pairs: PairTables, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         """Sum each table over the samples, times each moment of them.
 
@@ -63,7 +63,7 @@ class Form(Protocol):
 
     def over_kernels(
         self,
-        pairs: Pairs,
+        pairs: PairTables,
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from kdescent_dist.counts.backends import in_form
-from kdescent_dist.counts.contraction import Columns, Form, Pairs
+from kdescent_dist.counts.contraction import Columns, Form, PairTables
 from kdescent_dist.counts.origin import near_origin
-from kdescent_dist.counts.tiled import BlockedForm, block_tables
+from kdescent_dist.counts.tiled import BlockedForm, tile_tables
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
-from kdescent_dist.numerics.tiles import matmul, scan_blocks
+from kdescent_dist.numerics.tiles import matmul, scan_tiles
 from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns
 
 
@@ -44,7 +44,7 @@ def _plain(form: str, x, weights, modes):
     def body(columns, w):
         return [matmul(wave, w) for wave in plain_waves(columns, modes, origin)]
 
-    cos, sin = (tree_sum(part) for part in scan_blocks(body, x, weights))
+    cos, sin = (tree_sum(part) for part in scan_tiles(body, x, weights))
     c, s = plain_cos_sin(phase_turns(modes, origin))
     return cos * c - sin * s, cos * s + sin * c
 
@@ -66,7 +66,7 @@ def _squared_sums(
         cos, sin = rotate(cos, sin, offset[:, None])
         return matmul(cos * cos, w), matmul(sin * sin, w)
 
-    cos, sin = scan_blocks(body, x, weights)
+    cos, sin = scan_tiles(body, x, weights)
     return tree_sum(cos), tree_sum(sin)
 
 
@@ -90,7 +90,7 @@ def make_waves(modes: jax.Array):
 
     def waves(columns: Columns, origin: jax.Array) -> tuple[jax.Array, ...]:
         pairs = _pairs(BlockedForm(), modes, origin)
-        return block_tables(pairs, pairs.prepare(columns))
+        return tile_tables(pairs, pairs.prepare(columns))
 
     return waves
 
@@ -108,13 +108,13 @@ def plain_cos_sin(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.cos(radians), jnp.sin(radians)
 
 
-def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> Pairs:
+def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> PairTables:
     def prepare(columns: Columns) -> Columns:
         shifted = [column - o for column, o in zip(columns, origin, strict=True)]
         # No more than a way to have them stored: else they are computed anew for every mode.
         return form.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
 
-    return Pairs(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
+    return PairTables(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
 
 
 def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
+from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
 
 _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
@@ -35,7 +35,7 @@ class FusedForm:
         return list(lax.optimization_barrier(rows))
 
     def over_samples(
-        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
+        self, pairs: PairTables, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         columns = pairs.prepare(list(x.T))
         z = [_blocks(c) for c in columns]
@@ -51,7 +51,7 @@ class FusedForm:
 
     def over_kernels(
         self,
-        pairs: Pairs,
+        pairs: PairTables,
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],

@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from kdescent_dist.counts.backends import in_form
-from kdescent_dist.counts.contraction import Columns, Form, Pairs
+from kdescent_dist.counts.contraction import Columns, Form, PairTables
 from kdescent_dist.counts.tiled import BlockedForm
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
-from kdescent_dist.numerics.tiles import matmul, scan_blocks
+from kdescent_dist.numerics.tiles import matmul, scan_tiles
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 
 SCALE = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
@@ -54,7 +54,7 @@ def _plain(form: str, x, weights, centers, cov):
     def body(columns, w):
         return matmul(plain_kernels(whiten(columns), white_centers), w)
 
-    return norm * tree_sum(scan_blocks(body, x, weights))
+    return norm * tree_sum(scan_tiles(body, x, weights))
 
 
 kde_sums = differentiable(_kde_sums, _backward, _plain, static=1)
@@ -134,13 +134,15 @@ def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
     return (exp2(exponent),)
 
 
-def _pairs(form: Form, centers: jax.Array, cov: jax.Array) -> tuple[Pairs, Whitening, jax.Array]:
+def _pairs(
+    form: Form, centers: jax.Array, cov: jax.Array
+) -> tuple[PairTables, Whitening, jax.Array]:
     whiten, white_centers, norm = whitening(centers, cov)
 
     def prepare(columns: Columns) -> Columns:
         return form.transform(whiten.matrix, whiten.scaled(columns))
 
-    return Pairs(prepare, white_centers, partial(gaussian, form.exp2)), whiten, norm
+    return PairTables(prepare, white_centers, partial(gaussian, form.exp2)), whiten, norm
 
 
 def _sums(form: Form, x, weights, centers, cov):
@@ -206,7 +208,7 @@ def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
         gradients, total = block_gradients(z, w, pairs.kernels, rows)
         return matmul(jnp.stack(gradients), jnp.stack(z, axis=1)), matmul(w, total)
 
-    second, counts = (tree_sum(part) for part in scan_blocks(body, x, weights))
+    second, counts = (tree_sum(part) for part in scan_tiles(body, x, weights))
     white = _white_center_gradients(form, x, weights, pairs, cotangent)
     second = second + matmul(jnp.stack(white), jnp.stack(pairs.kernels, axis=1))
     middle = -second - counts * jnp.eye(len(cov), dtype=cov.dtype)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
+from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.counts.fused import FusedForm
 from kdescent_dist.numerics.reductions import tree_sum
 
@@ -33,7 +33,7 @@ class PallasForm(FusedForm):
     interpret: bool
 
     def over_samples(
-        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
+        self, pairs: PairTables, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         columns = pairs.prepare(list(x.T))
         factors = moments(columns, weights)
@@ -59,7 +59,7 @@ class PallasForm(FusedForm):
 
     def over_kernels(
         self,
-        pairs: Pairs,
+        pairs: PairTables,
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],

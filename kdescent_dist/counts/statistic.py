@@ -17,7 +17,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.origin import near_origin
 from kdescent_dist.numerics.reductions import tree_sum
-from kdescent_dist.numerics.tiles import matmul, scan_blocks
+from kdescent_dist.numerics.tiles import matmul, scan_tiles
 
 
 @jax.tree_util.register_dataclass
@@ -186,7 +186,7 @@ class Statistic(ABC):
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
             return self.sums(columns, w, prepared)
 
-        parts = scan_blocks(body, x, weights)
+        parts = scan_tiles(body, x, weights)
         return self.finish(jnp.stack([tree_sum(part) for part in parts]), prepared)
 
     def squares(
@@ -207,5 +207,5 @@ class Statistic(ABC):
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
             return self.square_sums(columns, w * w, prepared)
 
-        parts = scan_blocks(body, x, weights)
+        parts = scan_tiles(body, x, weights)
         return self.finish_squares(jnp.stack([tree_sum(p) for p in parts]), total, prepared)

@@ -6,9 +6,9 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.counts.contraction import Columns, Finish, Moments, Pairs
+from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
-from kdescent_dist.numerics.tiles import matmul, scan_blocks
+from kdescent_dist.numerics.tiles import matmul, scan_tiles
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 
 
@@ -22,18 +22,18 @@ class BlockedForm:
         return list(matmul(matrix, jnp.stack(columns)))
 
     def over_samples(
-        self, pairs: Pairs, x: jax.Array, weights: jax.Array, moments: Moments
+        self, pairs: PairTables, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
             z = pairs.prepare(columns)
             factors = jnp.stack(moments(z, w), axis=1)
-            return [matmul(table, factors) for table in block_tables(pairs, z)]
+            return [matmul(table, factors) for table in tile_tables(pairs, z)]
 
-        return [tree_sum(part) for part in scan_blocks(body, x, weights)]
+        return [tree_sum(part) for part in scan_tiles(body, x, weights)]
 
     def over_kernels(
         self,
-        pairs: Pairs,
+        pairs: PairTables,
         x: jax.Array,
         weights: jax.Array,
         rows: list[jax.Array],
@@ -41,13 +41,13 @@ class BlockedForm:
     ) -> Columns:
         def body(columns: Columns, w: jax.Array) -> Columns:
             z = pairs.prepare(columns)
-            tables = block_tables(pairs, z)
+            tables = tile_tables(pairs, z)
             products = [matmul(f, table) for f, table in zip(rows, tables, strict=True)]
             return finish(z, w, list(reduce(operator.add, products)))
 
-        return [column.reshape(-1)[: len(x)] for column in scan_blocks(body, x, weights)]
+        return [column.reshape(-1)[: len(x)] for column in scan_tiles(body, x, weights)]
 
 
-def block_tables(pairs: Pairs, z: Columns) -> tuple[jax.Array, ...]:
+def tile_tables(pairs: PairTables, z: Columns) -> tuple[jax.Array, ...]:
     """The tables (K, size) of one block."""
     return pairs.tables([c[None, :] for c in z], [c[:, None] for c in pairs.kernels])

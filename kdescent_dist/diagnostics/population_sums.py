@@ -20,7 +20,7 @@ from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.diagnostics.points import EvaluationPoints
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -181,7 +181,7 @@ class _KeptRows:
     same probability; ``scale`` is its inverse, by which the weights are multiplied.
     """
 
-    def __init__(self, layout: BlockLayout, copies: int, seed: int, samples: int) -> None:
+    def __init__(self, layout: SampleBlocks, copies: int, seed: int, samples: int) -> None:
         self.layout, self.copies, self.seed = layout, copies, seed
         self.size = layout.size * copies
         self.number = min(samples, self.size)

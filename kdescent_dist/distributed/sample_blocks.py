@@ -17,14 +17,14 @@ MOST_UNEVEN = 1.05  # blocks of a device, relative to an even share
 
 
 @dataclass(frozen=True)
-class BlockLayout:
+class SampleBlocks:
     """How ``size`` samples are cut into ``count`` blocks of ``block_size``, the last one short."""
 
     size: int
     block_size: int
 
     @classmethod
-    def of(cls, size: int, block_size: int | None = None) -> "BlockLayout":
+    def of(cls, size: int, block_size: int | None = None) -> "SampleBlocks":
         """By default at least 8 blocks, of at most 65,536 samples."""
         if block_size is None:
             block_size = min(math.ceil(size / DEFAULT_BLOCKS), LARGEST_DEFAULT_BLOCK)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.parameter_tree import ParameterTree
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.models.population import Population, as_population
 from kdescent_dist.numerics.prng import block_key
 
@@ -41,7 +41,7 @@ class BlockModel:
     model: Model
     tree: ParameterTree
     columns: tuple[str, ...]
-    layout: BlockLayout
+    layout: SampleBlocks
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Samples in blocks of equal size, so that samples x kernels is never held in memory."""
+"""Samples in tiles of equal size, so that samples x kernels is never held in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-BLOCK = 4096  # samples; 20 kernel values of each stay in the cache of a core
+TILE = 4096  # samples; 20 kernel values of each stay in the cache of a core
 
 
-def block_shape(n: int) -> tuple[int, int]:
-    """Return the number of blocks and their size, which follow from the number of samples alone.
+def tile_shape(n: int) -> tuple[int, int]:
+    """Return the number of tiles and their size, which follow from the number of samples alone.
 
-    Sizes are evened out, rather than full blocks with a nearly empty last one, and a multiple of
-    the width of vector registers. There are at least two blocks: the compiler would merge a loop
+    Sizes are evened out, rather than full tiles with a nearly empty last one, and a multiple of
+    the width of vector registers. There are at least two tiles: the compiler would merge a loop
     of a single one into the program around it, whose last bits then depend on that program.
     """
-    blocks = max(-(-n // BLOCK), 2)
-    return blocks, -(-n // (32 * blocks)) * 32
+    tiles = max(-(-n // TILE), 2)
+    return tiles, -(-n // (32 * tiles)) * 32
 
 
-def scan_blocks(
+def scan_tiles(
     body: Callable[[list[jax.Array], jax.Array], Any], x: jax.Array, weights: jax.Array
 ) -> Any:
     """Apply ``body`` to each block of samples and stack what it returns.
@@ -35,7 +35,7 @@ def scan_blocks(
         weights: (n,) weights.
     """
     n, dims = x.shape
-    blocks, size = block_shape(n)
+    blocks, size = tile_shape(n)
     pad = blocks * size - n
     columns = [jnp.pad(x[:, i], (0, pad)).reshape(blocks, size) for i in range(dims)]
     columns.append(jnp.pad(weights, (0, pad)).reshape(blocks, size))

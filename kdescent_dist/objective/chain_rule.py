@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.distributed.mesh import AXES, dealt, whole
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.numerics.hessians import with_derivatives
 from kdescent_dist.numerics.reductions import materialize, streamed_sum, tree_sum
 
@@ -35,7 +35,7 @@ SumsLoss = Callable[[jax.Array, Any], jax.Array]
 
 
 @dataclass(frozen=True)
-class BlockSums:
+class ChainRule:
     """Evaluates a loss of block sums and its gradient over a mesh.
 
     Attributes:
@@ -45,7 +45,7 @@ class BlockSums:
         reproducible: add the sums along a fixed tree, after one gather; else ``psum`` them.
     """
 
-    layout: BlockLayout
+    layout: SampleBlocks
     mesh: Mesh
     kernel_blocks: int
     reproducible: bool
@@ -177,7 +177,7 @@ class BlockSums:
 
 
 # An attribute of the class would be a method.
-_value_and_grad = with_derivatives(BlockSums._value_and_grad, static=2)
+_value_and_grad = with_derivatives(ChainRule._value_and_grad, static=2)
 
 
 def _unravel(unit: UnitSums, params: jax.Array, catalog: Any) -> Callable[[jax.Array], Any]:

@@ -26,7 +26,7 @@ from kdescent_dist.config.validation import check_values
 from kdescent_dist.counts.backends import check_form
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.identity.code import describe_all, is_shipped
 from kdescent_dist.identity.digests import block_digests, combined, digest, source_digest_1
 from kdescent_dist.models.block_model import INPUT_WEIGHTS, BlockModel, Model, model_errors
@@ -34,7 +34,7 @@ from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.objective.chain_rule import BlockSums
+from kdescent_dist.objective.chain_rule import ChainRule
 from kdescent_dist.objective.presort import fixed_orders
 from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_square
 
@@ -90,16 +90,16 @@ class PopulationObjective:
         catalog: columns (n,) of the input catalog of the model, none for a generative model.
         catalog_weights: (n,) weights of the input catalog, which multiply those of the model.
         first_row: where ``catalog`` holds only the rows of this process's devices, see
-            ``BlockLayout.rows``, the number of the first of them; with ``size``, that of all rows.
+            ``SampleBlocks.rows``, the number of the first of them; with ``size``, that of all rows.
         columns: column names, where the model returns a plain array.
         loss: terms of the loss.
         custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` as for the
             model.
         statistics: ``statistics(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
-        block_size: samples per block, see ``BlockLayout``.
+        block_size: samples per block, see ``SampleBlocks``.
         kernel_blocks: units of kernel work, by default the mesh's kernels axis.
-        reproducible: the reduction, see ``BlockSums``.
+        reproducible: the reduction, see ``ChainRule``.
         counts: how counts are computed; how they were pretrained does not matter here.
         dtype: floating-point type.
         model_checked: whether ``BlockModel.check`` has passed the model, at parameters of the fit.
@@ -160,12 +160,12 @@ class PopulationObjective:
         self.mesh = mesh or make_mesh()
         self.processes = Processes.of(self.mesh)
         self.processes.together(lambda: _check_input(catalog, dtype))
-        self.layout = BlockLayout.of(size, block_size)
+        self.layout = SampleBlocks.of(size, block_size)
         self.model = BlockModel(model, tree, tuple(columns), self.layout)
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
         if not model_checked:
             self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
-        self._sums = BlockSums(
+        self._sums = ChainRule(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
         counts = counts or CountsConfig()

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from kdescent_dist.bins.bin_sums import BinSums
-from kdescent_dist.bins.stacks import Stack, StackData
+from kdescent_dist.bins.stacks import Stack, StackArrays
 from kdescent_dist.bins.sums import Draw
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig, LossConfig
@@ -36,7 +36,7 @@ class Sums:
 def mean_square(
     config: LossConfig,
     stacks: Sequence[Stack],
-    arrays: Sequence[StackData],
+    arrays: Sequence[StackArrays],
     draws: Sequence[Draw],
     model: Sequence[BinSums],
     squares: Sequence[BinSums | None],

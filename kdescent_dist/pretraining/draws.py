@@ -11,11 +11,11 @@ from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import count_kernels
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.validate import cholesky_factor
 
 
-def draw_centers(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray:
+def draw_centers(key: np.ndarray, rows: TrainingSample, number: int) -> np.ndarray:
     """Draw kernel centers (number, d) from a kernel density estimate of the training samples.
 
     Raises:
@@ -27,7 +27,7 @@ def draw_centers(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray
 def draw_rare_centers(
     draw_key: np.ndarray,
     choice_key: np.ndarray,
-    rows: TrainingRows,
+    rows: TrainingSample,
     number: int,
     power: float,
     draws: int,
@@ -97,12 +97,12 @@ class _Density:
         covariance: (d, d) covariance of the kernels.
     """
 
-    rows: TrainingRows
+    rows: TrainingSample
     cumulative: list[np.ndarray]
     covariance: np.ndarray
 
     @classmethod
-    def of(cls, rows: TrainingRows) -> "_Density":
+    def of(cls, rows: TrainingSample) -> "_Density":
         moments = rows.moments
         effective = moments.weight**2 / moments.square
         factor = effective ** (-1.0 / (rows.dims + 4))
@@ -140,7 +140,7 @@ def _resample(key: np.ndarray, density: _Density, number: int) -> np.ndarray:
     return rows.processes.on_primary(lambda: drawn + np.asarray(_offsets(unit, factor)))
 
 
-def _draw_blocks(key: np.ndarray, rows: TrainingRows, number: int) -> np.ndarray:
+def _draw_blocks(key: np.ndarray, rows: TrainingSample, number: int) -> np.ndarray:
     """Draw a block for each center by the inverse of their cumulative weights."""
     weights = np.zeros(rows.count)
     for b, (x, w) in enumerate(rows.blocks, start=rows.first):

@@ -16,7 +16,7 @@ from kdescent_dist.numerics import threefry
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import METHODS, count_kernels, count_modes
 from kdescent_dist.pretraining.draws import draw_centers, draw_modes, draw_rare_centers
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import check_training_data
 
@@ -92,7 +92,7 @@ class KPretrainer:
         The result is the same on any mesh and any number of ranks, bit for bit.
 
         Args:
-            training_x: (n, d) training samples, or (n,) for one dimension; or ``TrainingRows``,
+            training_x: (n, d) training samples, or (n,) for one dimension; or ``TrainingSample``,
                 weights included, of which each of several processes holds some.
             training_weights: (n,) weights, 1 by default.
             num_eval_kernels: kernels that a comparison draws, by default 10 d. It sets the
@@ -131,9 +131,9 @@ class KPretrainer:
                 that cannot be had.
         """
         rows = training_x
-        if not isinstance(rows, TrainingRows):
+        if not isinstance(rows, TrainingSample):
             given = check_training_data(training_x, training_weights, drop_non_finite)
-            rows = TrainingRows.whole(*given)
+            rows = TrainingSample.whole(*given)
         dims = rows.dims
         evaluate = _number("num_eval_kernels", num_eval_kernels, 10 * dims, 1)
         evaluate_modes = _number(

@@ -30,7 +30,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class TrainingRows:
+class TrainingSample:
     """Training samples of d dimensions; results are the same bits whoever holds which block.
 
     Attributes:
@@ -69,7 +69,7 @@ class TrainingRows:
         object.__setattr__(self, "moments", self._moments(weighted=True))
 
     @classmethod
-    def whole(cls, x: np.ndarray, weights: np.ndarray | None) -> "TrainingRows":
+    def whole(cls, x: np.ndarray, weights: np.ndarray | None) -> "TrainingSample":
         """One block, (n, d) samples and (n,) weights, which every process has."""
         return cls([(x, weights)], 0, 1, x.shape[1], x.dtype, Processes(()))
 

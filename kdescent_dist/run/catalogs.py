@@ -17,7 +17,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class RunCatalogs:
         self._tell("catalog", reader)
         return TrainingCatalog.of(training.columns, training.weights, rows)
 
-    def input(self, mesh: Mesh) -> tuple[BlockLayout, int, Catalog | None]:
+    def input(self, mesh: Mesh) -> tuple[SampleBlocks, int, Catalog | None]:
         """The blocks of samples and, of the model's input catalog, the rows of this process.
 
         Call it after ``training``, whose catalog it is unless there is another.
@@ -90,7 +90,7 @@ class RunCatalogs:
         samples, inputs = self._config.samples, self._config.input
         if not inputs.columns:
             size = samples.size or self.facts["catalog"]["rows"]
-            return BlockLayout.of(size, samples.block_size), 0, None
+            return SampleBlocks.of(size, samples.block_size), 0, None
         reader = self._training
         if inputs.catalog is not None:
             reader = self._open(inputs.catalog, inputs.columns, "input.catalog", inputs.columns)
@@ -108,7 +108,7 @@ class RunCatalogs:
             chosen = np.sort(rng.choice(total, size, replace=False))
         if reader is self._training:
             self.input_rows = range(total) if chosen is None else chosen
-        layout = BlockLayout.of(size, samples.block_size)
+        layout = SampleBlocks.of(size, samples.block_size)
         first, last = layout.rows(mesh)
         given = reader.rows(first, last, chosen=chosen, release=True)
         if reader is not self._training:

@@ -105,7 +105,7 @@ def test_a_subsample_has_the_size_asked_for_and_weights_that_stand_for_all(bins,
 
 def test_every_real_sample_is_kept_equally_often():
     """Of 4 blocks and two copies, the short last block among them; no padded row at all."""
-    layout = population_sums.BlockLayout.of(11, 3)
+    layout = population_sums.SampleBlocks.of(11, 3)
     kept = np.zeros((4, 6))
     for seed in range(3000):
         rows = population_sums._KeptRows(layout, 2, seed, 5)

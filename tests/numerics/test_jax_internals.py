@@ -23,7 +23,7 @@ from kdescent_dist.numerics.prng import unrolled
 from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import count_kernels, count_modes
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 from support import compiler as set_compiler
 from support import fits, losses, problems
 
@@ -154,7 +154,7 @@ def test_samples_of_similar_size_share_their_programs(sizes, caplog):
     rng, direct = np.random.default_rng(2), Counting("direct", mesh=make_mesh(1))
     for i, size in enumerate(sizes):
         x, weights = rng.normal(size=(size, 2)).astype(np.float32), np.ones(size, np.float32)
-        rows, points = TrainingRows.whole(x, weights), rng.normal(size=(90, 2)).astype(np.float32)
+        rows, points = TrainingSample.whole(x, weights), rng.normal(size=(90, 2)).astype(np.float32)
         with jax.log_compiles(i > 0):
             count_kernels(rows, points, np.eye(2, dtype=np.float32), direct)
             count_modes(rows, points, direct)

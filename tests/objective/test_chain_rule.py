@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.numerics.reductions import streamed_sum, tree_sum
 
 pytestmark = pytest.mark.as_shipped
 
 
 def test_blocks_follow_from_the_size_alone():
-    assert BlockLayout.of(5000).block_size == 625
-    assert BlockLayout.of(3).count == 3
-    assert BlockLayout.of(10**9).block_size == 65_536
-    assert BlockLayout.of(1003, 400).count == 3
-    assert BlockLayout.of(10, 400).block_size == 10
+    assert SampleBlocks.of(5000).block_size == 625
+    assert SampleBlocks.of(3).count == 3
+    assert SampleBlocks.of(10**9).block_size == 65_536
+    assert SampleBlocks.of(1003, 400).count == 3
+    assert SampleBlocks.of(10, 400).block_size == 10
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 11, 100, 1000, 15_259])
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 def test_devices_hold_whole_nodes_and_nearly_even_shares(count, devices):
-    layout, mesh = BlockLayout(10 * count, 10), make_mesh(devices)
+    layout, mesh = SampleBlocks(10 * count, 10), make_mesh(devices)
     node, held = layout.node(mesh), layout.per_device(mesh)
     share = -(-count // devices)
     assert node & (node - 1) == 0
@@ -33,7 +33,7 @@ def test_devices_hold_whole_nodes_and_nearly_even_shares(count, devices):
 
 
 def test_a_power_of_two_of_blocks_for_each_device_is_one_node():
-    assert BlockLayout(1024, 1).node(make_mesh(8)) == 128
+    assert SampleBlocks(1024, 1).node(make_mesh(8)) == 128
 
 
 ROWS = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)

@@ -13,7 +13,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -327,7 +327,7 @@ def broken(**changes):
 
 
 def check(model, size=problems.SIZE, catalog=None):
-    layout = BlockLayout.of(size)
+    layout = SampleBlocks.of(size)
     required = ["red", "blue", "mass"]
     block = BlockModel(model, ParameterTree.of_names(problems.NAMES), (), layout)
     block.check(problems.GUESS, catalog or {}, required)

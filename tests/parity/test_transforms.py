@@ -18,10 +18,10 @@ from kdescent_dist.counts import kde as kde_sums
 from kdescent_dist.counts import sharded as sharded_counts
 from kdescent_dist.counts.local import fourier_counts, fourier_errors, kde_counts, kde_errors
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.distributed.sample_blocks import BlockLayout
+from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.fitting.dropin import bfgs
 from kdescent_dist.numerics.small_matrices import column_sums, repeated, table_product
-from kdescent_dist.objective.chain_rule import BlockSums
+from kdescent_dist.objective.chain_rule import ChainRule
 from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 from support import problems
@@ -311,8 +311,8 @@ def pretrained():
 
 def block_sums(reproducible):
     """The loss of small sums on a mesh of samples and kernels, and the same of whole arrays."""
-    mesh, layout = make_mesh(2, 2), BlockLayout.of(104, 13)
-    sums = BlockSums(layout, mesh, 4, reproducible)
+    mesh, layout = make_mesh(2, 2), SampleBlocks.of(104, 13)
+    sums = ChainRule(layout, mesh, 4, reproducible)
     values = np.linspace(0.0, 1.0, 104)
     catalog, shares = {"t": layout.cut(values, mesh)}, sums.shares()
 

@@ -13,7 +13,7 @@ from kdescent_dist.pretraining import counting as training_counts
 from kdescent_dist.pretraining import nufft
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import count_kernels, count_modes
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 
 KERNELS = 90
 
@@ -66,11 +66,11 @@ def references(x, weights, centers, cov, modes):
 
 
 def kde_of(x, weights, centers, cov, options):
-    return count_kernels(TrainingRows.whole(x, weights), centers, cov, options)
+    return count_kernels(TrainingSample.whole(x, weights), centers, cov, options)
 
 
 def waves_of(x, weights, modes, options):
-    return count_modes(TrainingRows.whole(x, weights), modes, options)
+    return count_modes(TrainingSample.whole(x, weights), modes, options)
 
 
 def assert_right(arrays, options, kernel_tolerance, wave_tolerance):

@@ -9,7 +9,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
 from kdescent_dist.pretraining import draws as kernel_draws
-from kdescent_dist.pretraining.sample import TrainingRows
+from kdescent_dist.pretraining.sample import TrainingSample
 
 pytestmark = pytest.mark.as_shipped
 
@@ -73,7 +73,7 @@ def test_centers_are_those_of_jax(size, weighted, dims):
     rng = np.random.default_rng(dims)
     x = (rng.normal(size=(size, dims)) @ rng.normal(size=(dims, dims)) + 3).astype(np.float32)
     weights = rng.uniform(size=size).astype(np.float32) if weighted else None
-    rows, key = TrainingRows.whole(x, weights), jax.random.key(11)
+    rows, key = TrainingSample.whole(x, weights), jax.random.key(11)
     ours = kernel_draws.draw_centers(np.asarray(jax.random.key_data(key)), rows, 500)
 
     shares = jax.scipy.stats.gaussian_kde(x.T, weights=weights).weights

@@ -24,9 +24,9 @@ def tile_shape(n: int) -> tuple[int, int]:
 def scan_tiles(
     body: Callable[[list[jax.Array], jax.Array], Any], x: jax.Array, weights: jax.Array
 ) -> Any:
-    """Apply ``body`` to each block of samples and stack what it returns.
+    """Apply ``body`` to each tile of samples and stack what it returns.
 
-    The last block is padded with weight 0. Nothing is carried from block to block: the caller
+    The last tile is padded with weight 0. Nothing is carried from tile to tile: the caller
     adds up the stacked results, in an order of its own.
 
     Args:
@@ -35,13 +35,13 @@ def scan_tiles(
         weights: (n,) weights.
     """
     n, dims = x.shape
-    blocks, size = tile_shape(n)
-    pad = blocks * size - n
-    columns = [jnp.pad(x[:, i], (0, pad)).reshape(blocks, size) for i in range(dims)]
-    columns.append(jnp.pad(weights, (0, pad)).reshape(blocks, size))
+    tiles, size = tile_shape(n)
+    pad = tiles * size - n
+    columns = [jnp.pad(x[:, i], (0, pad)).reshape(tiles, size) for i in range(dims)]
+    columns.append(jnp.pad(weights, (0, pad)).reshape(tiles, size))
 
-    def step(_: None, block: Sequence[jax.Array]) -> tuple[None, Any]:
-        return None, body(list(block[:-1]), block[-1])
+    def step(_: None, tile: Sequence[jax.Array]) -> tuple[None, Any]:
+        return None, body(list(tile[:-1]), tile[-1])
 
     return lax.scan(step, None, columns)[1]
 

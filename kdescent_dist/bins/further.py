@@ -1,5 +1,6 @@
 """Statistics of a bin beside kernels and modes, which the config of the bin gives options."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -28,14 +29,14 @@ def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
     Raises:
         InputError: there is no such statistic, or the options cannot be used; names the key.
     """
-    found = {}
+    found: dict[str, Given] = {}
     for name, options in config.statistics.items():
         own = f"{key}.statistics.{name}"
         one = STATISTICS.find(f"{key}.statistics", name)
         if not isinstance(options, Mapping):
             raise InputError(f"{own}={options}: must be a mapping of options, such as {{}}")
         try:
-            found[name] = _checked(one, one.read(options, config.columns))
+            found[name] = _checked(one, one.read(options, config.columns), config)
         except InputError as error:
             raise InputError(f"{own}: {error}") from error
         except Exception as error:  # whatever the statistic of another package raises
@@ -43,12 +44,21 @@ def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
     return found
 
 
-def _checked(one: Statistic, given: Given) -> Given:
+def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
     """What is given, with counts and errors as finite numbers of one shape.
 
     Raises:
-        InputError: the shapes do not fit together, or a number is not finite.
+        InputError: the shapes do not fit together, a number is not finite, or the bin is one of
+            several, or is counted in a catalog.
     """
+    each = {name: np.asarray(values) for name, values in given.points.each.items()}
+    common = {name: np.asarray(values) for name, values in given.points.common.items()}
+    lengths = {name: np.shape(values)[:1] for name, values in each.items()}
+    if len(set(lengths.values())) != 1 or () in lengths.values():
+        raise InputError(f"points: arrays of one length each are needed, not {lengths}")
+    given = replace(given, points=Points(each, common))
+    if given.values is not None:
+        _check_alone(given, config)
     shape = (given.points.number, len(one.parts))
     arrays = {}
     for what in ("values", "errors"):
@@ -63,6 +73,24 @@ def _checked(one: Statistic, given: Given) -> Given:
     return replace(given, **arrays)
 
 
+def _check_alone(given: Given, config: BinsConfig) -> None:
+    """Check that given counts are of one bin, and their weight not beside that of a catalog."""
+    rules = [e for e in config.edges.values() if isinstance(e, Mapping)]
+    cells = [len(e) - 1 for e in config.edges.values() if not isinstance(e, Mapping)]
+    if rules or math.prod(cells) != 1 or len(config.windows) > 1:
+        raise InputError("counts of one bin are given, but edges or windows make several")
+    if given.weight is None:
+        return
+    for what, value in (("weight", given.weight), ("weight_err", given.weight_err)):
+        if not np.isfinite(value) or value < 0 or (what == "weight" and value == 0):
+            raise InputError(f"{what}={value}: must be finite and positive")
+    if config.kernels != 0 or config.fourier != 0 or config.normalization == "density":
+        raise InputError(
+            "the weight in the bin is given, but the bin is counted in the training catalog: take "
+            "a bin with kernels=0, fourier=0 and normalization=conditional or counts"
+        )
+
+
 def check_errors_known(key: str, config: BinsConfig) -> None:
     """Check that counts that are given have errors, as a chi-square needs them.
 
@@ -74,6 +102,11 @@ def check_errors_known(key: str, config: BinsConfig) -> None:
             raise InputError(
                 f"{key}.statistics.{name}: its counts have no errors, which loss.statistic=chisq "
                 "needs: give them, or take loss.statistic=mse"
+            )
+        if config.number_density and given.weight is not None and not given.weight_err:
+            raise InputError(
+                f"{key}.statistics.{name}: the weight in the bin has no error, which "
+                f"{key}.number_density and loss.statistic=chisq need: give weight_err"
             )
 
 

@@ -4,6 +4,7 @@ A mapping of names to numbers is the simplest tree. The entries of a dict have i
 the order of the alphabet that JAX gives to them: the order of a config is that of the vector.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class ParameterTree:
             return place
 
         template = _mapped(tree, placed)
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, number in Counter(names).items() if number > 1):
             raise InputError(f"parameters: {twice[0]}: two entries have this name")
         return cls(tuple(names), template)
 
@@ -95,8 +96,9 @@ class ParameterTree:
         parts = [_numbers(leaf, path).ravel() for leaf, path in _leaves(tree)]
         entries = np.concatenate(parts) if parts else np.zeros(0)
         values = dict(zip(ParameterTree.of(tree).names, entries, strict=True))
+        known = set(self.names)
         for name in values:
-            if name not in self.names:
+            if name not in known:
                 raise InputError(f"{what}: {name}: no such parameter; {closest(name, self.names)}")
         for name in self.names:
             if name not in values:

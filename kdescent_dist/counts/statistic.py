@@ -65,8 +65,8 @@ class Given:
 class Statistic(ABC):
     """A kind of count. Every method is traceable, and takes one bin at a time.
 
-    A new statistic has a name, parts and ``values``. All else has a default that follows from
-    ``values``; a statistic gives a faster or more precise form of its own where one is known.
+    A new statistic has a name, parts, ``read`` and ``values``. All else has a default that follows
+    from ``values``. A statistic gives a faster or more precise form of its own where one is known.
     Instances are hashable, and equal instances count in the same way.
 
     Attributes:
@@ -91,7 +91,7 @@ class Statistic(ABC):
             InputError: an option cannot be used; the message names the option.
         """
         del options, columns
-        raise InputError("it has no options; kernels and fourier of the bin set it")
+        raise InputError(f"the statistic {self.name} has no options")
 
     @abstractmethod
     def values(self, columns: Columns, prepared: Any) -> Sequence[jax.Array]:

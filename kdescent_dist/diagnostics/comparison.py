@@ -34,7 +34,7 @@ def diagnose(
         of the model.
     """
     rng = np.random.default_rng(problem.seed)
-    kept = {"data": plot_sample(problem, rng, samples)}
+    kept = plot_samples(problem, rng, samples)
     sets = [EvaluationPoints.of(pretrained, rng) for pretrained in problem.bins]
     blocks = PopulationBlocks(problem.objective, problem.columns, problem.seed, samples)
     # The errors are those of the residuals of the fit.
@@ -52,15 +52,17 @@ def diagnose(
     return Comparison(bins, kept).to_arrays()
 
 
-def plot_sample(problem: Problem, rng: np.random.Generator, most: int) -> Samples:
-    """At most ``most`` random rows of the training catalog, in every process.
+def plot_samples(problem: Problem, rng: np.random.Generator, most: int) -> dict[str, Samples]:
+    """At most ``most`` random rows of the training catalog, as ``data``, in every process.
 
     Returns:
-        The columns that are used, and weights that stand for all rows.
+        The columns that are used, and weights that stand for all rows; nothing without a catalog.
     """
+    if not problem.training.rows.total:
+        return {}
     keep, scale = subsample(rng, problem.training.rows.total, most)
     columns, weights = problem.training.only(problem.columns).pick(keep)
-    return Samples(columns, weights * scale)
+    return {"data": Samples(columns, weights * scale)}
 
 
 def compare(

@@ -5,6 +5,7 @@ training catalog, with the derivatives J of m by the parameters, and the weights
 residuals in the loss. So a change of the sums by a row of the training catalog moves the parameters
 by its influence, (J^T C J)^-1 J^T C times that change, and the covariance of the parameters is the
 sum over all rows of the outer products of their influences (Huber 1967; White 1982; Hampel 1974).
+Counts that are given, and not counted in a catalog, have errors of their own in its place.
 That needs no covariance of the sums, however much kernels overlap. Rows are taken as independent,
 and their number as Poisson distributed, but for the samples of a generative model, whose number is
 given. A change of the model's sums by a row of its input catalog acts with the opposite sign.
@@ -122,18 +123,21 @@ def _given_products(sets: Sequence[EvaluationPoints], factors: Sequence[Factors]
 
     They are taken as independent of each other, and of the weight in the bin.
     """
-    size = factors[0].weight.size
-    total = np.zeros((size, size))
+    # A bin stands in several sets where a term of the user's own uses the bin, too.
+    moved_by: dict[tuple[str, str], np.ndarray] = {}
+
+    def add(bin_: str, name: str, moved: np.ndarray) -> None:
+        moved_by[bin_, name] = moved_by.get((bin_, name), 0.0) + moved.reshape(len(moved), -1)
+
     for counted, of_bin in zip(sets, factors, strict=True):
-        for name, counts in counted.pretrained.statistics.items():
+        pretrained, errors = counted.pretrained, counted.errors
+        for name, counts in pretrained.statistics.items():
             if counts.given:
-                moved = of_bin.sums.counts[name] * counted.errors.counts[name]
-                moved = moved.reshape(size, -1)
-                total += moved @ moved.T
-        if counted.pretrained.counts is None:
-            moved = of_bin.sums.weight * counted.pretrained.number_err
-            total += np.outer(moved, moved)
-    return total
+                add(pretrained.bin.name, name, of_bin.sums.counts[name] * errors.counts[name])
+        if pretrained.counts is None:
+            add(pretrained.bin.name, "", of_bin.sums.weight * pretrained.number_err)
+    size = factors[0].weight.size
+    return sum((moved @ moved.T for moved in moved_by.values()), np.zeros((size, size)))
 
 
 def _of_rows(counted: EvaluationPoints, factors: Factors) -> Factors:

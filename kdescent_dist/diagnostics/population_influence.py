@@ -277,6 +277,7 @@ class PopulationInfluences:
         def of(params: jax.Array) -> Any:
             columns, weights = draw_block(self.objective, self.names, params, seed, turn, catalog)
             added_up = own(Population(columns, weights)) if own is not None else ()
+            added_up = jax.tree.map(lambda a: jnp.asarray(a, weights.dtype), added_up)
             return (columns, weights), added_up
 
         def along(direction: jax.Array) -> Any:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW
-from kdescent_dist.diagnostics.comparison import compare, plot_sample
+from kdescent_dist.diagnostics.comparison import compare, plot_samples
 from kdescent_dist.diagnostics.points import LARGEST_SET, EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares, count_rows
 from kdescent_dist.diagnostics.problem import Problem
@@ -46,7 +46,7 @@ def compare_guess(
     """
     objective, bins = problem.objective, problem.bins
     rng = np.random.default_rng(problem.seed)
-    kept = {"data": plot_sample(problem, rng, samples)} | _input_rows(objective, rng, samples)
+    kept = plot_samples(problem, rng, samples) | _input_rows(objective, rng, samples)
     blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, counted))
     population = blocks.sums(problem.guess, [], errors=False)
     training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
@@ -67,7 +67,7 @@ def compare_guess(
             record = replace(
                 compare(counted, {"guess": sums}, weights),
                 **_characteristic(counted),
-                min_training=pretrained.bin.config.min_training,
+                min_training=pretrained.bin.config.min_training if pretrained.counts else 0,
             )
             records.append(record)
         return Comparison(records, kept | {"guess": guess}).to_arrays()

@@ -13,6 +13,8 @@ from kdescent_dist.diagnostics.problem import Problem
 
 log = logging.getLogger(__name__)
 
+FAILED = "none: "  # how a note begins where the errors could not be computed
+
 
 def state_errors(
     problem: Problem, params: np.ndarray, progress: Callable[[], None]
@@ -46,7 +48,7 @@ def state_errors(
         raise
     except Exception as error:
         log.warning("no errors of the parameters: %s", error, exc_info=True)
-        return unknown | {"errors_note": f"none: {type(error).__name__}: {error}"}
+        return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}
     note = _included(problem)
     if fixed := [name for name, one in parameters.named(parameters.fixed).items() if one]:
         note += f"; fixed: {', '.join(fixed)}"
@@ -66,7 +68,10 @@ def _held(params: np.ndarray, errors: np.ndarray, parameters: Parameters) -> np.
 
 
 def _included(problem: Problem) -> str:
-    parts = ["the training catalog"]
+    counts = [c for pretrained in problem.bins for c in pretrained.statistics.values()]
+    parts = ["the training catalog"] if problem.training.rows.total else []
+    if any(one.given for one in counts):
+        parts.append("the counts that are given")
     if problem.objective.data["catalog"]:
         same = ", which is the same" if problem.input_rows is not None else ""
         parts.append(f"the input catalog{same}")

@@ -15,8 +15,8 @@ class Coordinates:
     """The way from the parameters of a model to what an optimizer moves, and back.
 
     Attributes:
-        bounds: bounds of the F parameters that move.
-        scale: (F,) lengths in which they are measured, in units of the unbounded parameters.
+        bounds: bounds of the F parameters that move, in units of their scale.
+        scale: (F,) lengths in which the parameters are measured.
         free: (F,) places in the vector of all P parameters, in ascending order.
         held: (P,) values of all parameters, of which those that are fixed are kept.
     """
@@ -30,8 +30,10 @@ class Coordinates:
     def of(cls, parameters: Parameters) -> "Coordinates":
         """The coordinates of parameters whose guess is in the precision of the fit."""
         free = np.flatnonzero(~parameters.fixed)
-        bounds = Bounds(parameters.low[free], parameters.high[free])
-        return cls(bounds, parameters.scale[free], free, parameters.guess)
+        scale = parameters.scale[free]
+        # Before the bounds, whose map with a single bound has a length of 1.
+        bounds = Bounds(parameters.low[free] / scale, parameters.high[free] / scale)
+        return cls(bounds, scale, free, parameters.guess)
 
     # What has nothing to do is left out, so that it changes no program.
 
@@ -40,13 +42,13 @@ class Coordinates:
         params = jnp.asarray(params)
         if self._some_fixed:
             params = params[self.free]
-        unbounded = self.bounds.to_unbounded(params)
-        return unbounded / self._scale(unbounded) if self._scaled else unbounded
+        return self.bounds.to_unbounded(params / self._scale(params) if self._scaled else params)
 
     def to_params(self, moved: jax.Array) -> jax.Array:
         """The parameters (P,) at coordinates (F,)."""
-        unbounded = moved * self._scale(moved) if self._scaled else moved
-        params = self.bounds.to_bounded(unbounded)
+        params = self.bounds.to_bounded(moved)
+        if self._scaled:
+            params = params * self._scale(params)
         if not self._some_fixed:
             return params
         return jnp.asarray(self.held, params.dtype).at[self.free].set(params)

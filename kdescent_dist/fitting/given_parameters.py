@@ -8,6 +8,7 @@ import numpy as np
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.objective.protocol import Objective
 
 
@@ -27,10 +28,14 @@ def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> 
     if isinstance(guess, Parameters):
         if bounds is not None or names is not None:
             raise InputError("bounds, names: the parameters that are given have their own")
-        known = getattr(objective, "names", guess.names)
+        known = getattr(objective, "names", None) or guess.names
         if known != guess.names:
             raise InputError(
                 f"parameters: the objective has {', '.join(known)}, not {', '.join(guess.names)}"
+            )
+        if _takes_a_vector(objective) and guess.tree.template is not None:
+            raise InputError(
+                "parameters: the loss takes a vector: give LossObjective the parameters, too"
             )
         parameters = guess
     else:
@@ -41,6 +46,10 @@ def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> 
     parameters = parameters.with_guess(start.astype(jax.dtypes.canonicalize_dtype(start.dtype)))
     parameters.check()
     return parameters
+
+
+def _takes_a_vector(objective: Objective) -> bool:
+    return isinstance(objective, LossObjective) and objective.parameters is None
 
 
 def identity_of(parameters: Parameters) -> dict[str, Any]:

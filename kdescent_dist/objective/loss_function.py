@@ -32,6 +32,11 @@ class LossObjective:
     parameters: Parameters | None = None
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the parameters, None where the loss takes any vector."""
+        return None if self.parameters is None else self.parameters.names
+
+    @property
     def data(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if _is_arrays(value)}
 

@@ -24,6 +24,7 @@ from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
 from kdescent_dist.counts.backends import check_form
+from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
@@ -69,7 +70,12 @@ def _counted(pretrained: PretrainedBin) -> dict[str, Any]:
     known = {name: getattr(counts, name) for name in _COUNTED} if counts is not None else {}
     if pretrained.further:
         further = {
-            name: [counts.points.each, counts.points.common, counts.values, counts.errors]
+            name: [
+                counts.points.each,
+                counts.points.common,
+                # What is counted in the catalog follows from it, but for its last bits.
+                *([counts.values, counts.errors] if counts.given else []),
+            ]
             for name, counts in pretrained.further.items()
         }
         known["further"] = [further, pretrained.training_sum, pretrained.number_err]
@@ -181,13 +187,15 @@ class PopulationObjective:
         stacked = stack_bins(bins, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
         functions = {"model": model, "loss.custom": custom, "loss.statistics": statistics}
+        further = ordered(name for pretrained in bins for name in pretrained.further)
+        added = {f"statistics.{name}": type(one) for name, one in further.items()}
         arrays = {
             "training catalog": digest([_counted(b) for b in bins]),
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
-        self.identity = {**describe_all(functions), **arrays}
+        self.identity = {**describe_all({**functions, **added}), **arrays}
         terms = {
             "loss": non_default(replace(self.config, custom=None, statistics=None)),
             "bins": {b.bin.group: non_default(b.bin.config) for b in bins},

@@ -97,7 +97,7 @@ def _roots(squares: BinSums) -> BinSums:
 
 
 def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:
-    """Check that something is compared.
+    """Check the weights of further statistics, and that something is compared.
 
     Args:
         loss: weights of the terms.
@@ -105,16 +105,15 @@ def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: boo
         custom: whether there is a term of the user's own.
 
     Raises:
-        InputError: no bin has a term of positive weight.
+        InputError: no bin has a term of positive weight, or a weight cannot be used.
     """
     for name, weight in loss.weights.items():
         used = list(dict.fromkeys(n for one in bins.values() for n in one.statistics))
+        if name in ("kde", "fourier"):
+            raise InputError(f"loss.weights.{name}: set loss.{name} in its place")
         if name not in used:
-            hint = "; kernels and modes have loss.kde and loss.fourier" if not used else ""
-            raise InputError(
-                f"loss.weights.{name}: no bin has such a statistic; "
-                f"{closest(name, used) if used else 'set bins.NAME.statistics'}{hint}"
-            )
+            hint = closest(name, used) if used else "set bins.NAME.statistics"
+            raise InputError(f"loss.weights.{name}: no bin has such a statistic; {hint}")
         if not isinstance(weight, int | float) or not weight >= 0 or weight == float("inf"):
             raise InputError(f"loss.weights.{name}={weight}: must be a number of at least 0")
     terms = (

@@ -7,7 +7,7 @@ import numpy as np
 
 from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
-from kdescent_dist.diagnostics.reported_errors import state_errors
+from kdescent_dist.diagnostics.reported_errors import FAILED, state_errors
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase
 
@@ -28,7 +28,7 @@ def errors_phase(
         return state_errors(problem, final, progress)
 
     def keep(found: dict[str, Any]) -> bool:
-        return any(error is not None for error in found["errors"].values())
+        return not found["errors_note"].startswith(FAILED)
 
     return Phase("errors", work, of=of, keep=keep)
 

@@ -7,6 +7,7 @@ import jax
 from kdescent_dist.bins.bin import Bin, expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
+from kdescent_dist.bins.further import needs_catalog
 from kdescent_dist.bins.pretrained import PretrainedBin, known_bin, pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
@@ -26,10 +27,20 @@ def find_bins(
     if by_rule:
         grids = resolve_grids(grids, *training.sample(), training.limits())
     bins = expand_bins(grids)
-    if not training.rows.total:
+    counted = [bin_ for bin_ in bins if _is_counted(bin_)]
+    if not counted:
         return bins, Settled(len(bins))
-    counts = training.rows.processes.added(count_bins(bins, training.columns))
-    return settle_bins(bins, counts)
+    counts = training.rows.processes.added(count_bins(counted, training.columns))
+    left, settled = settle_bins(counted, counts)
+    known = [bin_ for bin_ in bins if not _is_counted(bin_)]
+    settled.used += len(known)
+    order = list(grids)
+    return sorted([*left, *known], key=lambda bin_: order.index(bin_.group)), settled
+
+
+def _is_counted(bin_: Bin) -> bool:
+    """Whether a bin is counted in the training catalog, or all that it compares is given."""
+    return needs_catalog(f"bins.{bin_.group}", bin_.config)
 
 
 def pretrain_bins(
@@ -51,14 +62,17 @@ def pretrain_bins(
         begin: called before each bin.
     """
     rows = training.rows
-    if not rows.total:
-        return [known_bin(bin_) for bin_ in bins]
-    source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
+    source = ""
+    if rows.total:
+        source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
     own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     own = make_mesh(devices=own_devices)
     pretrained = []
     for bin_ in bins:
         begin(bin_)
+        if not _is_counted(bin_):
+            pretrained.append(known_bin(bin_))
+            continue
         known = directory.load_counts(bin_, source)
         method = config.counts.pretrain
         one = pretrain_bin(bin_, training, None, config.seed, own, known, method)

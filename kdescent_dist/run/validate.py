@@ -30,15 +30,19 @@ def check(config: Config) -> None:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
-    if not (needs_training(config) or config.catalog.path or config.catalog.make):
-        _check_catalogs({"input.catalog": config.input.catalog})
-    else:
-        _check_catalogs({"catalog": config.catalog, "input.catalog": config.input.catalog})
+    catalogs = {"catalog": config.catalog, "input.catalog": config.input.catalog}
+    chosen = config.catalog.path or config.catalog.make
+    # A report is made of the files of the run alone.
+    if not chosen and (config.mode == "report" or not needs_training(config)):
+        del catalogs["catalog"]
+    _check_catalogs(catalogs)
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
     for name, bins in config.bins.items():
         check_bins(f"bins.{name}", bins)
+        if config.mode == "report":
+            continue
         read_statistics(f"bins.{name}", bins)
         if config.loss.statistic == "chisq":
             check_errors_known(f"bins.{name}", bins)

@@ -1,15 +1,19 @@
 """Statistics beside kernels and modes: what a config gives them, and their training counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.further import check_errors_known, needs_catalog, read_statistics
 from kdescent_dist.bins.pretrained import known_bin, pretrain_bin
+from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.run.bins import find_bins
 
 SOURCE = """
 from dataclasses import dataclass
@@ -51,7 +55,7 @@ def config(**options):
         ({"neer": {}}, r"bins.b.statistics=neer: must be one of .*; did you mean near"),
         ({"near": 3}, r"bins.b.statistics.near=3: must be a mapping of options"),
         ({"near": {}}, r"bins.b.statistics.near: KeyError: 'at'"),
-        ({"kde": {}}, r"bins.b.statistics.kde: it has no options; kernels and fourier"),
+        ({"kde": {}}, r"bins.b.statistics.kde: the statistic kde has no options"),
         (
             {"near": {"at": AT, "values": [1.0, 2.0]}},
             r"bins.b.statistics.near: values have shape \(2,\): must be \(3, 1\)",
@@ -110,8 +114,42 @@ def test_counts_of_the_training_catalog_are_those_of_float64_whoever_holds_its_r
         np.testing.assert_allclose(counts.errors[:, 0] ** 2, w**2 @ values**2, rtol=1e-5)
 
 
+KNOWN = {"at": AT, "values": 2 * np.ones((3, 1)), "errors": np.ones((3, 1)), "weight": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "message"),
+    [
+        ({"edges": {"z": [0.0, 1.0, 2.0]}}, {}, "counts of one bin are given, but edges"),
+        ({"edges": {"z": {"number": 3}}}, {}, "counts of one bin are given, but edges"),
+        ({}, {"weight": float("nan")}, "weight=nan: must be finite and positive"),
+        ({"kernels": 5}, {}, "the weight in the bin is given, but the bin is counted"),
+        ({"normalization": "density"}, {}, "the weight in the bin is given, but the bin"),
+    ],
+)
+def test_given_counts_that_do_not_fit_their_bin_are_refused(changes, given, message):
+    with pytest.raises(InputError, match=rf"bins.b.statistics.near: {message}"):
+        read_statistics("bins.b", replace(config(**KNOWN | given), **changes))
+
+
+def test_bins_that_are_counted_and_bins_that_are_given_stand_together():
+    """In the order of the config; a bin that is given needs no samples of the catalog."""
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=300).astype(np.float32) for name in ("x", "y")}
+    counted = BinsConfig(columns=["x"], kernels=3, fourier=2)
+    grids = {"a": config(**KNOWN), "b": counted, "c": config(**KNOWN)}
+    grids["c"].min_training = 1000
+    bins, settled = find_bins(grids, TrainingCatalog.of(columns))
+    assert [bin_.group for bin_ in bins] == ["a", "b", "c"]
+    assert settled.used == 3
+    pretrained = [known_bin(bins[0]), pretrain_bin(bins[1], columns), known_bin(bins[2])]
+    stacks = stack_bins(pretrained, np.float32)
+    assert [stack.drawn for stack, _ in stacks] == [{"near": 3}, {"kde": 3, "fourier": 2}]
+    np.testing.assert_array_equal(stacks[0][1].training_sum, [5.0, 5.0])
+
+
 def test_a_bin_without_a_catalog_has_what_is_given():
-    known = {"at": AT, "values": 2 * np.ones((3, 1)), "errors": np.ones((3, 1)), "weight": 5.0}
+    known = KNOWN
     (bin_,) = expand_bins({"b": config(**known)})
     pretrained = known_bin(bin_)
     assert list(pretrained.statistics) == ["near"]

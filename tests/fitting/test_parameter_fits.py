@@ -17,6 +17,8 @@ from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.objective.population_objective import PopulationObjective
 from support import fits, problems
 
+pytestmark = pytest.mark.as_shipped
+
 
 class Line(NamedTuple):
     """The color at mass 0 and its slope."""
@@ -165,6 +167,18 @@ def test_a_step_is_in_units_of_the_scale():
     assert first[2] == pytest.approx(20e-3, rel=1e-3)
     plain = of_vector(optax.adam(1e-3), steps=1, fixed=["b"])
     assert first[0] == plain.params[1, 0] - plain.params[0, 0]
+
+
+def test_a_small_parameter_with_one_bound_moves_by_its_scale():
+    """Its map has a length of 1, which would be a thousand times the parameter."""
+    parameters = Parameters.of_vector([1e-3], bounds=[(0, None)], scale={"p0": 1e-3})
+
+    def loss(params, randkey):
+        return jnp.sum((params * 1e3 - 3.0) ** 2)
+
+    result = fit(LossObjective(loss), parameters, optax.adam(1e-2), config=FitConfig(steps=1))
+    # With u = p - 1 / p, of p in units of its scale, du / dp is 2 at the guess.
+    assert result.params[1, 0] - 1e-3 == pytest.approx(0.5e-5, rel=0.02)
 
 
 def test_a_tree_of_scaled_and_fixed_parameters_has_the_same_bits_on_any_mesh(tmp_path):

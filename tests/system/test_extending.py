@@ -95,7 +95,7 @@ from kdescent_dist.models.population import Population
 
 def model(params, key, size):
     x, y = jax.random.uniform(key, (2, size))
-    weights = params["number"] * 10_000 / 8_000 * (1 + params["slope"] * (x - 0.5))
+    weights = params["number"] * 10_000 / 24_000 * (1 + params["slope"] * (x - 0.5))
     return Population({"x": x, "y": y}, weights)
 """
 
@@ -106,7 +106,7 @@ model: {_target_: my_model.model}
 parameters:
   number: {guess: 0.9, low: 0.1, high: 2}
   slope: {guess: 0.3, low: -1.5, high: 1.5}
-samples: {size: 8000}
+samples: {size: 24000}
 bins:
   cells:
     columns: [x, y]
@@ -161,5 +161,16 @@ def test_a_histogram_of_given_cells_is_fitted_without_a_training_catalog(tmp_pat
             np.testing.assert_allclose(result["errors"][name], errors[name], rtol=0.1)
         histories.append(np.load(run_dir / "history.npz")["params"].tobytes())
         page = (run_dir / "report.html").read_text()
-        assert "histogram" in page
+        assert "counts of histogram" in page
+        assert "noise of the counts that are given" in page
+    (tmp_path / "cells.npz").rename(tmp_path / "elsewhere.npz")
+    code, _, err = run_told(*given, f"run_dir={run_dir}", "mode=report", cwd=tmp_path)
+    assert code == 0, err
+    code, _, err = run_told(*given, "mode=inspect", cwd=tmp_path)
+    assert code == 2
+    assert "bins.cells.statistics.histogram: FileNotFoundError" in err
+    (tmp_path / "elsewhere.npz").rename(tmp_path / "cells.npz")
+    code, told, err = run_told(*given, "run_dir=look", "mode=inspect", cwd=tmp_path)
+    assert code == 0, err
+    assert "counts of histogram" in told
     assert histories[0] == histories[1]

@@ -204,6 +204,16 @@ def _residuals(
     )
 
 
+def kinds_of(bins: Sequence[Bin]) -> dict[str, dict[str, Residuals]]:
+    """The residuals of each kind of counts, in words, by the names of the bins."""
+    kinds = {"kernel counts": {b.name: b.kde for b in bins}}
+    kinds["Fourier counts"] = {b.name: b.fourier for b in bins}
+    for bin_ in bins:
+        for name, found in bin_.further.items():
+            kinds.setdefault(f"counts of {name}", {})[bin_.name] = found
+    return kinds
+
+
 def ranked(bins: Sequence[Bin]) -> list[Bin]:
     """The bins by their larger reduced chi-square, worst first."""
     return sorted(bins, key=lambda b: -b.worst)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, number, plain_label
-from kdescent_dist.report.data.records import Bin, Run, ranked
+from kdescent_dist.report.data.records import Bin, Run, kinds_of, ranked
 
 
 def verdict(run: Run) -> list[str]:
@@ -69,12 +69,12 @@ def _loss_sentence(run: Run) -> list[str]:
 
 def _chisq_sentence(bins: Sequence[Bin]) -> str:
     parts = []
-    for what, attribute in (("kernel counts", "kde"), ("Fourier counts", "fourier")):
-        values = {b.name: getattr(b, attribute).chisq("fit") for b in bins}
+    for what, members in kinds_of(bins).items():
+        values = {name: found.chisq("fit") for name, found in members.items()}
         values = {name: value for name, value in values.items() if np.isfinite(value)}
         if not values:
             continue
-        guess = [getattr(b, attribute).chisq("guess") for b in bins]
+        guess = [found.chisq("guess") for found in members.values()]
         guess = np.median([g for g in guess if np.isfinite(g)] or [np.nan])
         before = f" (at the guess {chisq(guess)})"
         if len(values) == 1:

@@ -1,5 +1,6 @@
 """Residuals of the statistics that other packages add."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ def plot_further_residuals(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     for name in dict.fromkeys(name for bin_ in bins for name in bin_.further):
         own = [b for b in bins if name in b.further and np.isfinite(b.further[name].model).any()]
         plots += [
-            _histograms(f"{stem}_{name}{suffix}", name, page)
+            _histograms(f"{stem}_{re.sub(r'[^A-Za-z0-9]+', '-', name)}{suffix}", name, page)
             for suffix, page in style.pages(own, 24)
         ]
     return plots

@@ -5,10 +5,10 @@ training catalog, with the derivatives J of m by the parameters, and the weights
 residuals in the loss. So a change of the sums by a row of the training catalog moves the parameters
 by its influence, (J^T C J)^-1 J^T C times that change, and the covariance of the parameters is the
 sum over all rows of the outer products of their influences (Huber 1967; White 1982; Hampel 1974).
-Counts that are given, and not counted in a catalog, have errors of their own in its place.
 That needs no covariance of the sums, however much kernels overlap. Rows are taken as independent,
 and their number as Poisson distributed, but for the samples of a generative model, whose number is
 given. A change of the model's sums by a row of its input catalog acts with the opposite sign.
+Counts that are given, and not counted in a catalog, are taken as independent, with their errors.
 
 Derivatives are those that the fit descends: a hard edge has none.
 """

@@ -91,13 +91,18 @@ def _check_alone(given: Given, config: BinsConfig) -> None:
         )
 
 
-def check_errors_known(key: str, config: BinsConfig) -> None:
+def check_errors_known(key: str, config: BinsConfig, found: Mapping[str, Given]) -> None:
     """Check that counts that are given have errors, as a chi-square needs them.
+
+    Args:
+        key: config key of the bin, for messages.
+        config: the bin.
+        found: what ``read_statistics`` returns.
 
     Raises:
         InputError: a statistic has none; names its key.
     """
-    for name, given in read_statistics(key, config).items():
+    for name, given in found.items():
         if given.values is not None and given.errors is None:
             raise InputError(
                 f"{key}.statistics.{name}: its counts have no errors, which loss.statistic=chisq "

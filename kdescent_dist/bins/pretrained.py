@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -44,14 +45,15 @@ class PretrainedBin:
     further: Mapping[str, TrainingCounts] = field(default_factory=dict)
     weight: float | None = None
 
-    @property
+    @cached_property
     def statistics(self) -> dict[str, TrainingCounts]:
         """What is compared in the bin, by the names of the statistics."""
         config = self.bin.config
         found = {} if self.counts is None else self.counts.statistics()
         off = {"kde": config.kernels == 0, "fourier": config.fourier == 0}
-        own = {name: counts for name, counts in found.items() if counts.drawn and not off[name]}
-        return {name: (own | dict(self.further))[name] for name in ordered([*own, *self.further])}
+        every = {name: counts for name, counts in found.items() if counts.drawn and not off[name]}
+        every |= self.further
+        return {name: every[name] for name in ordered(every)}
 
     @property
     def kernel_cov(self) -> np.ndarray | None:

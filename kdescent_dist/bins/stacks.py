@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from kdescent_dist.bins.bin import Bin
+from kdescent_dist.bins.bin_sums import BinArrays
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.windows import reach
-from kdescent_dist.counts.statistic import Points
 
 
 @jax.tree_util.register_dataclass
@@ -19,19 +19,14 @@ class StackArrays:
     """Arrays of m stacked bins of d columns and c conditional columns.
 
     Attributes:
-        low, high: (m, c) edges of the windows.
-        softness: (m, c) softness of the windows.
-        points: by the name of a statistic, the p points of each bin to draw from.
+        bins: the windows, and by the name of a statistic the p points of each bin to draw from.
         truth, errors: training counts and their errors, (m, p, parts), by the same names.
         training_sum: (m,) sums of the training weights, with their errors ``number_err``.
         number_density: (m,) whether the number-density term counts for the bin.
         weight: (m,) weights of the bins in the loss.
     """
 
-    low: Any
-    high: Any
-    softness: Any
-    points: dict[str, Points]
+    bins: BinArrays
     truth: dict[str, Any]
     errors: dict[str, Any]
     training_sum: Any
@@ -133,13 +128,15 @@ def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any)
     edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
     of_bins = {name: [b.statistics[name] for b in bins] for name in names}
     return StackArrays(
-        low=edges[:, :, 0],
-        high=edges[:, :, 1],
-        softness=stacked(lambda b: b.bin.softness),
-        points={
-            name: jax.tree.map(of_points, *(one.points for one in counts))
-            for name, counts in of_bins.items()
-        },
+        bins=BinArrays(
+            low=edges[:, :, 0],
+            high=edges[:, :, 1],
+            softness=stacked(lambda b: b.bin.softness),
+            points={
+                name: jax.tree.map(of_points, *(one.points for one in counts))
+                for name, counts in of_bins.items()
+            },
+        ),
         truth={
             name: np.stack([c.values for c in counts]).astype(dtype)
             for name, counts in of_bins.items()

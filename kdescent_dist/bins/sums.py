@@ -1,7 +1,7 @@
 """Sums over the samples in each bin: counts at the points that are drawn in a step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinArrays, BinSums
+from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.dense import dense_sums
 from kdescent_dist.bins.sorting import order_by_cells, permuted
 from kdescent_dist.bins.sparse import sparse_sums
@@ -81,7 +81,7 @@ def draw_points(
 
     return [
         Draw(
-            points={name: drawn(data.points[name], rows[name]) for name in rows},
+            points={name: drawn(data.bins.points[name], rows[name]) for name in rows},
             truth=BinSums(data.training_sum, {n: _take(data.truth[n], rows[n]) for n in rows}),
             errors={name: _take(data.errors[name], rows[name]) for name in rows},
         )
@@ -145,7 +145,7 @@ def stack_sums(
             name: Points({n: a[kernel_block] for n, a in points.each.items()}, points.common)
             for name, points in draw.points.items()
         }
-        bins = BinArrays(data.low, data.high, data.softness, block)
+        bins = replace(data.bins, points=block)
         samples, of_bins = population, partial(dense_sums, form)
         if stack.sparse:
             samples, of_bins = in_order[_order_name(stack)], sparse_sums

@@ -108,6 +108,11 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
     return whiten, whiten(list(centers.T)), norm
 
 
+def square_norm(cov: jax.Array) -> jax.Array:
+    """By what N(cov / 2) is to be divided for N(cov)^2: no square of a small number underflows."""
+    return jnp.sqrt(jnp.linalg.det(4.0 * jnp.pi * cov))
+
+
 def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
     """Kernel values (K, size), at most 1, of one block."""
     return gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]

@@ -16,7 +16,7 @@ from jax import lax
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.backends import check_form
 from kdescent_dist.counts.fourier import fourier_squared_sums, fourier_sums
-from kdescent_dist.counts.kde import kde_sums
+from kdescent_dist.counts.kde import kde_sums, square_norm
 
 
 @partial(jax.jit, static_argnames="form")
@@ -109,9 +109,8 @@ def kde_errors(
         InputError: the shapes do not match.
     """
     x, weights, centers, cov = _arrays(x, weights, centers, cov)
-    # N(cov)^2 is N(cov / 2) times N(0; 0, 2 cov): no square of a small number underflows.
-    peak = jnp.sqrt(jnp.linalg.det(4.0 * jnp.pi * cov))
-    return _root(kde_counts(x, weights * weights, centers, 0.5 * cov)) / jnp.sqrt(peak)
+    root = _root(kde_counts(x, weights * weights, centers, 0.5 * cov))
+    return root / jnp.sqrt(square_norm(cov))
 
 
 @jax.jit

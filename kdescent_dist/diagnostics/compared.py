@@ -49,16 +49,16 @@ class BinComparison:
         """
         at = (self.sums, self.weight)
         with jax.enable_x64(True):
-            at, moved = jax.tree.map(_double, (at, (sums, weight)))
+            at, moved = double((at, (sums, weight)))
             along = jax.vmap(lambda change: jax.jvp(self._vector, at, change)[1])
             return np.asarray(along(moved))
 
     def factors(self, linear: np.ndarray) -> Factors:
         """Derivatives by the sums of P numbers whose derivatives (P, R) by these are given."""
         with jax.enable_x64(True):
-            at = jax.tree.map(_double, (self.sums, self.weight))
+            at = double((self.sums, self.weight))
             pull = jax.vjp(self._vector, *at)[1]
-            return _host(Factors(*jax.vmap(pull)(_double(linear))))
+            return _host(Factors(*jax.vmap(pull)(double(linear))))
 
     def _compared(self, sums: BinSums, weight: Any) -> Compared:
         one = _as_one(sums)
@@ -82,17 +82,18 @@ def as_vector(compared: Compared) -> jax.Array:
     return jnp.concatenate([*counts, jnp.reshape(compared.number, 1)])
 
 
+def double(tree: Any) -> Any:
+    """The same numbers in double precision, within ``jax.enable_x64``."""
+    return jax.tree.map(lambda values: jnp.asarray(values, jnp.float64), tree)
+
+
 def _as_one(sums: BinSums) -> BinSums:
     """The sums of one bin as those of m = 1 bins, in double precision."""
-    return jax.tree.map(lambda a: _double(a)[None], sums)
+    return jax.tree.map(lambda a: a[None], double(sums))
 
 
 def _alone(compared: Compared) -> Compared:
     return jax.tree.map(lambda a: a[0], compared)
-
-
-def _double(values: Any) -> jax.Array:
-    return jnp.asarray(values, jnp.float64)
 
 
 def _host(tree: Any) -> Any:

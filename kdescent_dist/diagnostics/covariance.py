@@ -74,7 +74,7 @@ def parameter_errors(
         sets += points_of_a_step(objective, problem.bins, seed)
     population = PopulationInfluences(objective, problem.columns, sets, params, seed, progress)
     found = population.sums()
-    training_weight = float(objective.data["shared"]["training_weight"])
+    training_weight = objective.training_weight
     linear = [
         linear_sums(objective.config, counted, of_bin, found.weight, training_weight)
         for counted, of_bin in zip(sets[:number], found.bins[:number], strict=True)

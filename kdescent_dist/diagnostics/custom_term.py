@@ -20,6 +20,7 @@ import numpy as np
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.sums import draw_rows
+from kdescent_dist.diagnostics.compared import double
 from kdescent_dist.diagnostics.influence import Factors, SumDerivatives
 from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.numerics.prng import as_key, draw_key
@@ -88,7 +89,6 @@ def custom_pull(
     """
     stacks, tree, custom = objective.stacks, objective.model.tree, objective.custom
     assert custom is not None
-    training_weight = float(objective.data["shared"]["training_weight"])
 
     def grouped(sums: Sequence[BinSums]) -> dict[str, BinSums]:
         ends = np.cumsum([len(stack.bins) for stack in stacks])[:-1]
@@ -106,10 +106,10 @@ def custom_pull(
 
     own, own_slopes = statistics if objective.statistics is not None else (None, None)
     with jax.enable_x64(True):
-        model = _double((weight[0], [one.sums for one in found], own))
-        slopes = _double((weight[1], [one.slopes for one in found], own_slopes))
-        truth = _double((training_weight, [counted.truth for counted in sets]))
-        at, units = _double(params), jnp.eye(len(params), dtype=float)
+        model = double((weight[0], [one.sums for one in found], own))
+        slopes = double((weight[1], [one.slopes for one in found], own_slopes))
+        truth = double((objective.training_weight, [counted.truth for counted in sets]))
+        at, units = double(params), jnp.eye(len(params), dtype=float)
 
         def gradient(model: Any, truth: Any, params: jax.Array) -> jax.Array:
             def along(change: Any, unit: jax.Array) -> jax.Array:
@@ -142,7 +142,3 @@ def _factors(by_weight: np.ndarray, by_sums: Sequence[BinSums]) -> list[Factors]
 def _flat(tree: Any, number: int) -> np.ndarray:
     leaves = [leaf.reshape(number, -1) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([np.zeros((number, 0)), *leaves], axis=1)
-
-
-def _double(tree: Any) -> Any:
-    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)

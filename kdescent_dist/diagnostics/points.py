@@ -1,7 +1,8 @@
 """The points at which populations and catalogs are counted to be compared."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.counts.statistic import Points
+from kdescent_dist.pretraining.training_counts import TrainingCounts
 
 # Points of a statistic at which the residuals of a bin are computed.
 LARGEST_SET = 600
@@ -57,7 +59,7 @@ class EvaluationPoints:
         window = (edges[:, 0], edges[:, 1], np.array(pretrained.bin.softness))
         return cls(pretrained, indices, window)
 
-    @property
+    @cached_property
     def points(self) -> dict[str, Points]:
         """Where samples are counted, by the name of the statistic."""
         found = self.pretrained.statistics
@@ -71,16 +73,17 @@ class EvaluationPoints:
     @property
     def truth(self) -> BinSums:
         """The training sums at the points."""
-        found = self.pretrained.statistics
-        counts = {n: np.asarray(found[n].values[i], float) for n, i in self.indices.items()}
-        return BinSums(self.pretrained.training_sum, counts)
+        return self._at_points(self.pretrained.training_sum, lambda counts: counts.values)
 
     @property
     def errors(self) -> BinSums:
         """The errors of the training sums."""
+        return self._at_points(self.pretrained.number_err, lambda counts: counts.errors)
+
+    def _at_points(self, weight: float, of: Callable[[TrainingCounts], np.ndarray]) -> BinSums:
         found = self.pretrained.statistics
-        counts = {n: np.asarray(found[n].errors[i], float) for n, i in self.indices.items()}
-        return BinSums(self.pretrained.number_err, counts)
+        counts = {n: np.asarray(of(found[n])[rows], float) for n, rows in self.indices.items()}
+        return BinSums(weight, counts)
 
     def columns_of(self, columns: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Of the columns of samples, those that are compared, and the conditional ones."""

@@ -49,7 +49,6 @@ def compare_guess(
     kept = plot_samples(problem, rng, samples) | _input_rows(objective, rng, samples)
     blocks = PopulationBlocks(objective, problem.columns, problem.seed, max(samples, counted))
     population = blocks.sums(problem.guess, [], errors=False)
-    training_weight = float(np.asarray(objective.data["shared"]["training_weight"]))
 
     def count() -> dict[str, np.ndarray]:
         some, more = subsample(rng, len(population.kept_weights), samples)
@@ -58,7 +57,7 @@ def compare_guess(
             population.kept_weights[some] * more,
         )
         total = float(population.kept_weights.sum(dtype=float))
-        weights = {"guess": total, "data": training_weight}
+        weights = {"guess": total, "data": objective.training_weight}
         largest = int(np.clip(KERNELS_OF_ALL // len(bins), FEWEST_KERNELS, LARGEST_SET))
         records = []
         for pretrained in bins:

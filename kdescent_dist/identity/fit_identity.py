@@ -67,7 +67,7 @@ class FitIdentity:
         names = now.keys() if before else now.keys() | saved.keys()
         lines = []
         for name in sorted(names):
-            if _text(saved.get(name)) == _text(now.get(name)):
+            if as_text(saved.get(name)) == as_text(now.get(name)):
                 continue
             line = f"{name}: {_shown(name, saved)} -> {_shown(name, now)}"
             if before and name in self.shipped:
@@ -109,7 +109,8 @@ def keys_of(config: Config) -> dict[str, Any]:
     return {f"{_CONFIG}{key}": value for key, value in identity_of(config).items()}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """JSON by which what was saved is compared with what is now."""
     return json.dumps(value, sort_keys=True)  # in which NaN equals NaN, and a tuple a list
 
 

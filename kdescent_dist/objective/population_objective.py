@@ -221,6 +221,11 @@ class PopulationObjective:
         }
         self.data["orders"] = fixed_orders(self.model, self.stacks, self.data["catalog"], self.mesh)
 
+    @property
+    def training_weight(self) -> float:
+        """Sum of the weights of the training catalog, in the precision of the fit."""
+        return float(np.asarray(self.data["shared"]["training_weight"]))
+
     def _catalog_digest(self, catalog: Mapping[str, np.ndarray], first_row: int) -> str:
         """That of all rows, of which each process digests the blocks that it has."""
         size = self.layout.block_size

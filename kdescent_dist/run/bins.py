@@ -27,20 +27,21 @@ def find_bins(
     if by_rule:
         grids = resolve_grids(grids, *training.sample(), training.limits())
     bins = expand_bins(grids)
-    counted = [bin_ for bin_ in bins if _is_counted(bin_)]
+    given = _given(grids)
+    counted = [bin_ for bin_ in bins if bin_.group not in given]
     if not counted:
         return bins, Settled(len(bins))
     counts = training.rows.processes.added(count_bins(counted, training.columns))
     left, settled = settle_bins(counted, counts)
-    known = [bin_ for bin_ in bins if not _is_counted(bin_)]
+    known = [bin_ for bin_ in bins if bin_.group in given]
     settled.used += len(known)
     order = list(grids)
     return sorted([*left, *known], key=lambda bin_: order.index(bin_.group)), settled
 
 
-def _is_counted(bin_: Bin) -> bool:
-    """Whether a bin is counted in the training catalog, or all that it compares is given."""
-    return needs_catalog(f"bins.{bin_.group}", bin_.config)
+def _given(grids: Mapping[str, BinsConfig]) -> set[str]:
+    """Names of the grids that are not counted in the training catalog: all of them is given."""
+    return {name for name, config in grids.items() if not needs_catalog(f"bins.{name}", config)}
 
 
 def pretrain_bins(
@@ -67,10 +68,11 @@ def pretrain_bins(
         source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
     own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     own = make_mesh(devices=own_devices)
+    given = _given(config.bins)
     pretrained = []
     for bin_ in bins:
         begin(bin_)
-        if not _is_counted(bin_):
+        if bin_.group in given:
             pretrained.append(known_bin(bin_))
             continue
         known = directory.load_counts(bin_, source)

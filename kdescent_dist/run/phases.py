@@ -7,7 +7,6 @@ how many ``starts`` and ``seconds`` of the run that was. A result that is kept s
 """
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kdescent_dist.config.errors import Preempted
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.identity.fit_identity import as_text
 from kdescent_dist.run.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -133,14 +133,10 @@ class PhaseStore:
         known = self._directory.read_phase(phase.name)
         if "result" not in known or not all(map(self._directory.has_arrays, phase.files)):
             return None
-        if _text(known.get("of")) == _text(phase.of):
+        if as_text(known.get("of")) == as_text(phase.of):
             return known
         log.info("%s: anew, as what an earlier start has found is of another fit", phase.name)
         return None
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)  # in which NaN equals NaN, and a tuple a list
 
 
 def _record(known: Mapping[str, Any]) -> dict[str, Any]:

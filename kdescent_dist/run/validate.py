@@ -43,9 +43,9 @@ def check(config: Config) -> None:
         check_bins(f"bins.{name}", bins)
         if config.mode == "report":
             continue
-        read_statistics(f"bins.{name}", bins)
+        found = read_statistics(f"bins.{name}", bins)
         if config.loss.statistic == "chisq":
-            check_errors_known(f"bins.{name}", bins)
+            check_errors_known(f"bins.{name}", bins, found)
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
     blocks = config.mesh.kernel_blocks or config.mesh.kernels
     if blocks % config.mesh.kernels:

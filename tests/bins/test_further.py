@@ -76,9 +76,12 @@ def test_options_that_cannot_be_used_are_refused_by_their_key(statistics, messag
 
 
 def test_a_chi_square_needs_errors():
-    check_errors_known("bins.b", config(at=AT))
+    def check(bins):
+        check_errors_known("bins.b", bins, read_statistics("bins.b", bins))
+
+    check(config(at=AT))
     with pytest.raises(InputError, match=r"bins.b.statistics.near: its counts have no errors"):
-        check_errors_known("bins.b", config(at=AT, values=np.ones((3, 1))))
+        check(config(at=AT, values=np.ones((3, 1))))
 
 
 def test_a_catalog_is_needed_where_something_is_not_given():

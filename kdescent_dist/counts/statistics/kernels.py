@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.kde import (
@@ -13,6 +12,7 @@ from kdescent_dist.counts.kde import (
     gradient_rows,
     kernel_values,
     plain_kernels,
+    square_norm,
     whitening,
 )
 from kdescent_dist.counts.local import kde_counts
@@ -23,12 +23,12 @@ from kdescent_dist.numerics.tiles import matmul
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _White:
-    """The map to white coordinates, the white centers, and the norm and the square of a kernel."""
+    """The map to white coordinates, white centers, and norms of a kernel and of its square."""
 
     whiten: Whitening
     centers: Columns
     norm: Any
-    peak: Any
+    square_norm: Any
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GaussianKernels(Statistic):
 
     def prepare(self, points: Points, origin: jax.Array) -> _White:
         cov = points.common["cov"]
-        return _White(*whitening(points.each["centers"], cov), _peak(cov))
+        return _White(*whitening(points.each["centers"], cov), square_norm(cov))
 
     def values(self, columns: Columns, prepared: _White) -> tuple[jax.Array]:
         return (plain_kernels(prepared.whiten(columns), prepared.centers),)
@@ -68,7 +68,7 @@ class GaussianKernels(Statistic):
 
     def finish_squares(self, sums: jax.Array, total: jax.Array, prepared: _White) -> jax.Array:
         narrow = 2.0 ** (0.5 * len(prepared.centers)) * prepared.norm
-        return (narrow * sums[0] / prepared.peak)[:, None]
+        return (narrow * sums[0] / prepared.square_norm)[:, None]
 
     def factors(self, cotangent: jax.Array, prepared: _White) -> jax.Array:
         return gradient_rows(prepared.centers, prepared.norm * cotangent[:, 0])
@@ -89,12 +89,8 @@ class GaussianKernels(Statistic):
     ) -> jax.Array:
         centers, cov = points.each["centers"], points.common["cov"]
         narrow = kde_counts(x, weights * weights, centers, 0.5 * cov, form)
-        return (narrow / _peak(cov))[:, None]
+        return (narrow / square_norm(cov))[:, None]
 
 
 def _kernels(columns: Columns, prepared: _White) -> jax.Array:
     return kernel_values(prepared.whiten(columns), prepared.centers)
-
-
-def _peak(cov: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.linalg.det(4.0 * jnp.pi * cov))

@@ -9,8 +9,7 @@ from kdescent_dist.report.data.labels import bin_title
 from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.panel import Panel, Plot
-
-CLIP = 5.0  # residuals beyond so many errors are drawn there
+from kdescent_dist.report.plots.residuals import CLIP, draw_distribution
 
 
 def plot_further_residuals(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -29,17 +28,12 @@ def _histograms(stem: str, name: str, bins: Sequence[Bin]) -> Plot:
     columns = style.panels_per_row(len(bins))
     width = min(style.WIDTH / columns, 3.6)
     figure, axes = style.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
-    edges, normal = np.linspace(-CLIP, CLIP, 41), np.linspace(-CLIP, CLIP, 201)
     for ax, bin_ in zip(axes, bins, strict=True):
         residuals = bin_.further[name]
-        ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
-        finite = residuals.model[np.isfinite(residuals.model)]
-        height, _ = np.histogram(np.clip(finite, -CLIP, CLIP), edges, density=True)
-        ax.stairs(height, edges, color=style.KDE, lw=1.2)
-        ax.set_xlim(-CLIP, CLIP)
+        number = np.count_nonzero(np.isfinite(residuals.model))
+        label = f"{residuals.chisq('model'):.2f} of {number:,}"
+        draw_distribution(ax, [(residuals.model, style.KDE, "-")], label)
         style.title(ax, bin_title(bin_, bins))
-        label = f"{residuals.chisq('model'):.2f} of {len(finite):,}"
-        ax.text(0.97, 0.94, label, transform=ax.transAxes, ha="right", va="top", fontsize=8)
     figure.supxlabel("(model - data) / error", fontsize=style.FONT)
     figure.supylabel("probability density", fontsize=style.FONT)
     caption = (

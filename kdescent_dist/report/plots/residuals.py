@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLIP = 5.0  # residuals beyond so many errors are drawn there
+EDGES = np.linspace(-CLIP, CLIP, 41)
 
 
 def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
@@ -32,24 +33,11 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
     columns = style.panels_per_row(len(bins))
     width = min(style.WIDTH / columns, 3.2)
     figure, axes = style.small_multiples(len(bins), columns, (width, 0.62 * width + 0.45))
-    edges = np.linspace(-CLIP, CLIP, 41)
-    normal = np.linspace(-CLIP, CLIP, 201)
     for ax, bin_ in zip(axes, bins, strict=True):
-        ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
-        for values, color, look in (
-            (bin_.kde.model, style.KDE, "-"),
-            (bin_.fourier.model, style.FOURIER, "--"),
-        ):
-            finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
-            if finite.size:
-                height, _ = np.histogram(finite, edges, density=True)
-                ax.stairs(height, edges, color=color, ls=look, lw=1.2)
-        ax.set_xlim(-CLIP, CLIP)
+        lines = [(bin_.kde.model, style.KDE, "-"), (bin_.fourier.model, style.FOURIER, "--")]
+        draw_distribution(ax, lines, _chisq_label(bin_))
         style.title(ax, bin_title(bin_, bins))
-        ax.text(
-            0.97, 0.94, _chisq_label(bin_), transform=ax.transAxes, ha="right", va="top", fontsize=8
-        )
-    _cap_height(axes[0], bins, edges)
+    _cap_height(axes[0], bins)
     figure.supxlabel("(model - data) / error", fontsize=style.FONT)
     figure.supylabel("probability density", fontsize=style.FONT)
     style.legend(figure, _histogram_handles())
@@ -62,13 +50,34 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
     return Plot(stem, figure, caption)
 
 
-def _cap_height(ax: "Axes", bins: Sequence[Bin], edges: np.ndarray) -> None:
+def draw_distribution(ax: "Axes", lines: Sequence[tuple[np.ndarray, str, str]], label: str) -> None:
+    """Draw how residuals are distributed, against the unit normal.
+
+    Args:
+        ax: where to draw.
+        lines: residuals, NaN where they are undefined, with the color and the style of each line.
+        label: what the upper right corner says.
+    """
+    normal = np.linspace(-CLIP, CLIP, 201)
+    ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
+    for values, color, look in lines:
+        height = _density(values)
+        if height is not None:
+            ax.stairs(height, EDGES, color=color, ls=look, lw=1.2)
+    ax.set_xlim(-CLIP, CLIP)
+    ax.text(0.97, 0.94, label, transform=ax.transAxes, ha="right", va="top", fontsize=8)
+
+
+def _density(values: np.ndarray) -> np.ndarray | None:
+    """Probability density of residuals between ``EDGES``, None where there are none."""
+    finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
+    return np.histogram(finite, EDGES, density=True)[0] if finite.size else None
+
+
+def _cap_height(ax: "Axes", bins: Sequence[Bin]) -> None:
     """A bin with nearly all residuals in one interval must not flatten the others."""
-    peaks = []
-    for values in (v for b in bins for v in (b.kde.model, b.fourier.model)):
-        finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
-        if finite.size:
-            peaks.append(np.histogram(finite, edges, density=True)[0].max())
+    heights = [_density(values) for b in bins for values in (b.kde.model, b.fourier.model)]
+    peaks = [height.max() for height in heights if height is not None]
     ax.set_ylim(0, 1.25 * float(np.clip(max(peaks), 0.45, 1.1)))
 
 

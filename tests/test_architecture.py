@@ -120,7 +120,7 @@ def test_files_of_a_room_have_no_cycle():
         name: {
             other
             for rest in imported(name)
-            for other in (rest, rest.rpartition(".")[0])
+            for other in [rest if rest in names else rest.rpartition(".")[0]]
             if other in names and other != name
         }
         for name in names

@@ -7,3 +7,7 @@ that for the chunks of a process. ``subsample`` draws some of the rows. ``partit
 rows that are left, whichever process holds them. ``TrainingCatalog`` is what the rest of the
 program sees.
 """
+
+from kdescent_dist.catalogs.catalog import Catalog, load_catalog
+
+__all__ = ["Catalog", "load_catalog"]

@@ -7,3 +7,32 @@ that a user sees, ``validation`` checks the values of a config. ``parameters`` a
 for all rooms, and ``parameter_tree`` is the form in which a model takes them. Nothing here knows
 devices or files of data; of JAX, ``parameter_tree`` alone asks for the parts of a pytree.
 """
+
+from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.config.schema import (
+    BinsConfig,
+    CatalogConfig,
+    CheckpointConfig,
+    Config,
+    CountsConfig,
+    FitConfig,
+    LossConfig,
+    RuntimeConfig,
+)
+
+__all__ = [
+    "BinsConfig",
+    "CatalogConfig",
+    "CheckpointConfig",
+    "CheckpointError",
+    "Config",
+    "CountsConfig",
+    "FitConfig",
+    "InputError",
+    "LossConfig",
+    "NonFiniteLossError",
+    "Parameters",
+    "Preempted",
+    "RuntimeConfig",
+]

@@ -1,7 +1,12 @@
 """Statistics of weighted samples that add up over disjoint sets.
 
+``Statistic`` is what all rooms above know of a count. ``statistics`` lists what there is:
 Gaussian kernel counts (``kde``) and the empirical characteristic function (``fourier``), with
 errors and gradients. Each is a table of pairs (``contraction``), contracted by a backend:
 ``tiled`` on CPUs, ``fused`` on GPUs, ``pallas``. ``local`` counts the samples that are here,
 ``sharded`` counts over a mesh.
 """
+
+from kdescent_dist.counts.statistic import Given, Points, Statistic
+
+__all__ = ["Given", "Points", "Statistic"]

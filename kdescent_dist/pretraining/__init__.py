@@ -4,3 +4,8 @@
 ``counting`` chooses direct sums or non-uniform FFTs. ``KPretrainer`` holds the result, ``KCalc``
 compares a sample of your own with the result.
 """
+
+from kdescent_dist.pretraining.kcalc import KCalc
+from kdescent_dist.pretraining.pretrainer import KPretrainer
+
+__all__ = ["KCalc", "KPretrainer"]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 
 import jax
@@ -36,10 +37,12 @@ def objective(devices: int) -> PopulationObjective:
 _compiled: dict[tuple, tuple] = {}
 
 
-def compiled_once(*arguments) -> Callable:
+def compiled_once(objective, optimizer, coordinates, schedule, *numbers) -> Callable:
     """Steps of the same arguments are compiled once: most of the time of these fits goes there."""
-    key = (*map(id, arguments[:4]), *arguments[4:])
+    places = jax.tree.map(lambda values: (values.dtype.str, values.tobytes()), asdict(coordinates))
+    key = (id(objective), id(optimizer), str(places), id(schedule), *numbers)
     if key not in _compiled:
+        arguments = (objective, optimizer, coordinates, schedule, *numbers)
         _compiled[key] = arguments, compile_steps(*arguments)  # whose ids must stay theirs
     return _compiled[key][1]
 

@@ -35,13 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", compiler.MARK)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The order of the tests, and which of them one worker must carry out (--dist loadgroup)."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of the tests."""
     items.sort(key=rings.order)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(rings.group(item)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,11 +43,6 @@ def order(item: pytest.Item) -> int:
     return next((i for i, start in enumerate(LONGEST) if path.startswith(start)), len(LONGEST))
 
 
-def group(item: pytest.Item) -> str:
-    """Tests of a file share what they prepare, and those with SLURM their cluster."""
-    return "slurm" if item.path.name.startswith("test_slurm") else str(item.path)
-
-
 def account(terminal: pytest.TerminalReporter, root: Path) -> None:
     """Tell the seconds and tests of each ring, and aloud which of them did not run wholly."""
     seconds, tests = Counter[str](), Counter[str]()

@@ -3,20 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bins.bin import Bin
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig
-from kdescent_dist.counts.statistic import Given, Points, Statistic
+from kdescent_dist.counts.points import Given, Points
+from kdescent_dist.counts.statistic import Statistic
 from kdescent_dist.counts.statistics import STATISTICS
-from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
-from kdescent_dist.pretraining.validate import filled_size
 
 
 def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
@@ -51,15 +46,15 @@ def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
         InputError: the shapes do not fit together, a number is not finite, or the bin is one of
             several, or is counted in a catalog.
     """
-    each = {name: np.asarray(values) for name, values in given.points.each.items()}
-    common = {name: np.asarray(values) for name, values in given.points.common.items()}
-    lengths = {name: np.shape(values)[:1] for name, values in each.items()}
-    if len(set(lengths.values())) != 1 or () in lengths.values():
-        raise InputError(f"points: arrays of one length each are needed, not {lengths}")
-    given = replace(given, points=Points(each, common))
+    if given.points is None:
+        if given.values is not None or given.errors is not None:
+            raise InputError("counts are given, but no points")
+        return given
+    points = checked_points(given.points)
+    given = replace(given, points=points)
     if given.values is not None:
         _check_alone(given, config)
-    shape = (given.points.number, len(one.parts))
+    shape = (points.number, len(one.parts))
     arrays = {}
     for what in ("values", "errors"):
         if (array := getattr(given, what)) is not None:
@@ -71,6 +66,20 @@ def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
     if np.any(arrays.get("errors", 0.0) < 0):
         raise InputError("errors: must be at least 0; 0 leaves a count out")
     return replace(given, **arrays)
+
+
+def checked_points(points: Points) -> Points:
+    """The points as arrays of NumPy.
+
+    Raises:
+        InputError: there is not one row per point in each array.
+    """
+    each = {name: np.asarray(values) for name, values in points.each.items()}
+    common = {name: np.asarray(values) for name, values in points.common.items()}
+    lengths = {name: np.shape(values)[:1] for name, values in each.items()}
+    if len(set(lengths.values())) != 1 or () in lengths.values():
+        raise InputError(f"points: arrays of one length each are needed, not {lengths}")
+    return Points(each, common)
 
 
 def _check_alone(given: Given, config: BinsConfig) -> None:
@@ -135,48 +144,8 @@ def needs_catalog(key: str, config: BinsConfig) -> bool:
 
 def known_counts(given: Given) -> TrainingCounts:
     """The counts that are given with the points."""
+    assert given.points is not None
     assert given.values is not None
     errors = np.zeros_like(given.values) if given.errors is None else given.errors
     number = given.points.number
     return TrainingCounts(given.points, given.values, errors, number, every=True, given=True)
-
-
-def count_further(bin_: Bin, sample: TrainingSample) -> dict[str, TrainingCounts]:
-    """The further statistics of a bin, counted in its training sample where they are not given.
-
-    Args:
-        bin_: the bin.
-        sample: its weighted training sample, of which this process holds some blocks.
-    """
-    counted = {}
-    for name, given in read_statistics(f"bins.{bin_.group}", bin_.config).items():
-        if given.values is not None:
-            counted[name] = known_counts(given)
-            continue
-        one = STATISTICS.find("statistics", name)
-        shape = (2, given.points.number, len(one.parts))
-        parts = [_counted(one, given.points, x, w) for x, w in sample.blocks if len(x)]
-        values, squares = sample.added(parts, shape)
-        errors = np.sqrt(np.maximum(squares, 0.0))
-        counted[name] = TrainingCounts(given.points, values, errors, shape[1], every=True)
-    return counted
-
-
-def _counted(
-    one: Statistic, points: Points, x: np.ndarray, weights: np.ndarray | None
-) -> np.ndarray:
-    """Counts and sums of squares (2, k, parts) of a block, filled up with weights of 0."""
-    own = np.ones(len(x), x.dtype) if weights is None else weights
-    fill = filled_size(max(len(x), 2)) - len(x)
-    x, own = np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(own, (0, fill))
-    return np.asarray(_program(one)(x, own, points), float)
-
-
-@lru_cache(maxsize=64)
-def _program(one: Statistic):
-    return jax.jit(partial(_of_block, one))
-
-
-def _of_block(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
-    squares = one.squares(x, weights, points, "auto", jnp.sum(weights * weights))
-    return jnp.stack([one.counts(x, weights, points, "auto"), squares])

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
-from kdescent_dist.bins.further import count_further, known_counts, read_statistics
+from kdescent_dist.bins.further import known_counts, read_statistics
+from kdescent_dist.bins.further_counts import count_further
 from kdescent_dist.bins.validate import finite_column
 from kdescent_dist.bins.windows import reach
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.row_blocks import RowBlocks
+from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN, KPretrainer
 from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
@@ -113,7 +115,8 @@ def pretrain_bin(
         sample = _sample(bin_, columns, weights, rows)
         if counts is None:
             counts = _count(bin_, sample, seed, mesh, method)
-        further = count_further(bin_, sample)
+        found = read_statistics(f"bins.{bin_.group}", config)
+        further = count_further(bin_, found, sample, seed, Counting(method, mesh=mesh))
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
     number_err = float(np.sqrt(sample.moments.square))

@@ -7,59 +7,19 @@ this file, from the bins to the report, works with any statistic through this cl
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.origin import near_origin
+from kdescent_dist.counts.placement import TrainingDensity
+from kdescent_dist.counts.points import Given, Points
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_tiles
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Points:
-    """Where a statistic is evaluated: k points in a space of d compared columns.
-
-    Attributes:
-        each: arrays (k, ...) by name, with one row per point.
-        common: arrays by name that all points share.
-    """
-
-    each: dict[str, Any]
-    common: dict[str, Any]
-
-    @property
-    def number(self) -> int:
-        """k."""
-        return len(next(iter(self.each.values())))
-
-    def at(self, rows: Any) -> "Points":
-        """Some of the points, by their numbers."""
-        return Points({name: values[rows] for name, values in self.each.items()}, self.common)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the options of a config give a statistic of a bin.
-
-    Attributes:
-        points: the k points, all of which every step takes, in their order.
-        values: (k, parts) counts to compare with; None to count the training catalog.
-        errors: (k, parts) their errors, 0 where a count is unknown. For ``loss.statistic=chisq``.
-        weight: sum of the weights in the bin that goes with ``values``, None where it is unknown.
-        weight_err: its error.
-    """
-
-    points: Points
-    values: Any = None
-    errors: Any = None
-    weight: float | None = None
-    weight_err: float = 0.0
 
 
 class Statistic(ABC):
@@ -83,6 +43,8 @@ class Statistic(ABC):
     def read(self, options: Mapping[str, Any], columns: Sequence[str]) -> Given:
         """The points, and what is known there, from ``bins.NAME.statistics.{name}`` of a config.
 
+        A statistic whose options give no points has a ``place`` of its own.
+
         Args:
             options: the options.
             columns: names of the d columns that the bin compares.
@@ -92,6 +54,32 @@ class Statistic(ABC):
         """
         del options, columns
         raise InputError(f"the statistic {self.name} has no options")
+
+    def place(
+        self,
+        key: np.ndarray,
+        density: TrainingDensity,
+        number: int | None,
+        options: Mapping[str, Any],
+    ) -> Points:
+        """Place the points of a bin in its training sample, where ``read`` gives none.
+
+        All processes call this together. The points are those of the first process.
+
+        Args:
+            key: (2,) words of a random key, of the seed and of the statistic.
+            density: the training sample of the bin.
+            number: ``Given.number``.
+            options: what ``read`` was given.
+
+        Returns:
+            The points, as arrays of NumPy.
+
+        Raises:
+            InputError: the points cannot be placed.
+        """
+        del key, density, number, options
+        raise InputError("the options give no points, and the statistic places none")
 
     @abstractmethod
     def values(self, columns: Columns, prepared: Any) -> Sequence[jax.Array]:

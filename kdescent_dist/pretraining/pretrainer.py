@@ -10,12 +10,14 @@ from jax.sharding import Mesh
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.validation import one_of
-from kdescent_dist.counts.statistic import Points
+from kdescent_dist.counts.points import Points
+from kdescent_dist.counts.statistics.kernels import GaussianKernels
+from kdescent_dist.counts.statistics.modes import FourierModes
 from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.numerics import threefry
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import METHODS, count_kernels, count_modes
-from kdescent_dist.pretraining.draws import draw_centers, draw_modes, draw_rare_centers
+from kdescent_dist.pretraining.draws import KernelDensity
 from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import check_training_data
@@ -155,21 +157,22 @@ class KPretrainer:
         _at_least("fourier_range_factor", fourier_range_factor, 0.0)
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)
 
-        cov = rows.moments.covariance
-        kernelcov = cov if covariant_kernels else np.diag(np.diagonal(cov))
-        bandwidth = evaluate ** (-1.0 / (dims + 4)) * bandwidth_factor
-        kernelcov = (kernelcov * bandwidth**2).astype(rows.dtype)
-        spread = np.sqrt(np.diagonal(cov)) if fourier_half_space else rows.spread()
-
         options = Counting(method, chunk, default_mesh(mesh), comm)
-        choice_key, mode_key, draw_key = threefry.split(threefry.seed_key(int(seed) + 987), 3)
-        if inverse_density_weight_power > 0:
-            power = float(inverse_density_weight_power)
-            centers = draw_rare_centers(draw_key, choice_key, rows, kernels, power, draws, options)
-        else:
-            centers = draw_centers(draw_key, rows, kernels)
-        k_max = (fourier_range_factor / spread).astype(rows.dtype)
-        positions = draw_modes(mode_key, k_max, modes, fourier_half_space)
+        density, key = KernelDensity(rows, options), threefry.seed_key(int(seed) + 987)
+        of_kernels = {
+            "num_eval_kernels": evaluate,
+            "bandwidth_factor": bandwidth_factor,
+            "covariant_kernels": covariant_kernels,
+            "inverse_density_weight_power": float(inverse_density_weight_power),
+            "num_idw_draws": draws,
+        }
+        of_modes = {
+            "fourier_range_factor": fourier_range_factor,
+            "fourier_half_space": fourier_half_space,
+        }
+        placed = GaussianKernels().place(key, density, kernels, of_kernels)
+        centers, kernelcov = placed.each["centers"], placed.common["cov"]
+        positions = FourierModes().place(key, density, modes, of_modes).each["modes"]
 
         kde, kde_err = count_kernels(rows, centers, kernelcov, options)
         fourier, fourier_err = count_modes(rows, positions, options)

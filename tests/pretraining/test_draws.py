@@ -8,7 +8,7 @@ import pytest
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
-from kdescent_dist.pretraining import draws as kernel_draws
+from kdescent_dist.pretraining.draws import KernelDensity
 from kdescent_dist.pretraining.sample import TrainingSample
 
 pytestmark = pytest.mark.as_shipped
@@ -74,11 +74,12 @@ def test_centers_are_those_of_jax(size, weighted, dims):
     x = (rng.normal(size=(size, dims)) @ rng.normal(size=(dims, dims)) + 3).astype(np.float32)
     weights = rng.uniform(size=size).astype(np.float32) if weighted else None
     rows, key = TrainingSample.whole(x, weights), jax.random.key(11)
-    ours = kernel_draws.draw_centers(np.asarray(jax.random.key_data(key)), rows, 500)
+    density = KernelDensity(rows)
+    ours = density.draw(np.asarray(jax.random.key_data(key)), 500)
 
     shares = jax.scipy.stats.gaussian_kde(x.T, weights=weights).weights
     row_key, offset_key = jax.random.split(key)
     drawn = jax.random.choice(row_key, size, (500,), p=shares)
-    cov, origin = kernel_draws._Density.of(rows).covariance, jnp.zeros(dims, np.float32)
+    cov, origin = density.kernel_cov, jnp.zeros(dims, np.float32)
     offsets = jax.random.multivariate_normal(offset_key, origin, cov, (500,), np.float32)
     assert np.array_equal(ours, x[drawn] + np.asarray(offsets))

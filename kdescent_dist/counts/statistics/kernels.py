@@ -1,10 +1,13 @@
 """Gaussian kernel counts as a statistic: ``sum_n w_n N(x_n; center_k, cov)``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.kde import (
     Whitening,
@@ -16,7 +19,10 @@ from kdescent_dist.counts.kde import (
     whitening,
 )
 from kdescent_dist.counts.local import kde_counts
-from kdescent_dist.counts.statistic import Points, Statistic
+from kdescent_dist.counts.placement import TrainingDensity
+from kdescent_dist.counts.points import Points
+from kdescent_dist.counts.statistic import Statistic
+from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.tiles import matmul
 
 
@@ -43,6 +49,35 @@ class GaussianKernels(Statistic):
     name = "kde"
     parts = ("",)
     positive = True
+
+    def place(
+        self, key: np.ndarray, density: TrainingDensity, number: int, options: Mapping[str, Any]
+    ) -> Points:
+        """Draw centers from the training density, of a width that suits how many a step draws.
+
+        Args:
+            key: (2,) words of a random key.
+            density: the training sample.
+            number: centers to draw.
+            options: ``num_eval_kernels``, ``bandwidth_factor``, ``covariant_kernels``,
+                ``inverse_density_weight_power`` and ``num_idw_draws``, as of ``KPretrainer``.
+
+        Raises:
+            InputError: ``num_idw_draws`` is below ``number``, or the columns of the sample are
+                linearly dependent.
+        """
+        cov, drawn = density.covariance, options["num_eval_kernels"]
+        if not options["covariant_kernels"]:
+            cov = np.diag(np.diagonal(cov))
+        bandwidth = drawn ** (-1.0 / (len(cov) + 4)) * options["bandwidth_factor"]
+        choice_key, _, draw_key = threefry.split(key, 3)
+        power = options["inverse_density_weight_power"]
+        if power > 0:
+            draws = options["num_idw_draws"]
+            centers = _rare_centers(draw_key, choice_key, density, number, power, draws)
+        else:
+            centers = density.draw(draw_key, number)
+        return Points({"centers": centers}, {"cov": (cov * bandwidth**2).astype(density.dtype)})
 
     def prepare(self, points: Points, origin: jax.Array) -> _White:
         cov = points.common["cov"]
@@ -90,6 +125,36 @@ class GaussianKernels(Statistic):
         centers, cov = points.each["centers"], points.common["cov"]
         narrow = kde_counts(x, weights * weights, centers, 0.5 * cov, form)
         return (narrow / square_norm(cov))[:, None]
+
+
+def _rare_centers(
+    draw_key: np.ndarray,
+    choice_key: np.ndarray,
+    density: TrainingDensity,
+    number: int,
+    power: float,
+    draws: int,
+) -> np.ndarray:
+    """Draw centers (number, d) with a density of ``p^(1 - power)``, where p is that of ``draw``.
+
+    Sampling importance resampling: of ``draws`` centers drawn from p, ``number`` are chosen
+    without replacement with weights ``p^-power``. The density they follow is reached as ``draws``
+    grows beyond ``number``.
+    """
+    if draws < number:
+        raise InputError(
+            f"num_idw_draws={draws}: must be at least num_pretrain_kernels={number}, better 100 "
+            f"times as many"
+        )
+    candidates = density.draw(draw_key, draws)
+    value = density.at(candidates)
+    tiny = np.finfo(value.dtype).tiny
+    rarity = -power * np.log(np.maximum(value, tiny))
+    # The largest of log-weights plus Gumbel noise are a sample without replacement.
+    unit = np.maximum(threefry.uniform(choice_key, (draws,), value.dtype), tiny)
+    scores = rarity - np.log(-np.log(unit))
+    # Last bits decide.
+    return density.agreed(lambda: candidates[np.argsort(-scores)[:number]])
 
 
 def _kernels(columns: Columns, prepared: _White) -> jax.Array:

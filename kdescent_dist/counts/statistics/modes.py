@@ -1,15 +1,20 @@
 """The empirical characteristic function as a statistic: ``sum_n w_n exp(i k . x_n)``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.fourier import gradient_rows, make_waves, plain_waves, rotate
 from kdescent_dist.counts.local import fourier_counts
-from kdescent_dist.counts.statistic import Points, Statistic
+from kdescent_dist.counts.placement import TrainingDensity
+from kdescent_dist.counts.points import Points
+from kdescent_dist.counts.statistic import Statistic
+from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.numerics.vector_math import phase_turns
 
@@ -34,6 +39,33 @@ class FourierModes(Statistic):
 
     name = "fourier"
     parts = ("real", "imag")
+
+    def place(
+        self, key: np.ndarray, density: TrainingDensity, number: int, options: Mapping[str, Any]
+    ) -> Points:
+        """Draw modes uniformly in a box, whose size is one over the spread of the sample.
+
+        Args:
+            key: (2,) words of a random key.
+            density: the training sample.
+            number: modes to draw.
+            options: ``fourier_range_factor`` is the largest component in units of one over the
+                standard deviation. With ``fourier_half_space``, which takes that of the weighted
+                sample, modes are drawn from ``[-k_max, k_max)``, and those whose first component
+                is negative are mirrored: their counts are the conjugates, so that this covers
+                every independent mode. Else they are drawn from the positive orthant alone, and
+                the standard deviation is without the weights.
+        """
+        half_space = options["fourier_half_space"]
+        spread = np.sqrt(np.diagonal(density.covariance)) if half_space else density.spread()
+        k_max = (options["fourier_range_factor"] / spread).astype(density.dtype)
+        _, mode_key, _ = threefry.split(key, 3)
+        unit = threefry.uniform(mode_key, (number, len(k_max)), k_max.dtype)
+        if not half_space:
+            return Points({"modes": unit * k_max}, {})
+        modes = (2 * unit - 1) * k_max
+        first = np.take_along_axis(modes, np.argmax(modes != 0, axis=1)[:, None], axis=1)
+        return Points({"modes": np.where(first < 0, -modes, modes)}, {})
 
     def prepare(self, points: Points, origin: jax.Array) -> _Waves:
         modes = points.each["modes"]

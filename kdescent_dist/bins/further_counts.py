@@ -1,0 +1,97 @@
+"""The training counts of the further statistics of a bin."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdescent_dist.bins.bin import Bin
+from kdescent_dist.bins.further import checked_points, known_counts
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.counts.points import Given, Points
+from kdescent_dist.counts.statistic import Statistic
+from kdescent_dist.counts.statistics import statistic
+from kdescent_dist.numerics import threefry
+from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.draws import KernelDensity
+from kdescent_dist.pretraining.sample import TrainingSample
+from kdescent_dist.pretraining.training_counts import TrainingCounts
+from kdescent_dist.pretraining.validate import filled_size
+
+
+def count_further(
+    bin_: Bin, found: Mapping[str, Given], sample: TrainingSample, seed: int, options: Counting
+) -> dict[str, TrainingCounts]:
+    """The further statistics of a bin, counted in its training sample where they are not given.
+
+    Args:
+        bin_: the bin.
+        found: what ``read_statistics`` has found for the bin.
+        sample: its weighted training sample, of which this process holds some blocks.
+        seed: random seed of points that are placed.
+        options: how the training density is evaluated.
+
+    Raises:
+        InputError: points cannot be placed; names the statistic.
+    """
+    counted = {}
+    for name, given in found.items():
+        if given.values is not None:
+            counted[name] = known_counts(given)
+            continue
+        one, points = statistic(name), given.points
+        if points is None:
+            density = KernelDensity(sample, options)
+            points = _placed(one, given.number, bin_.config.statistics[name], density, seed)
+        shape = (2, points.number, len(one.parts))
+        parts = [_counted(one, points, x, w) for x, w in sample.blocks if len(x)]
+        values, squares = sample.added(parts, shape)
+        errors = np.sqrt(np.maximum(squares, 0.0))
+        counted[name] = TrainingCounts(points, values, errors, shape[1], every=True)
+    return counted
+
+
+def _placed(
+    one: Statistic,
+    number: int | None,
+    options: Mapping[str, object],
+    density: KernelDensity,
+    seed: int,
+) -> Points:
+    """The points that a statistic places, those of the first process.
+
+    Raises:
+        InputError: names the statistic.
+    """
+    # Statistics do not share their random numbers.
+    own = hashlib.sha256(f"{seed} {one.name}".encode()).digest()[:4]
+    key = threefry.seed_key(int.from_bytes(own))
+    try:
+        points = checked_points(one.place(key, density, number, options))
+    except Exception as error:  # whatever the statistic of another package raises
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        raise InputError(f"statistics.{one.name}: {kind}{error}") from error
+    return density.agreed(lambda: points)
+
+
+def _counted(
+    one: Statistic, points: Points, x: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Counts and sums of squares (2, k, parts) of a block, filled up with weights of 0."""
+    own = np.ones(len(x), x.dtype) if weights is None else weights
+    fill = filled_size(max(len(x), 2)) - len(x)
+    x, own = np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(own, (0, fill))
+    return np.asarray(_program(one)(x, own, points), float)
+
+
+@lru_cache(maxsize=64)
+def _program(one: Statistic):
+    return jax.jit(partial(_of_block, one))
+
+
+def _of_block(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
+    squares = one.squares(x, weights, points, "auto", jnp.sum(weights * weights))
+    return jnp.stack([one.counts(x, weights, points, "auto"), squares])

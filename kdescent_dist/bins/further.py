@@ -13,6 +13,9 @@ from kdescent_dist.counts.statistic import Statistic
 from kdescent_dist.counts.statistics import STATISTICS
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 
+# What the options of each bin or grid give its further statistics, by their names.
+Found = Mapping[str, Mapping[str, Given]]
+
 
 def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
     """What the options of a bin give each of its further statistics, by name.
@@ -37,6 +40,17 @@ def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
         except Exception as error:  # whatever the statistic of another package raises
             raise InputError(f"{own}: {type(error).__name__}: {error}") from error
     return found
+
+
+def read_all(grids: Mapping[str, BinsConfig]) -> dict[str, dict[str, Given]]:
+    """What ``read_statistics`` finds for each bin or grid of a config, by its name.
+
+    A run reads once, and hands on what was found: a table may be large, or change in the meantime.
+
+    Raises:
+        InputError: as ``read_statistics``.
+    """
+    return {name: read_statistics(f"bins.{name}", config) for name, config in grids.items()}
 
 
 def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
@@ -124,21 +138,20 @@ def check_errors_known(key: str, config: BinsConfig, found: Mapping[str, Given])
             )
 
 
-def needs_catalog(key: str, config: BinsConfig) -> bool:
+def needs_catalog(config: BinsConfig, found: Mapping[str, Given]) -> bool:
     """Whether a bin is counted in the training catalog, or knows all that it compares.
 
     Args:
-        key: config key of the bin, for messages.
         config: the bin.
+        found: what ``read_statistics`` returns.
     """
     if config.kernels != 0 or config.fourier != 0 or not config.statistics:
         return True
     if config.normalization == "density":
         return True
-    found = read_statistics(key, config).values()
-    return any(given.values is None for given in found) or (
+    return any(given.values is None for given in found.values()) or (
         (config.number_density or config.normalization == "conditional")
-        and not any(given.weight is not None for given in found)
+        and not any(given.weight is not None for given in found.values())
     )
 
 

@@ -16,6 +16,7 @@ from kdescent_dist.bins.validate import finite_column
 from kdescent_dist.bins.windows import reach
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.counts.points import Given
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.pretraining.chunks import Counting
@@ -78,6 +79,7 @@ def pretrain_bin(
     mesh: Any = None,
     counts: KPretrainer | None = None,
     method: str = "auto",
+    found: Mapping[str, Given] | None = None,
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -94,15 +96,18 @@ def pretrain_bin(
         mesh: devices over which the work on these rows is sharded.
         counts: training counts that were computed before, from the same arguments.
         method: how they are computed, see ``KPretrainer.from_training_data``.
+        found: what ``read_statistics`` found for the bin before, by default read here.
 
     Raises:
-        InputError: a column is missing; a value of it or a weight is masked or not finite, or a
-            weight is negative; the bin holds fewer training samples than its ``min_training``,
-            or a column does not vary in it.
+        InputError: the options of a statistic cannot be used; a column is missing; a value of it
+            or a weight is masked or not finite, or a weight is negative; the bin holds fewer
+            training samples than its ``min_training``, or a column does not vary in it.
     """
     if not isinstance(training, TrainingCatalog):
         training = TrainingCatalog.of(training, weights)
     config, rows = bin_.config, training.rows
+    if found is None:
+        found = read_statistics(f"bins.{bin_.group}", config)
     columns = _checked_columns(bin_, training.columns, rows)
     weights = _checked_weights(training.weights, rows)
     count = rows.added_up(bin_.count(columns))
@@ -115,7 +120,6 @@ def pretrain_bin(
         sample = _sample(bin_, columns, weights, rows)
         if counts is None:
             counts = _count(bin_, sample, seed, mesh, method)
-        found = read_statistics(f"bins.{bin_.group}", config)
         further = count_further(bin_, found, sample, seed, Counting(method, mesh=mesh))
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
@@ -125,13 +129,13 @@ def pretrain_bin(
     return PretrainedBin(bin_, counts, count, number_err, reached, further)
 
 
-def known_bin(bin_: Bin) -> PretrainedBin:
+def known_bin(bin_: Bin, found: Mapping[str, Given]) -> PretrainedBin:
     """A bin all of whose counts are given, without a training catalog.
 
-    Raises:
-        InputError: the options of a statistic cannot be used.
+    Args:
+        bin_: the bin.
+        found: what ``read_statistics`` found for the bin.
     """
-    found = read_statistics(f"bins.{bin_.group}", bin_.config)
     further = {name: known_counts(given) for name, given in found.items()}
     weights = [(g.weight, g.weight_err) for g in found.values() if g.weight is not None]
     weight, error = weights[0] if weights else (None, 0.0)

@@ -7,7 +7,7 @@ import jax
 from kdescent_dist.bins.bin import Bin, expand_bins
 from kdescent_dist.bins.edges import resolve_grids
 from kdescent_dist.bins.few_training import Settled, count_bins, settle_bins
-from kdescent_dist.bins.further import needs_catalog
+from kdescent_dist.bins.further import Found, needs_catalog
 from kdescent_dist.bins.pretrained import PretrainedBin, known_bin, pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
@@ -16,9 +16,14 @@ from kdescent_dist.run.directory import RunDirectory
 
 
 def find_bins(
-    grids: Mapping[str, BinsConfig], training: TrainingCatalog
+    grids: Mapping[str, BinsConfig], training: TrainingCatalog, found: Found
 ) -> tuple[list[Bin], Settled]:
     """The bins of a config, and what became of those with too few training samples.
+
+    Args:
+        grids: what ``bins`` of a config has.
+        training: rows of this process of the training catalog.
+        found: what ``read_all`` found for the grids.
 
     Raises:
         InputError: edges cannot be found in the training catalog, or a bin has too few samples.
@@ -27,7 +32,7 @@ def find_bins(
     if by_rule:
         grids = resolve_grids(grids, *training.sample(), training.limits())
     bins = expand_bins(grids)
-    given = _given(grids)
+    given = _given(grids, found)
     counted = [bin_ for bin_ in bins if bin_.group not in given]
     if not counted:
         return bins, Settled(len(bins))
@@ -39,9 +44,9 @@ def find_bins(
     return sorted([*left, *known], key=lambda bin_: order.index(bin_.group)), settled
 
 
-def _given(grids: Mapping[str, BinsConfig]) -> set[str]:
+def _given(grids: Mapping[str, BinsConfig], found: Found) -> set[str]:
     """Names of the grids that are not counted in the training catalog: all of them is given."""
-    return {name for name, config in grids.items() if not needs_catalog(f"bins.{name}", config)}
+    return {name for name, config in grids.items() if not needs_catalog(config, found[name])}
 
 
 def pretrain_bins(
@@ -50,6 +55,7 @@ def pretrain_bins(
     training: TrainingCatalog,
     mesh: jax.sharding.Mesh,
     directory: RunDirectory,
+    found: Found,
     begin: Callable[[Bin], None],
 ) -> list[PretrainedBin]:
     """Count the training catalog in each bin, or load what was counted before.
@@ -60,6 +66,7 @@ def pretrain_bins(
         training: rows of this process of the training catalog.
         mesh: mesh of the fit.
         directory: keeps the counts.
+        found: what ``read_all`` found for the bins of the config.
         begin: called before each bin.
     """
     rows = training.rows
@@ -68,16 +75,16 @@ def pretrain_bins(
         source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
     own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     own = make_mesh(devices=own_devices)
-    given = _given(config.bins)
+    given = _given(config.bins, found)
     pretrained = []
     for bin_ in bins:
         begin(bin_)
         if bin_.group in given:
-            pretrained.append(known_bin(bin_))
+            pretrained.append(known_bin(bin_, found[bin_.group]))
             continue
         known = directory.load_counts(bin_, source)
         method = config.counts.pretrain
-        one = pretrain_bin(bin_, training, None, config.seed, own, known, method)
+        one = pretrain_bin(bin_, training, None, config.seed, own, known, method, found[bin_.group])
         if known is None and one.counts is not None:
             directory.save_counts(bin_, source, one.counts)
         # The counts of all processes have the same bits, whatever CPUs they run on.

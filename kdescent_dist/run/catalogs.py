@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from kdescent_dist.bins.bin import required_columns
-from kdescent_dist.bins.further import needs_catalog
+from kdescent_dist.bins.further import Found, needs_catalog
 from kdescent_dist.catalogs.catalog import open_catalog
 from kdescent_dist.catalogs.partition import Catalog, Partition
 from kdescent_dist.catalogs.training import TrainingCatalog
@@ -22,28 +22,35 @@ from kdescent_dist.distributed.sample_blocks import SampleBlocks
 log = logging.getLogger(__name__)
 
 
-def needs_training(config: Config) -> bool:
+def needs_training(config: Config, found: Found) -> bool:
     """Whether a run reads a training catalog: where bins are counted in it, or it is the input.
 
-    Raises:
-        InputError: the options of a statistic cannot be used.
+    Args:
+        config: of the run.
+        found: what ``read_all`` found for the bins of the config.
     """
     is_input = bool(config.input.columns) and config.input.catalog is None
-    return is_input or any(needs_catalog(f"bins.{n}", b) for n, b in config.bins.items())
+    return is_input or any(needs_catalog(b, found[name]) for name, b in config.bins.items())
 
 
 class RunCatalogs:
     """Opens the catalogs that a config names, in all processes of a run together.
+
+    Args:
+        config: of the run.
+        processes: those of the run.
+        trained: whether there is a training catalog, see ``needs_training``.
 
     Attributes:
         facts: for ``result.json``: source, rows, and rows that were left out, of each catalog.
         input_rows: where the training catalog is the model's input, its rows that are; else None.
     """
 
-    def __init__(self, config: Config, processes: Processes) -> None:
+    def __init__(self, config: Config, processes: Processes, trained: bool = True) -> None:
         self._config = config
         self._dtype = np.float64 if config.runtime.x64 else np.float32
         self._processes = processes
+        self._trained = trained
         self._training: Partition | None = None
         self.facts: dict[str, Any] = {}
         self.input_rows: np.ndarray | range | None = None
@@ -56,7 +63,7 @@ class RunCatalogs:
         """
         config = self._config
         needed = required_columns(config.bins)
-        if not needs_training(config):
+        if not self._trained:
             self.facts["catalog"] = {"source": "none", "rows": 0, "dropped": {}}
             nothing = np.zeros(0, self._dtype)
             rows = RowBlocks(0, config.counts.pretrain_block_size, self._processes)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from kdescent_dist.bins.bin import Bin, required_columns
+from kdescent_dist.bins.further import Found
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.dotted_path import bind_target
@@ -28,7 +29,7 @@ from kdescent_dist.identity.versions import versions
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.run.bins import find_bins, pretrain_bins
-from kdescent_dist.run.catalogs import RunCatalogs
+from kdescent_dist.run.catalogs import RunCatalogs, needs_training
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase, PhaseStore
 from kdescent_dist.run.result import describe_devices
@@ -79,6 +80,7 @@ def prepare(
     processes: Processes,
     begin: Callable[[str], None],
     phases: PhaseStore,
+    found: Found,
 ) -> Prepared:
     """Check everything, the cheapest first, and count the training catalog.
 
@@ -88,6 +90,7 @@ def prepare(
         processes: those that call this together.
         begin: called with what is done next, before it; may raise to stop.
         phases: carries out the pretraining.
+        found: what ``check`` has read for the bins.
 
     Raises:
         InputError: the config or the input is bad.
@@ -105,14 +108,14 @@ def prepare(
     custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
     statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
     begin("reading the catalogs")
-    catalogs = RunCatalogs(config, processes)
+    catalogs = RunCatalogs(config, processes, needs_training(config, found))
     training = catalogs.training()
     begin("reading the input catalog and checking the model")
     layout, first_row, given = catalogs.input(mesh)
     inputs = {} if given is None else given.columns
     block = BlockModel(model, parameters.tree, tuple(config.model.columns), layout)
     processes.together(lambda: block.check(parameters.guess, inputs, required_columns(config.bins)))
-    pretrained, told = _pretrain(config, training, mesh, directory, begin, phases)
+    pretrained, told = _pretrain(config, training, mesh, directory, begin, phases, found)
     weighted = processes.any(given is not None and bool(np.any(given.weights != 1)))
     objective = PopulationObjective(
         model,
@@ -169,8 +172,9 @@ def _pretrain(
     directory: RunDirectory,
     begin: Callable[[str], None],
     phases: PhaseStore,
+    found: Found,
 ) -> tuple[list[PretrainedBin], dict[str, Any]]:
-    bins, settled = find_bins(config.bins, training)
+    bins, settled = find_bins(config.bins, training, found)
     for line in settled.lines():
         log.info("bins: %s", line)
 
@@ -181,9 +185,9 @@ def _pretrain(
             tell(next(done))
             begin(f"pretraining {bin_.name}")
 
-        found = pretrain_bins(config, bins, training, mesh, directory, begin_bin)
+        counted = pretrain_bins(config, bins, training, mesh, directory, found, begin_bin)
         tell(len(bins))
-        return found
+        return counted
 
     pretrained = phases.run(Phase("pretraining", work, len(bins)))
     log.info("pretrained %d bins", len(pretrained))

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdescent_dist.bins.further import Found
 from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
@@ -63,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
         NonFiniteLossError: the loss is not finite; the last good state is saved.
         CheckpointError: checkpoints cannot be written, or those of the run are lost or damaged.
     """
-    check(config)
+    found = check(config)
     config = with_guess_of_run(config)
     directory = RunDirectory.of(config)
     launch = find_launch(config.runtime, os.environ)
@@ -86,7 +87,7 @@ def run(config: Config) -> dict[str, Any]:
             signals.install()
             processes = Processes.with_devices(jax.devices())
             with directory.opened(config, processes):
-                return _Run(config, directory, processes, signals, watchdog).carry_out()
+                return _Run(config, found, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
             expected = isinstance(error, InputError | CheckpointError | StoppedFitError | OSError)
             alone = isinstance(error, SaveError)  # raised in the process that saves
@@ -100,12 +101,14 @@ class _Run:
     def __init__(
         self,
         config: Config,
+        found: Found,
         directory: RunDirectory,
         processes: Processes,
         signals: StopSignals,
         watchdog: Watchdog | None,
     ) -> None:
         self.config = config
+        self.found = found
         self.directory = directory
         self.processes = processes
         self.signals = signals
@@ -195,7 +198,9 @@ class _Run:
             self._stop_if_asked()
 
         self._stop_if_asked()
-        self.prepared = prepare(config, self.directory, self.processes, begin, self.phases)
+        self.prepared = prepare(
+            config, self.directory, self.processes, begin, self.phases, self.found
+        )
         self._stop_if_asked()
         return self.prepared
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kdescent_dist.bins.further import check_errors_known, read_statistics
+from kdescent_dist.bins.further import Found, check_errors_known, read_all
 from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
@@ -15,8 +15,12 @@ from kdescent_dist.pretraining.counting import check_method
 from kdescent_dist.run.catalogs import needs_training
 
 
-def check(config: Config) -> None:
+def check(config: Config) -> Found:
     """Check every value that needs no catalog and no model.
+
+    Returns:
+        What the options of the bins give their further statistics, which is read here once for
+        the whole run. A report is made of the files of the run alone, and reads nothing.
 
     Raises:
         InputError: names the key, its value and what is allowed.
@@ -30,28 +34,27 @@ def check(config: Config) -> None:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
+    for name, bins in config.bins.items():
+        check_bins(f"bins.{name}", bins)
+    found = {} if config.mode == "report" else read_all(config.bins)
     catalogs = {"catalog": config.catalog, "input.catalog": config.input.catalog}
     chosen = config.catalog.path or config.catalog.make
-    # A report is made of the files of the run alone.
-    if not chosen and (config.mode == "report" or not needs_training(config)):
+    if not chosen and (config.mode == "report" or not needs_training(config, found)):
         del catalogs["catalog"]
     _check_catalogs(catalogs)
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
-    for name, bins in config.bins.items():
-        check_bins(f"bins.{name}", bins)
-        if config.mode == "report":
-            continue
-        found = read_statistics(f"bins.{name}", bins)
-        if config.loss.statistic == "chisq":
-            check_errors_known(f"bins.{name}", bins, found)
+    if config.loss.statistic == "chisq":
+        for name, given in found.items():
+            check_errors_known(f"bins.{name}", config.bins[name], given)
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
     blocks = config.mesh.kernel_blocks or config.mesh.kernels
     if blocks % config.mesh.kernels:
         raise InputError(
             f"mesh.kernel_blocks={blocks}: must be a multiple of mesh.kernels={config.mesh.kernels}"
         )
+    return found
 
 
 def _check_catalogs(catalogs: Mapping[str, CatalogConfig | None]) -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from kdescent_dist.bins.bin import expand_bins
-from kdescent_dist.bins.further import check_errors_known, needs_catalog, read_statistics
+from kdescent_dist.bins.further import (
+    check_errors_known,
+    needs_catalog,
+    read_all,
+    read_statistics,
+)
 from kdescent_dist.bins.pretrained import known_bin, pretrain_bin
 from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.catalogs.training import TrainingCatalog
@@ -86,10 +91,14 @@ def test_a_chi_square_needs_errors():
 
 def test_a_catalog_is_needed_where_something_is_not_given():
     known = {"at": AT, "values": np.ones((3, 1)), "errors": np.ones((3, 1))}
-    assert needs_catalog("bins.b", config(at=AT))
-    assert needs_catalog("bins.b", config(**known))  # for the weight in the bin
-    assert not needs_catalog("bins.b", config(**known, weight=5.0))
-    assert needs_catalog("bins.b", BinsConfig(columns=["x", "y"]))
+
+    def needs(bins):
+        return needs_catalog(bins, read_statistics("bins.b", bins))
+
+    assert needs(config(at=AT))
+    assert needs(config(**known))  # for the weight in the bin
+    assert not needs(config(**known, weight=5.0))
+    assert needs(BinsConfig(columns=["x", "y"]))
 
 
 def test_counts_of_the_training_catalog_are_those_of_float64_whoever_holds_its_rows():
@@ -142,10 +151,15 @@ def test_bins_that_are_counted_and_bins_that_are_given_stand_together():
     counted = BinsConfig(columns=["x"], kernels=3, fourier=2)
     grids = {"a": config(**KNOWN), "b": counted, "c": config(**KNOWN)}
     grids["c"].min_training = 1000
-    bins, settled = find_bins(grids, TrainingCatalog.of(columns))
+    found = read_all(grids)
+    bins, settled = find_bins(grids, TrainingCatalog.of(columns), found)
     assert [bin_.group for bin_ in bins] == ["a", "b", "c"]
     assert settled.used == 3
-    pretrained = [known_bin(bins[0]), pretrain_bin(bins[1], columns), known_bin(bins[2])]
+    pretrained = [
+        known_bin(bins[0], found["a"]),
+        pretrain_bin(bins[1], columns),
+        known_bin(bins[2], found["c"]),
+    ]
     stacks = stack_bins(pretrained, np.float32)
     assert [stack.drawn for stack, _ in stacks] == [{"near": 3}, {"kde": 3, "fourier": 2}]
     np.testing.assert_array_equal(stacks[0][1].training_sum, [5.0, 5.0])
@@ -154,7 +168,7 @@ def test_bins_that_are_counted_and_bins_that_are_given_stand_together():
 def test_a_bin_without_a_catalog_has_what_is_given():
     known = KNOWN
     (bin_,) = expand_bins({"b": config(**known)})
-    pretrained = known_bin(bin_)
+    pretrained = known_bin(bin_, read_statistics("bins.b", bin_.config))
     assert list(pretrained.statistics) == ["near"]
     assert pretrained.training_sum == 5.0
     counts = pretrained.statistics["near"]

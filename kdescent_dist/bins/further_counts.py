@@ -23,13 +23,19 @@ from kdescent_dist.pretraining.validate import filled_size
 
 
 def count_further(
-    bin_: Bin, found: Mapping[str, Given], sample: TrainingSample, seed: int, options: Counting
+    bin_: Bin,
+    found: Mapping[str, Given],
+    known: Mapping[str, TrainingCounts],
+    sample: TrainingSample,
+    seed: int,
+    options: Counting,
 ) -> dict[str, TrainingCounts]:
     """The further statistics of a bin, counted in its training sample where they are not given.
 
     Args:
         bin_: the bin.
         found: what ``read_statistics`` has found for the bin.
+        known: counts that were counted before.
         sample: its weighted training sample, of which this process holds some blocks.
         seed: random seed of points that are placed.
         options: how the training density is evaluated.
@@ -41,6 +47,9 @@ def count_further(
     for name, given in found.items():
         if given.values is not None:
             counted[name] = known_counts(given)
+            continue
+        if name in known:
+            counted[name] = known[name]
             continue
         one, points = statistic(name), given.points
         if points is None:

@@ -80,6 +80,7 @@ def pretrain_bin(
     counts: KPretrainer | None = None,
     method: str = "auto",
     found: Mapping[str, Given] | None = None,
+    further: Mapping[str, TrainingCounts] | None = None,
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -97,6 +98,7 @@ def pretrain_bin(
         counts: training counts that were computed before, from the same arguments.
         method: how they are computed, see ``KPretrainer.from_training_data``.
         found: what ``read_statistics`` found for the bin before, by default read here.
+        further: counts of further statistics that were computed before, by name.
 
     Raises:
         InputError: the options of a statistic cannot be used; a column is missing; a value of it
@@ -120,7 +122,8 @@ def pretrain_bin(
         sample = _sample(bin_, columns, weights, rows)
         if counts is None:
             counts = _count(bin_, sample, seed, mesh, method)
-        further = count_further(bin_, found, sample, seed, Counting(method, mesh=mesh))
+        options = Counting(method, mesh=mesh)
+        further = count_further(bin_, found, further or {}, sample, seed, options)
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
     number_err = float(np.sqrt(sample.moments.square))

@@ -1,10 +1,12 @@
 """What a training sample has at the points of one statistic."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from kdescent_dist.counts.statistic import Points
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.counts.points import Points
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,29 @@ class TrainingCounts:
     def number(self) -> int:
         """p."""
         return len(self.values)
+
+    def save(self, file: Path) -> None:
+        """Write counts that were counted, of which a step takes all points, to an ``.npz`` file."""
+        arrays = {f"each/{name}": values for name, values in self.points.each.items()}
+        arrays |= {f"common/{name}": values for name, values in self.points.common.items()}
+        np.savez(file, values=self.values, errors=self.errors, **arrays)
+
+    @classmethod
+    def load(cls, file: Path) -> "TrainingCounts":
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: the arrays do not fit together.
+            Exception: what reading a truncated or altered file raises.
+        """
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+        values, errors = arrays.pop("values"), arrays.pop("errors")
+        kinds: dict[str, dict[str, np.ndarray]] = {"each": {}, "common": {}}
+        for name, array in arrays.items():
+            kind, _, own = name.partition("/")
+            kinds[kind][own] = array
+        numbers = {len(array) for array in (values, errors, *kinds["each"].values())}
+        if len(numbers) != 1 or values.shape != errors.shape or not kinds["each"]:
+            raise InputError(f"{file}: arrays of different lengths")
+        return cls(Points(**kinds), values, errors, len(values), every=True)

@@ -73,6 +73,7 @@ def pretrain_bins(
     source = ""
     if rows.total:
         source = " ".join(map(str, [training.digest(), rows.block_size, config.seed]))
+    kept = directory.counts(source)
     own_devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     own = make_mesh(devices=own_devices)
     given = _given(config.bins, found)
@@ -82,11 +83,14 @@ def pretrain_bins(
         if bin_.group in given:
             pretrained.append(known_bin(bin_, found[bin_.group]))
             continue
-        known = directory.load_counts(bin_, source)
+        known, of_bin = kept.load(bin_), found[bin_.group]
+        further = kept.load_further(bin_, of_bin)
         method = config.counts.pretrain
-        one = pretrain_bin(bin_, training, None, config.seed, own, known, method, found[bin_.group])
+        one = pretrain_bin(bin_, training, None, config.seed, own, known, method, of_bin, further)
         if known is None and one.counts is not None:
-            directory.save_counts(bin_, source, one.counts)
+            kept.save(bin_, one.counts)
+        counted = {n: c for n, c in one.further.items() if n not in further and not c.given}
+        kept.save_further(bin_, of_bin, counted)
         # The counts of all processes have the same bits, whatever CPUs they run on.
         pretrained.append(rows.processes.on_primary(lambda one=one: one))
     return pretrained

@@ -3,11 +3,9 @@
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from kdescent_dist.bins.bin import Bin
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.problem import bins_of_schema_1, fingerprint, fingerprint_1
+from kdescent_dist.config.problem import fingerprint, fingerprint_1
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
 from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
-from kdescent_dist.pretraining.pretrainer import KPretrainer
+from kdescent_dist.run.kept_counts import KeptCounts
 
 log = logging.getLogger(__name__)
 
@@ -199,37 +196,9 @@ class RunDirectory:
         """What ``write_phase`` wrote, empty where there is no such file or a damaged one."""
         return _read_object(self.path / "phases" / f"{name}.json")
 
-    def load_counts(self, bin_: Bin, source: str) -> KPretrainer | None:
-        """Training counts of a bin that were saved before from the same ``source``, if any.
-
-        Those of a file that is damaged count as not saved: they can be computed again.
-        """
-        file = self._counts_file(bin_, source)
-        if not self._processes.on_primary(file.exists):
-            return None
-        counts = None
-        try:
-            counts = KPretrainer.load(file)
-        except Exception as error:  # whatever a truncated or altered file raises
-            log.warning("%s cannot be used (%s): counting anew", file, type(error).__name__)
-        # What one process sees all of them must do.
-        return None if self._processes.any(counts is None) else counts
-
-    def save_counts(self, bin_: Bin, source: str, counts: KPretrainer) -> None:
-        if not self._writes:
-            return
-        file = self._counts_file(bin_, source)
-        file.parent.mkdir(exist_ok=True)
-        temporary = file.with_name(f".{file.name}")
-        counts.save(temporary)
-        os.replace(temporary, file)
-
-    def _counts_file(self, bin_: Bin, source: str) -> Path:
-        config = bins_of_schema_1(bin_.config)
-        made_from = json.dumps([source, bin_.name, dict(bin_.window), config])
-        key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", bin_.name).strip("_")
-        return self.path / "pretrain" / f"{name}-{key}.npz"
+    def counts(self, source: str) -> KeptCounts:
+        """The training counts in ``pretrain/`` that were made from a source."""
+        return KeptCounts(self.path / "pretrain", self._processes, source)
 
 
 def _read_object(file: Path) -> dict[str, Any]:

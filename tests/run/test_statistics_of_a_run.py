@@ -1,9 +1,19 @@
 """Options of further statistics are read once in a run, and their counts are kept."""
 
+import importlib
+import logging
+import sys
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
+from kdescent_dist.bins import further_counts
+from kdescent_dist.bins import pretrained as kernel_counts
+from kdescent_dist.bins.further import read_all
+from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config import registry
 from kdescent_dist.config.schema import (
     BinsConfig,
     CatalogConfig,
@@ -12,8 +22,10 @@ from kdescent_dist.config.schema import (
     ParameterConfig,
     SamplesConfig,
 )
+from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.models.gaussian import training_catalog
+from kdescent_dist.run.bins import find_bins, pretrain_bins
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import PhaseStore
 from kdescent_dist.run.prepare import prepare
@@ -82,3 +94,85 @@ def test_a_table_is_read_once_in_a_run(config, tmp_path):
 
     start(config, tmp_path / "run")
     assert len(their_package.READ) == 1
+
+
+@pytest.fixture
+def starts(config, tmp_path, monkeypatch):
+    """Pretrains the bins of a config as a start of one run does; tells what was counted anew."""
+    calls = []
+
+    def spied(module, name, what):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: calls.append(what) or work(*given))
+
+    spied(further_counts, "_counted", "near")
+    spied(kernel_counts, "_count", "kernels")
+    with np.load(config.catalog.path) as file:
+        training = TrainingCatalog.of(dict(file))
+
+    def start(config=config):
+        calls.clear()
+        found = read_all(config.bins)
+        bins, _ = find_bins(config.bins, training, found)
+        mesh, directory = make_mesh(devices=jax.devices()[:1]), RunDirectory(tmp_path)
+        (one,) = pretrain_bins(config, bins, training, mesh, directory, found, lambda bin_: None)
+        return calls.copy(), one.statistics["near"]
+
+    return start
+
+
+def with_options(config, **options):
+    (bins,) = config.bins.values()
+    of_near = {**bins.statistics["near"], **options}
+    return replace(config, bins={"all": replace(bins, statistics={"near": of_near})})
+
+
+def test_a_second_start_takes_the_counts_of_the_first(starts):
+    calls, first = starts()
+    assert calls == ["kernels", "near"]
+    calls, second = starts()
+    assert calls == []
+    assert (second.drawn, second.every, second.given) == (first.drawn, True, False)
+    for name in ("values", "errors"):
+        np.testing.assert_array_equal(getattr(second, name), getattr(first, name))
+    np.testing.assert_array_equal(second.points.each["at"], first.points.each["at"])
+
+
+def test_a_changed_option_or_table_is_counted_anew_and_the_kernels_are_not(starts, config):
+    _, first = starts()
+    assert starts(with_options(config, also=3))[0] == ["near"]
+    np.save(config.bins["all"].statistics["near"]["table"], np.array([[1.0, 3.0], [0.0, 2.0]]))
+    calls, second = starts()
+    assert calls == ["near"]
+    assert first.values[0] != second.values[0]
+    assert first.values[1] == second.values[1]
+
+
+def test_changed_code_is_counted_anew(starts, tmp_path, monkeypatch):
+    _, first = starts()
+    (file,) = tmp_path.glob("installed/their_package.py")
+    file.write_text(SOURCE.replace("1 / (1 + square)", "2.0 / (1 + square)"))
+    monkeypatch.delitem(sys.modules, "their_package")
+    importlib.invalidate_caches()
+    registry.entries.cache_clear()
+    calls, second = starts()
+    assert calls == ["near"]
+    np.testing.assert_array_equal(second.values, 2 * first.values)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other arrays"])
+def test_a_damaged_file_is_told_and_counted_anew(starts, tmp_path, caplog, damage):
+    _, first = starts()
+    (file,) = (tmp_path / "pretrain").glob("all-near-*.npz")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        np.savez(
+            file, values=first.values[:1], errors=first.errors, **{"each/at": np.zeros((2, 2))}
+        )
+    with caplog.at_level(logging.WARNING):
+        calls, second = starts()
+    assert calls == ["near"]
+    assert "cannot be used" in caplog.text
+    np.testing.assert_array_equal(second.values, first.values)
+    assert starts()[0] == []

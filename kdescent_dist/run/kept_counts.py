@@ -1,0 +1,122 @@
+"""Training counts of bins, which a run directory keeps in ``pretrain/``: they are counted once."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kdescent_dist.bins.bin import Bin
+from kdescent_dist.config.problem import bins_of_schema_1
+from kdescent_dist.counts.points import Given
+from kdescent_dist.counts.statistics import statistic
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.identity.code import describe_all
+from kdescent_dist.identity.content import content_digest
+from kdescent_dist.pretraining.pretrainer import KPretrainer
+from kdescent_dist.pretraining.training_counts import TrainingCounts
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class KeptCounts:
+    """Counts of a source, in files whose names tell all that the counts depend on.
+
+    Counts of a file that is damaged count as not kept: they can be computed again.
+
+    Args:
+        folder: holds the files, made when needed.
+        processes: those that call each method together, of which the primary writes.
+        source: what the counts are of: training catalog, blocks and seed.
+    """
+
+    def __init__(self, folder: Path, processes: Processes, source: str) -> None:
+        self._folder = folder
+        self._processes = processes
+        self._source = source
+        self._code = cache(_code_of)
+
+    def load(self, bin_: Bin) -> KPretrainer | None:
+        """Counts of kernels and modes of a bin, if there are any."""
+        return self._loaded(self._file(bin_), KPretrainer.load)
+
+    def save(self, bin_: Bin, counts: KPretrainer) -> None:
+        """Keep counts of kernels and modes of a bin."""
+        self._write(self._file(bin_), counts.save)
+
+    def load_further(self, bin_: Bin, found: Mapping[str, Given]) -> dict[str, TrainingCounts]:
+        """Counts of those further statistics of a bin of which there are any, by name.
+
+        Args:
+            bin_: the bin.
+            found: what ``read_statistics`` has found for the bin.
+        """
+        known = {}
+        for name, given in found.items():
+            if given.values is None:
+                counts = self._loaded(self._further_file(bin_, name, given), TrainingCounts.load)
+                if counts is not None:
+                    known[name] = counts
+        return known
+
+    def save_further(
+        self, bin_: Bin, found: Mapping[str, Given], counts: Mapping[str, TrainingCounts]
+    ) -> None:
+        """Keep counts of further statistics of a bin.
+
+        Args:
+            bin_: the bin.
+            found: what ``read_statistics`` has found for the bin.
+            counts: the counts, by the names of their statistics.
+        """
+        for name, of_name in counts.items():
+            self._write(self._further_file(bin_, name, found[name]), of_name.save)
+
+    def _loaded(self, file: Path, load: Callable[[Path], T]) -> T | None:
+        if not self._processes.on_primary(file.exists):
+            return None
+        counts = None
+        try:
+            counts = load(file)
+        except Exception as error:  # whatever a truncated or altered file raises
+            log.warning("%s cannot be used (%s): counting anew", file, type(error).__name__)
+        # What one process sees all of them must do.
+        return None if self._processes.any(counts is None) else counts
+
+    def _write(self, file: Path, save: Callable[[Path], None]) -> None:
+        if not self._processes.is_primary:
+            return
+        file.parent.mkdir(exist_ok=True)
+        temporary = file.with_name(f".{file.name}")
+        save(temporary)
+        os.replace(temporary, file)
+
+    def _file(self, bin_: Bin) -> Path:
+        """The file of kernels and modes, which know nothing of the further statistics."""
+        config = bins_of_schema_1(replace(bin_.config, statistics={}))
+        return self._named(bin_.name, bin_, config)
+
+    def _further_file(self, bin_: Bin, name: str, given: Given) -> Path:
+        """The file of a statistic, which its code, its options and what these give tell."""
+        points = None if given.points is None else [given.points.each, given.points.common]
+        told = content_digest([bin_.config.statistics[name], points, given.number])
+        where = [list(bin_.columns), list(bin_.softness)]
+        return self._named(f"{bin_.name}-{name}", bin_, [where, name, told, self._code(name)])
+
+    def _named(self, name: str, bin_: Bin, told: Any) -> Path:
+        made_from = json.dumps([self._source, bin_.name, dict(bin_.window), told])
+        key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
+        return self._folder / f"{name}-{key}.npz"
+
+
+def _code_of(name: str) -> dict[str, str]:
+    """What tells a statistic from another one of its name."""
+    return describe_all({name: statistic(name)})

@@ -109,6 +109,7 @@ def compare(
         kde_err=_real(errors.counts.get("kde")),
         fourier_err=_complex(errors.counts.get("fourier")),
         further_errors=_further(errors),
+        weight_err=pretrained.number_err if pretrained.counts is None else None,
     )
 
 

@@ -87,6 +87,8 @@ class BinRecord:
         ecf_err: (modes,) its errors.
         min_training: training samples that the bin needs, 0 where the number is unknown.
         further_errors: errors of model minus data of further statistics, by name.
+        weight_err: error of the weight of the data where the weight was given with its counts,
+            0 where none was given; None where the weight was counted in a training catalog.
     """
 
     name: str
@@ -109,6 +111,7 @@ class BinRecord:
     ecf_err: np.ndarray | None = None
     min_training: int = 0
     further_errors: dict[str, np.ndarray] = field(default_factory=dict)
+    weight_err: float | None = None
 
     @property
     def share(self) -> bool:
@@ -123,6 +126,8 @@ class BinRecord:
         described["n_training"] = int(self.n_training)
         if self.min_training:
             described["min_training"] = int(self.min_training)
+        if self.weight_err is not None:
+            described["sum_training_err"] = float(self.weight_err)
         for name, (key, total) in COUNTS.items():
             counts: Counts | None = getattr(self, name)
             if counts is not None:
@@ -152,6 +157,7 @@ class BinRecord:
             own = arrays[f"kde_{key}"], arrays[f"fourier_{key}"]
             known[name] = Counts(weight, *own, _ending(arrays, key))
         known["further_errors"] = _ending(arrays, "err")
+        known["weight_err"] = described.get("sum_training_err")
         for name in ("centers", "modes"):
             known[name] = np.asarray(known[name], float)
         number, least = described["n_training"], described.get("min_training", 0)

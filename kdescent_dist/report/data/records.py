@@ -78,10 +78,15 @@ class Bin(BinRecord):
     further: dict[str, Residuals] = field(default_factory=dict)
 
     @property
+    def statistics(self) -> dict[str, Residuals]:
+        """The residuals of each statistic that the bin compares, by its name."""
+        every = {"kde": self.kde, "fourier": self.fourier, **self.further}
+        return {name: residuals for name, residuals in every.items() if residuals.guess.size}
+
+    @property
     def worst(self) -> float:
         """The largest reduced chi-square of the model, by which bins are ranked."""
-        all_kinds = (self.kde, self.fourier, *self.further.values())
-        values = [r.chisq("model") for r in all_kinds]
+        values = [residuals.chisq("model") for residuals in self.statistics.values()]
         return max((v for v in values if np.isfinite(v)), default=-1.0)
 
     @property
@@ -202,16 +207,6 @@ def _residuals(
         residuals(of(guess), of(data), error).reshape(-1),
         None if fit is None else residuals(of(fit), of(data), error).reshape(-1),
     )
-
-
-def kinds_of(bins: Sequence[Bin]) -> dict[str, dict[str, Residuals]]:
-    """The residuals of each kind of counts, in words, by the names of the bins."""
-    kinds = {"kernel counts": {b.name: b.kde for b in bins}}
-    kinds["Fourier counts"] = {b.name: b.fourier for b in bins}
-    for bin_ in bins:
-        for name, found in bin_.further.items():
-            kinds.setdefault(f"counts of {name}", {})[bin_.name] = found
-    return kinds
 
 
 def ranked(bins: Sequence[Bin]) -> list[Bin]:

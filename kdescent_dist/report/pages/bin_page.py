@@ -9,9 +9,11 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.report.data.labels import number, window_label
 from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import Bin, Run, ranked
+from kdescent_dist.report.data.statistics import heading
 from kdescent_dist.report.pages.html import require_plots, save_plots, write_page
 from kdescent_dist.report.pages.pick import pick
-from kdescent_dist.report.pages.tables import bin_rows
+from kdescent_dist.report.pages.tables import cells, samples
+from kdescent_dist.report.plots.further import plot_further_residuals
 from kdescent_dist.report.plots.mode_residuals import plot_mode_residuals
 from kdescent_dist.report.plots.populations import plot_bins
 from kdescent_dist.report.plots.residuals import plot_residual_histograms, plot_residual_maps
@@ -45,13 +47,14 @@ def make_bin_page(run_dir: Path, wanted: str) -> Path:
         *plot_residual_histograms(f"{slug}_residuals", [bin_]),
         *plot_residual_maps(f"{slug}_map", [bin_]),
         *plot_mode_residuals(f"{slug}_modes", bin_),
+        *plot_further_residuals(f"{slug}_further", [bin_]),
     ]
     return write_page(
         folder / f"{slug}.html",
         "bin.html.j2",
         run=run,
         bin=bin_,
-        row=bin_rows([bin_])[0],
+        rows=[(heading(name), cells(found)) for name, found in bin_.statistics.items()],
         facts=_facts(run, bin_),
         images=save_plots(folder, drawn),
         worst=_worst_kernels(bin_),
@@ -70,7 +73,7 @@ def _facts(run: Run, bin_: Bin) -> list[tuple[str, str]]:
     return [
         ("window", window_label(bin_.window, ", ").replace("$", "")),
         ("columns", ", ".join(bin_.columns)),
-        ("training samples", f"{bin_.n_training:,}"),
+        ("training samples", samples(bin_)),
         ("normalization", bin_.normalization),
         ("weight of data, guess, fit", ", ".join(number(v, 4) for v in bin_.sums.values())),
         ("rank", f"{place} of {len(run.bins)}, 1 being the worst fit"),

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kdescent_dist.config.registry import Registry
 from kdescent_dist.report.data.inspection import Inspection, read_inspection
-from kdescent_dist.report.data.labels import chisq
 from kdescent_dist.report.data.records import Bin
+from kdescent_dist.report.data.statistics import in_words, statistics_of
 from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.inspection_text import facts, parameter_rows
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
 from kdescent_dist.report.pages.sections import make_sections
+from kdescent_dist.report.pages.tables import cells, samples
 from kdescent_dist.report.plots import catalogs, guess, kernels, training_counts
 from kdescent_dist.report.plots.panel import Panel
 
@@ -40,7 +42,7 @@ def make_inspection(run_dir: Path) -> Path:
         if found.facts.get(key, {}).get("dropped")
     ]
     sections, notes = make_sections(
-        folder, INSPECTION_PAGE, found, found=found, dropped=dropped, bins=_rows(found.bins)
+        folder, INSPECTION_PAGE, found, found=found, dropped=dropped, **_table(found.bins)
     )
     return write_page(
         found.directory / "inspect.html",
@@ -54,16 +56,17 @@ def make_inspection(run_dir: Path) -> Path:
     )
 
 
-def _rows(bins: Sequence[Bin]) -> list[dict[str, str]]:
-    """One row per bin, those with the fewest training samples first."""
-    return [
+def _table(bins: Sequence[Bin]) -> dict[str, Any]:
+    """Statistics of the bins, and one row per bin, those with the fewest training samples first."""
+    names = list(statistics_of(bins))
+    rows = [
         {
             "number": str(b.number),
             "name": b.name,
             "columns": ", ".join(b.columns),
-            "n": f"{b.n_training:,}",
-            "kde": chisq(b.kde.chisq("guess")),
-            "fourier": chisq(b.fourier.chisq("guess")),
+            "n": samples(b),
+            "chisq": [cells(b.statistics.get(name))["guess"] for name in names],
         }
         for b in sorted(bins, key=lambda b: b.n_training)
     ]
+    return {"statistics": [in_words(name) for name in names], "bins": rows}

@@ -7,7 +7,8 @@ import numpy as np
 
 from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import chisq, duration, number, some_names
-from kdescent_dist.report.data.records import Bin, kinds_of, ranked
+from kdescent_dist.report.data.records import Bin, ranked
+from kdescent_dist.report.data.statistics import in_words, statistics_of
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
 
 MOST_ROWS = 24  # parameters on the terminal
@@ -82,10 +83,10 @@ def _at_guess(inspection: Inspection) -> Iterator[tuple[str, str]]:
     spread = f" +- {number(losses.std(ddof=1), 2)} by random key" if np.ptp(losses) > 0 else ""
     yield "loss", f"{number(losses.mean(), 4)}{spread} at the guess"
     parts = []
-    for name, members in kinds_of(inspection.bins).items():
+    for name, members in statistics_of(inspection.bins).items():
         values = [found.chisq("guess") for found in members.values()]
         if finite := [v for v in values if np.isfinite(v)]:
-            parts.append(f"{name} {chisq(float(np.median(finite)))}")
+            parts.append(f"{in_words(name)} {chisq(float(np.median(finite)))}")
     if parts:
         worst = ranked(inspection.bins)[0]
         where = f", worst {chisq(worst.worst)} in {worst.name}" if len(inspection.bins) > 1 else ""

@@ -9,7 +9,7 @@ from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import Run
 from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.sections import make_sections
-from kdescent_dist.report.pages.tables import bin_rows, facts, parameter_rows, phase_rows, verdict
+from kdescent_dist.report.pages.tables import bin_table, facts, parameter_rows, phase_rows, verdict
 from kdescent_dist.report.plots import (
     further,
     loss,
@@ -59,8 +59,7 @@ def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
         run = replace(run, config=replace(run.config, report=settings))
     folder = run.directory / "plots"
     folder.mkdir(exist_ok=True)
-    bins = {"bins": bin_rows(run.bins), "counted": any(b.counted for b in run.bins)}
-    sections, notes = make_sections(folder, RUN_PAGE, run, run=run, **bins)
+    sections, notes = make_sections(folder, RUN_PAGE, run, run=run, **bin_table(run.bins))
     return write_page(
         run.directory / "report.html",
         "report.html.j2",

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, number, plain_label
-from kdescent_dist.report.data.records import Bin, Run, kinds_of, ranked
+from kdescent_dist.report.data.records import Bin, Residuals, Run, ranked
+from kdescent_dist.report.data.statistics import heading, in_words, statistics_of
 
 
 def verdict(run: Run) -> list[str]:
@@ -69,7 +70,8 @@ def _loss_sentence(run: Run) -> list[str]:
 
 def _chisq_sentence(bins: Sequence[Bin]) -> str:
     parts = []
-    for what, members in kinds_of(bins).items():
+    for statistic, members in statistics_of(bins).items():
+        what = in_words(statistic)
         values = {name: found.chisq("fit") for name, found in members.items()}
         values = {name: value for name, value in values.items() if np.isfinite(value)}
         if not values:
@@ -150,29 +152,40 @@ def phase_rows(run: Run) -> list[dict[str, str]]:
     ]
 
 
-def bin_rows(bins: Sequence[Bin]) -> list[dict[str, Any]]:
-    """One row per bin, worst first."""
-
-    def percent(value: float) -> str:
-        return f"{100 * value:.1f}" if np.isfinite(value) else DASH
-
-    return [
+def bin_table(bins: Sequence[Bin]) -> dict[str, Any]:
+    """Headings of the statistics of the bins, and one row per bin, worst first."""
+    names = list(statistics_of(bins))
+    rows = [
         {
             "number": b.number,
             "name": b.name,
             "columns": ", ".join(b.columns),
-            "n": f"{b.n_training:,}",
+            "n": samples(b),
             "normalization": b.normalization,
-            "kde_guess": chisq(b.kde.chisq("guess")),
-            "kde_fit": chisq(b.kde.chisq("fit")),
-            "kde_outliers": percent(b.kde.outliers()),
-            "fourier_guess": chisq(b.fourier.chisq("guess")),
-            "fourier_fit": chisq(b.fourier.chisq("fit")),
-            "fourier_outliers": percent(b.fourier.outliers()),
+            "cells": [cells(b.statistics.get(name)) for name in names],
             "ratio": f"{b.ratio:.3f}" if np.isfinite(b.ratio) else DASH,
         }
         for b in ranked(bins)
     ]
+    counted = any(b.counted for b in bins)
+    return {"statistics": [heading(name) for name in names], "bins": rows, "counted": counted}
+
+
+def samples(bin_: Bin) -> str:
+    """The training samples of a bin, a dash for a bin whose counts are given."""
+    return f"{bin_.n_training:,}" if bin_.n_training else DASH
+
+
+def cells(residuals: Residuals | None) -> dict[str, str]:
+    """Reduced chi-squares of a statistic in a bin, and its outliers; dashes where there is none."""
+    if residuals is None:
+        return dict.fromkeys(("guess", "fit", "outliers"), DASH)
+    outliers = residuals.outliers()
+    return {
+        "guess": chisq(residuals.chisq("guess")),
+        "fit": chisq(residuals.chisq("fit")),
+        "outliers": f"{100 * outliers:.1f}" if np.isfinite(outliers) else DASH,
+    }
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

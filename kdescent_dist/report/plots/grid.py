@@ -1,5 +1,6 @@
 """Numbers of the bins of one grid, drawn where the bins are: along a column, or on a map of two."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,7 @@ from kdescent_dist.report.plots.panel import Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER)
+COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER, *style.FURTHER)
 CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a cell, in order: low or high along x and y
 ROOM = (0.33, 0.14)  # inches, along x and y, that a cell of a map needs to carry its number
 
@@ -83,7 +84,7 @@ def _draw_lines(
     else:
         edges = np.array([[b.number - 0.5, b.number + 0.5] for b in bins])
     everything = []
-    for (name, values), color in zip(drawn.values.items(), COLORS, strict=False):
+    for (name, values), color in zip(drawn.values.items(), itertools.cycle(COLORS), strict=False):
         known = np.isfinite(values) & (values > 0)
         everything.append(values[known])
         ax.plot(edges[known].mean(axis=1), values[known], color=color, lw=0.5, alpha=0.6)

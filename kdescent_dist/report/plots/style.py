@@ -3,7 +3,8 @@
 Figures are made through the object-oriented API of matplotlib and never touch its global state.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ GUESS = "#737373"
 TRUTH = "#1a1a1a"
 KDE = "#0b5fa5"
 FOURIER = "#aa3377"
+FURTHER = ("#2c7f62", "#8a6d00", "#6a51a3")  # further statistics, one after the other
 FAINT = "#d0d0d0"
 
 Share = bool | Literal["none", "all", "row", "col"]
@@ -94,6 +96,13 @@ def panels_of_bins(number: int, aspect: float) -> tuple["Figure", list["Axes"]]:
     per_row = panels_per_row(number)
     width = min(WIDTH / per_row, 4.2)
     return small_multiples(number, per_row, (width, aspect * width + 0.2))
+
+
+def statistic_colors(names: Iterable[str]) -> dict[str, str]:
+    """A color of each statistic, by its name."""
+    shipped = {"kde": KDE, "fourier": FOURIER}
+    further = itertools.cycle(FURTHER)
+    return {name: shipped[name] if name in shipped else next(further) for name in names}
 
 
 def tidy(ax: "Axes") -> None:

@@ -29,8 +29,7 @@ def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
     training, guess, fit = (
         np.array([b.sums[which] for b in bins]) for which in ("data", "guess", "fit")
     )
-    # Poisson noise of the number of samples, which for weighted samples is a lower limit.
-    noise = 1.0 / np.sqrt(np.maximum([b.n_training for b in bins], 1))
+    noise = np.array([_relative_error(b) for b in bins])
     bars: dict[str, Any] = {"color": style.DATA, "elinewidth": 1.3, "zorder": 2}
     total.errorbar(training, rows, xerr=training * noise, fmt="o", ms=5, **bars)
     total.plot(fit, rows, "D", ms=5, color=style.FIT, zorder=3)
@@ -55,9 +54,28 @@ def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
     style.legend(figure, _number_handles())
     caption = (
         f"{what.capitalize()}, of the data and of the model (left), and the ratio of the fitted "
-        "model to the data (right). Bars: Poisson noise of the data."
+        f"model to the data (right).{_bars_in_words(bins)}"
     )
     return Plot(stem, figure, caption)
+
+
+def _relative_error(bin_: Bin) -> float:
+    """Error of the weight of the data over that weight: as it was given, or by Poisson noise."""
+    if bin_.weight_err is None:
+        # Of the number of samples, which for weighted samples is a lower limit.
+        return 1.0 / float(np.sqrt(max(bin_.n_training, 1)))
+    return bin_.weight_err / bin_.sums["data"] if bin_.sums["data"] > 0 else 0.0
+
+
+def _bars_in_words(bins: Sequence[Bin]) -> str:
+    """A sentence on the error bars, none where there are no bars."""
+    counted = any(b.weight_err is None for b in bins)
+    given = any(b.weight_err for b in bins)
+    if counted and given:
+        return " Bars: Poisson noise of the data, or the error that is given with the data."
+    if counted:
+        return " Bars: Poisson noise of the data."
+    return " Bars: the error that is given with the data." if given else ""
 
 
 def _number_handles() -> list[Any]:

@@ -12,6 +12,7 @@ from kdescent_dist.report.data.comparison import Comparison
 from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.overview import plot_distribution, plot_grid
+from kdescent_dist.report.plots.populations import plot_bins
 from kdescent_dist.report.plots.weights import plot_numbers
 from support.pages import Page
 from support.run_directories import write_run
@@ -122,3 +123,19 @@ def test_an_error_that_is_given_is_read_as_it_was_written(run):
         *counted, given = comparison.bins
         assert all(record.weight_err is None for record in counted)
         assert given.weight_err == pytest.approx(0.1 * given.data.weight)
+
+
+@pytest.mark.parametrize("group", ["cells", "pair"])
+def test_a_bin_without_training_samples_is_drawn_without_data(run, group):
+    """As a histogram of one column, and as contours of two."""
+    found = read_run(run)
+    columns = ["g_r"] if group == "cells" else ["g_r", "r_i"]
+    bin_ = replace(found.bins[-1], columns=columns)
+    models = {name: found.samples[name] for name in ("guess", "fit")}
+    for samples, data in ((models, False), (found.samples, True)):
+        (plot,) = plot_bins("fit", [bin_], samples)
+        (legend,) = plot.figure.legends
+        names = [text.get_text().split(" (")[0] for text in legend.get_texts()]
+        assert names == ["data"] * data + ["model, fitted", "model at the guess"]
+        assert ("the data" in plot.caption) == data
+        assert plot.figure.axes[0].get_title("left") == "all samples"

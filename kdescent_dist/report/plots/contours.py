@@ -14,6 +14,7 @@ from kdescent_dist.report.plots.selected import (
     BEFORE,
     MODEL,
     Selected,
+    have_data,
     layout,
     lines_in_words,
     title,
@@ -35,7 +36,7 @@ def plot_contours(stem: str, selected: Sequence[Selected], limits: Limits) -> Pl
     names = selected[0].bin.columns
     figure.supxlabel(column_label(names[0]), fontsize=style.FONT + 1)
     figure.supylabel(column_label(names[1]), fontsize=style.FONT + 1)
-    style.legend(figure, style.population_handles(selected[0].fitted))
+    style.legend(figure, style.population_handles(selected[0].fitted, have_data(selected)))
     return Plot(stem, figure, _caption(selected))
 
 
@@ -63,7 +64,7 @@ def plot_pairs(stem: str, selected: Sequence[Selected], limits: Limits) -> Plot:
         for unused in row[len(couples) :]:
             unused.remove()
         style.title(row[0], title(one.bin, selected))
-    style.legend(figure, style.population_handles(selected[0].fitted))
+    style.legend(figure, style.population_handles(selected[0].fitted, have_data(selected)))
     shown = "all pairs" if len(couples) == len(names) * (len(names) - 1) // 2 else "neighbors"
     return Plot(
         stem,
@@ -118,8 +119,9 @@ def _draw_outside(
 
 def _caption(selected: Sequence[Selected]) -> str:
     lines = lines_in_words(selected[0].fitted)
+    data = "Filled contours and dots: the data. " if have_data(selected) else ""
     caption = (
-        f"Filled contours and dots: the data. Lines: the model, {lines}. "
+        f"{data}Lines: the model, {lines}. "
         "Contours enclose the same fractions of the weight of each; "
         "cells and smoothing are the same for all."
     )

@@ -15,7 +15,7 @@ from kdescent_dist.report.plots.panel import Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER, *style.FURTHER)
+COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER)
 CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a cell, in order: low or high along x and y
 ROOM = (0.33, 0.14)  # inches, along x and y, that a cell of a map needs to carry its number
 
@@ -30,6 +30,7 @@ class Field:
         kind: how they are spread: ``log`` for positive numbers over decades, ``ratio`` around 1.
         colormap: of a map.
         line: a number to mark, if any.
+        colors: of the lines, one after the other.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Field:
     kind: Literal["log", "ratio"] = "log"
     colormap: str = "Blues"
     line: float | None = None
+    colors: Sequence[str] = COLORS
 
 
 def conditions(bins: Sequence[Bin]) -> list[str]:
@@ -84,7 +86,9 @@ def _draw_lines(
     else:
         edges = np.array([[b.number - 0.5, b.number + 0.5] for b in bins])
     everything = []
-    for (name, values), color in zip(drawn.values.items(), itertools.cycle(COLORS), strict=False):
+    for (name, values), color in zip(
+        drawn.values.items(), itertools.cycle(drawn.colors), strict=False
+    ):
         known = np.isfinite(values) & (values > 0)
         everything.append(values[known])
         ax.plot(edges[known].mean(axis=1), values[known], color=color, lw=0.5, alpha=0.6)

@@ -13,6 +13,7 @@ from kdescent_dist.report.plots.selected import (
     BEFORE,
     MODEL,
     Selected,
+    have_data,
     layout,
     lines_in_words,
     title,
@@ -43,12 +44,12 @@ def plot_histograms(stem: str, selected: Sequence[Selected], limits: tuple[float
     what = "share of all weight" if first.share else "weight"
     unit = f"{what} per unit of {column_label(first.columns[0])}"
     figure.supylabel(unit if absolute else "probability density", fontsize=style.FONT + 1)
-    style.legend(figure, _histogram_handles(selected[0].fitted))
+    style.legend(figure, _histogram_handles(selected))
     lines = lines_in_words(selected[0].fitted)
-    caption = (
-        f"Points: the data with Poisson errors. Lines: the model, {lines}, in the same intervals."
-    )
-    return Plot(stem, figure, caption)
+    caption = f"Lines: the model, {lines}"
+    if have_data(selected):
+        caption = f"Points: the data with Poisson errors. {caption}, in the same intervals"
+    return Plot(stem, figure, f"{caption}.")
 
 
 def _draw_histogram(
@@ -85,8 +86,11 @@ def _draw_histogram(
         ax.set_ylim(0, 1.25 * top)
 
 
-def _histogram_handles(fitted: bool) -> list[Any]:
+def _histogram_handles(selected: Sequence[Selected]) -> list[Any]:
     from matplotlib.lines import Line2D
 
+    models = style.population_handles(selected[0].fitted, data=False)
+    if not have_data(selected):
+        return models
     data = Line2D([], [], color=style.DATA, marker="o", ms=4, lw=1.0, label="data (Poisson errors)")
-    return [data, *style.population_handles(fitted)[1:]]
+    return [data, *models]

@@ -75,9 +75,8 @@ def plot_grid(stem: str, bins: Sequence[Bin]) -> list[Plot]:
     """Draw the reduced chi-square, the size and the weight of each bin of one grid."""
     if len(bins) < FEWEST or len({b.group for b in bins}) > 1:
         return []
-    chisq = {
-        heading(name): np.array([_chisq(b, name, "fit") for b in bins]) for name in _drawn(bins)
-    }
+    drawn = _drawn(bins)
+    chisq = {heading(name): np.array([_chisq(b, name, "fit") for b in bins]) for name in drawn}
     ratio = np.array([b.ratio for b in bins])
     worst = {"worst": np.array([b.worst for b in bins])}
     fields = []
@@ -89,6 +88,7 @@ def plot_grid(stem: str, bins: Sequence[Bin]) -> list[Plot]:
                 worst if one else chisq,
                 colormap="YlOrBr",
                 line=1.0,
+                colors=(style.DATA,) if one else tuple(drawn.values()),
             )
         )
     if sized := any(b.n_training for b in bins):

@@ -53,6 +53,11 @@ def select(bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Selected
     ]
 
 
+def have_data(selected: Sequence[Selected]) -> bool:
+    """Whether there are training samples, and not counts alone that were given."""
+    return any(one.samples["data"][1].size for one in selected)
+
+
 def layout(number: int) -> tuple[int, tuple[float, float]]:
     """Panels per row and their size, so that a row fills the width of the report."""
     columns = style.panels_per_row(number)
@@ -61,8 +66,9 @@ def layout(number: int) -> tuple[int, tuple[float, float]]:
 
 
 def title(bin_: Bin, among: Sequence[Selected]) -> str:
-    """Title of the panel of a bin, with the number of training samples."""
-    return f"{bin_title(bin_, [s.bin for s in among])}\nn = {bin_.n_training:,}"
+    """Title of the panel of a bin, with the number of training samples where there are any."""
+    name = bin_title(bin_, [s.bin for s in among])
+    return f"{name}\nn = {bin_.n_training:,}" if bin_.n_training else name
 
 
 def lines_in_words(fitted: bool) -> str:

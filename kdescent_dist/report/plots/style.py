@@ -158,21 +158,25 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value < 1e5 else f"{value:.0e}".replace("e+0", "e")
 
 
-def population_handles(fitted: bool = True) -> list[Any]:
+def population_handles(fitted: bool = True, data: bool = True) -> list[Any]:
     """Legend entries of data as filled contours and models as lines.
 
     Args:
         fitted: whether there is a fit; else the guess is drawn in its place.
+        data: whether data are drawn.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     levels = " / ".join(f"{100 * f:.0f}" for f in reversed(ENCLOSED))
-    data = Patch(facecolor=DATA_FILLS[1], edgecolor=DATA, label=f"data ({levels}% of the weight)")
+    label = f"data ({levels}% of the weight)"
+    handles: list[Any] = []
+    if data:
+        handles = [Patch(facecolor=DATA_FILLS[1], edgecolor=DATA, label=label)]
     if not fitted:
-        return [data, Line2D([], [], color=FIT, lw=1.5, label="model at the guess")]
+        return [*handles, Line2D([], [], color=FIT, lw=1.5, label="model at the guess")]
     return [
-        data,
+        *handles,
         Line2D([], [], color=FIT, lw=1.5, label="model, fitted"),
         Line2D([], [], color=GUESS, lw=1.0, ls=":", label="model at the guess"),
     ]

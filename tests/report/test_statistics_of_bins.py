@@ -10,6 +10,7 @@ from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.report import make_bin_page, make_report
 from kdescent_dist.report.data.comparison import Comparison
 from kdescent_dist.report.data.read import read_run
+from kdescent_dist.report.pages.inspection_text import _bins
 from kdescent_dist.report.plots import style
 from kdescent_dist.report.plots.overview import plot_distribution, plot_grid
 from kdescent_dist.report.plots.populations import plot_bins
@@ -139,3 +140,16 @@ def test_a_bin_without_training_samples_is_drawn_without_data(run, group):
         assert names == ["data"] * data + ["model, fitted", "model at the guess"]
         assert ("the data" in plot.caption) == data
         assert plot.figure.axes[0].get_title("left") == "all samples"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([0], "1, 1 of given counts"),
+        ([8], "1, of 8 training samples"),
+        ([0, 8, 8], "3, 1 of given counts; training samples from 8 to 8, median 8"),
+    ],
+)
+def test_an_inspection_tells_which_bins_have_training_samples(run, numbers, expected):
+    bin_ = read_run(run).bins[-1]
+    assert _bins([replace(bin_, n_training=number) for number in numbers]) == expected

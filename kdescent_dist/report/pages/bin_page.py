@@ -10,9 +10,9 @@ from kdescent_dist.report.data.labels import number, window_label
 from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import Bin, Run, ranked
 from kdescent_dist.report.data.statistics import heading
+from kdescent_dist.report.pages.bin_table import cells, samples
 from kdescent_dist.report.pages.html import require_plots, save_plots, write_page
 from kdescent_dist.report.pages.pick import pick
-from kdescent_dist.report.pages.tables import cells, samples
 from kdescent_dist.report.plots.further import plot_further_residuals
 from kdescent_dist.report.plots.mode_residuals import plot_mode_residuals
 from kdescent_dist.report.plots.populations import plot_bins

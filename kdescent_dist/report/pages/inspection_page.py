@@ -8,11 +8,11 @@ from kdescent_dist.config.registry import Registry
 from kdescent_dist.report.data.inspection import Inspection, read_inspection
 from kdescent_dist.report.data.records import Bin
 from kdescent_dist.report.data.statistics import in_words, statistics_of
+from kdescent_dist.report.pages.bin_table import cells, samples
 from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.inspection_text import facts, parameter_rows
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
 from kdescent_dist.report.pages.sections import make_sections
-from kdescent_dist.report.pages.tables import cells, samples
 from kdescent_dist.report.plots import catalogs, guess, kernels, training_counts
 from kdescent_dist.report.plots.panel import Panel
 

@@ -47,6 +47,8 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
 
 def _catalog(found: Mapping[str, Any]) -> str:
     dropped: Mapping[str, int] = found["dropped"]
+    if not found["rows"] and not dropped:
+        return "none: all counts are given"
     text = f"{found['rows']:,} rows of {found['source']}"
     total = found["rows"] + sum(dropped.values())
     if not dropped:
@@ -56,9 +58,13 @@ def _catalog(found: Mapping[str, Any]) -> str:
 
 
 def _bins(bins: list[Bin]) -> str:
-    counts = [b.n_training for b in bins]
+    counts = [b.n_training for b in bins if b.n_training]
     groups = len({b.group for b in bins})
     text = f"{len(bins)} in {groups} groups" if groups > 1 else f"{len(bins)}"
+    if given := len(bins) - len(counts):
+        text += f", {given} of given counts"
+    if not counts:
+        return text
     if len(bins) == 1:
         return f"{text}, of {counts[0]:,} training samples"
     return (

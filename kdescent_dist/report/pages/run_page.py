@@ -7,9 +7,10 @@ from kdescent_dist.config.registry import Registry
 from kdescent_dist.config.schema import ReportConfig
 from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import Run
+from kdescent_dist.report.pages.bin_table import bin_table
 from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.sections import make_sections
-from kdescent_dist.report.pages.tables import bin_table, facts, parameter_rows, phase_rows, verdict
+from kdescent_dist.report.pages.tables import facts, parameter_rows, phase_rows, verdict
 from kdescent_dist.report.plots import (
     further,
     loss,

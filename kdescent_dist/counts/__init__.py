@@ -7,6 +7,8 @@ errors and gradients. Each is a table of pairs (``contraction``), contracted by 
 ``sharded`` counts over a mesh.
 """
 
-from kdescent_dist.counts.statistic import Given, Points, Statistic
+from kdescent_dist.counts.placement import TrainingDensity
+from kdescent_dist.counts.points import Given, Points
+from kdescent_dist.counts.statistic import Statistic
 
-__all__ = ["Given", "Points", "Statistic"]
+__all__ = ["Given", "Points", "Statistic", "TrainingDensity"]

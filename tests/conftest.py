@@ -43,8 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Choose how programs are compiled, before any fixture of the test is set up."""
-    outer = rings.ring_of(item.path) in rings.OUTER
-    compiler.set_quick(not outer and item.get_closest_marker("as_shipped") is None)
+    compiler.set_quick(item.get_closest_marker("as_shipped") is None)
     return (yield)
 
 

@@ -16,6 +16,8 @@ from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 from support.tables import optional
 
+pytestmark = pytest.mark.as_shipped
+
 diffopt = optional("diffopt.kdescent")
 
 COUNTED = ("kernel_centers", "fourier_positions", "kernelcov", "kde_counts", "kde_err")

@@ -9,6 +9,8 @@ from kdescent_dist.config.schema import BinsConfig, CountsConfig, LossConfig
 from kdescent_dist.models.population import Population
 from support import problems
 
+pytestmark = pytest.mark.as_shipped
+
 GRIDS = {
     "fine": BinsConfig(
         columns=["red", "blue"],

@@ -395,6 +395,7 @@ def test_bfgs_takes_the_objective_of_a_population(pretrained):
         bfgs(objective, problems.GUESS, power=2)
 
 
+@pytest.mark.as_shipped
 def test_gradients_are_the_bits_of_the_reverse_pass_by_hand():
     x, weights, centers, cov, modes = (jnp.asarray(a, jnp.float32) for a in arrays())
     cotangent, wave = jnp.arange(1.0, KERNELS + 1), (jnp.ones(KERNELS), jnp.arange(4.0))

@@ -9,6 +9,8 @@ import pytest
 
 import kdescent_dist as kdescent
 
+pytestmark = pytest.mark.as_shipped
+
 PUBLISHED_1 = [1.578705, 2.8871017, 0.7483871, 1.3494768, -0.3659099]
 PUBLISHED_2 = [
     9.2615385, 2.6516986, 1.4330685, 1.1343558, 0.36523223, 0.35466456, 0.17270456,

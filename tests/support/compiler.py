@@ -1,34 +1,12 @@
-"""How XLA compiles what a test of a room carries out.
+"""How the programs of tests are compiled: quickly, or as those of a user.
 
-To compile took two thirds of the time of these tests, for programs that then run for milliseconds.
-Here XLA leaves out most of its optimizations, and takes a third of the time. A test that says
-something of bits, rounding, memory or what is compiled is marked ``as_shipped``: its programs are
-compiled as those of a user, like all of parity and of the system.
+A test that says something of bits, rounding, memory or what is compiled is marked ``as_shipped``:
+its programs are compiled as those of a user. So are all that compare processes, devices, versions
+or packages. All others compile quickly, see ``every_rank/quick_compiler.py``.
 """
 
-import jax
-from jax._src import compiler
+from support.every_rank.quick_compiler import for_processes, set_quick
+
+__all__ = ["MARK", "for_processes", "set_quick"]
 
 MARK = "as_shipped: programs are compiled with all optimizations, as those of a user"
-# XLA's older generator of loops makes less to compile of each of them.
-QUICK = ("xla_cpu_use_fusion_emitters", False)
-
-as_shipped = getattr(compiler, "get_compile_options", None)
-
-
-def quick(*arguments, **more):
-    options = as_shipped(*arguments, **more)
-    options.env_option_overrides = [*options.env_option_overrides, QUICK]
-    return options
-
-
-def is_quick() -> bool:
-    return getattr(compiler, "get_compile_options", None) is quick
-
-
-def set_quick(wanted: bool) -> None:
-    """Compile quickly from here on, or as shipped; what was compiled otherwise is forgotten."""
-    if as_shipped is not None and wanted != is_quick():
-        jax.config.update("jax_disable_most_optimizations", wanted)
-        compiler.get_compile_options = quick if wanted else as_shipped
-        jax.clear_caches()

@@ -9,6 +9,8 @@ import pytest
 
 from support.tables import optional
 
+pytestmark = pytest.mark.as_shipped
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.as_shipped
+
 TINY = [
     "samples.size=800",
     "catalog.make.size=1000",

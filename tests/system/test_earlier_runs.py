@@ -28,6 +28,8 @@ from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from support.command_line import call
 from support.process_groups import environment
 
+pytestmark = pytest.mark.as_shipped
+
 EARLIER = Path(__file__).parents[1] / "earlier_runs"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import jax
 import pytest
 
+pytestmark = pytest.mark.as_shipped
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 

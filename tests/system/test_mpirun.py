@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import kdescent_dist as kd
 from support import problems, rings
@@ -22,6 +23,8 @@ from support.process_groups import (
     result,
     steps,
 )
+
+pytestmark = pytest.mark.as_shipped
 
 
 def mpirun(ranks: int, *program: str) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.as_shipped
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from support.process_groups import environment
 
+pytestmark = pytest.mark.as_shipped
+
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 

@@ -8,6 +8,8 @@ import pytest
 from kdescent_dist.config.compose import from_yaml
 from support.command_line import run_here
 
+pytestmark = pytest.mark.as_shipped
+
 
 def test_a_few_steps_of_galaxy_colors_go_most_of_the_way(tmp_path):
     """From a chi-square of some forty at the guess: the whole program, as it is compiled."""

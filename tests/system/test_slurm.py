@@ -24,6 +24,8 @@ from support.slurm_jobs import (
     programs_of,
 )
 
+pytestmark = pytest.mark.as_shipped
+
 LONG = "fit.steps=1000000"  # of the stub, until something stops it
 
 

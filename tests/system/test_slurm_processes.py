@@ -4,8 +4,12 @@ import os
 import signal
 import time
 
+import pytest
+
 from support.process_groups import result
 from support.slurm_jobs import FINITE, FIT, assert_same_fit, environment, programs_of
+
+pytestmark = pytest.mark.as_shipped
 
 HEARTBEAT_S = 4
 

@@ -1,0 +1,43 @@
+"""How XLA compiles what a test carries out, in this process and in those that it starts.
+
+To compile took two thirds of the time of most tests, for programs that then run for milliseconds.
+Here XLA leaves out most of its optimizations, and takes a third of the time.
+"""
+
+import os
+
+import jax
+from jax._src import compiler
+
+ASKED = "TESTS_COMPILE_QUICKLY"  # set for processes that a test starts
+# XLA's older generator of loops makes less to compile of each of them.
+QUICK = ("xla_cpu_use_fusion_emitters", False)
+
+as_shipped = getattr(compiler, "get_compile_options", None)
+
+
+def quick(*arguments, **more):
+    options = as_shipped(*arguments, **more)
+    options.env_option_overrides = [*options.env_option_overrides, QUICK]
+    return options
+
+
+def is_quick() -> bool:
+    return getattr(compiler, "get_compile_options", None) is quick
+
+
+def set_quick(wanted: bool) -> None:
+    """Compile quickly from here on, or as shipped; what was compiled otherwise is forgotten."""
+    if as_shipped is not None and wanted != is_quick():
+        jax.config.update("jax_disable_most_optimizations", wanted)
+        compiler.get_compile_options = quick if wanted else as_shipped
+        jax.clear_caches()
+
+
+def for_processes() -> dict[str, str]:
+    """What processes need in their environment, besides this folder in their PYTHONPATH."""
+    return {ASKED: str(int(is_quick()))}
+
+
+if os.environ.get(ASKED) == "1":
+    set_quick(True)

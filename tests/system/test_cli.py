@@ -16,6 +16,8 @@ from kdescent_dist.models.gaussian import gaussian
 from support.command_line import call, flags_kept, run_told
 from support.process_groups import SMALL, environment, result
 
+pytestmark = pytest.mark.as_shipped
+
 
 def command(*overrides: str) -> list[str]:
     return [sys.executable, "-m", "kdescent_dist.cli", *SMALL, *overrides]

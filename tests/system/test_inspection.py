@@ -13,6 +13,8 @@ from kdescent_dist.report.pages.inspection_warnings import warnings_of
 from support.command_line import run_told
 from support.process_groups import Group
 
+pytestmark = pytest.mark.as_shipped
+
 MODEL = """
 import jax, jax.numpy as jnp
 from kdescent_dist import Population

@@ -16,6 +16,7 @@ _DEFAULTS: dict[str, Any] = {
     "jax_compiler_enable_remat_pass": True,
     "jax_default_matmul_precision": None,
     "jax_default_prng_impl": "threefry2x32",
+    "jax_disable_most_optimizations": False,
     "jax_disable_jit": False,
     "jax_exec_time_optimization_effort": 0.0,
     "jax_explicit_x64_dtypes": "warn",
@@ -73,13 +74,17 @@ def number_flags() -> dict[str, str]:
         Values by ``flag.<name>``, such as ``flag.jax_threefry_partitionable``,
         ``flag.--xla_gpu_deterministic_ops`` or ``flag.NVIDIA_TF32_OVERRIDE``.
     """
-    values = {name: getattr(jax.config, name, default) for name, default in _DEFAULTS.items()}
-    texts = {name: _text(value) for name, value in values.items()}
+    texts = {name: _text(_setting(name, default)) for name, default in _DEFAULTS.items()}
     found = {name: t for name, t in texts.items() if t != str(_DEFAULTS[name])}
     found |= _xla_flags(os.environ.get("XLA_FLAGS", ""))
     if tf32 := os.environ.get("NVIDIA_TF32_OVERRIDE"):
         found["NVIDIA_TF32_OVERRIDE"] = tf32
     return {f"flag.{name}": found[name] for name in sorted(found)}
+
+
+def _setting(name: str, default: Any) -> Any:
+    # Some settings are no attributes, as no context manager changes them.
+    return getattr(jax.config, name, jax.config.values.get(name, default))
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Functions of the user: told by their modules, by what they hold, and by installed packages."""
 
 import ast
+import contextlib
 import functools
 import importlib
 import json
@@ -474,28 +475,36 @@ def test_a_new_version_of_a_package_is_told(project, tmp_path, monkeypatch):
     assert changed(old, new) == {"package.some-package"}
 
 
+@pytest.mark.as_shipped
 def test_the_defaults_of_the_settings_are_those_of_this_jax(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     assert number_flags() == {}
 
 
+@pytest.mark.as_shipped
 def test_settings_that_change_numbers_are_told(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     with (
+        contextlib.ExitStack() as stack,
         jax.threefry_partitionable(False),
         jax.default_matmul_precision("highest"),
         jax.numpy_dtype_promotion("strict"),
     ):
+        unoptimized = "jax_disable_most_optimizations"
+        jax.config.update(unoptimized, True)
+        stack.callback(jax.config.update, unoptimized, False)
         assert number_flags() == {
             "flag.NVIDIA_TF32_OVERRIDE": "0",
             "flag.jax_default_matmul_precision": "highest",
+            "flag.jax_disable_most_optimizations": "True",
             "flag.jax_numpy_dtype_promotion": "strict",
             "flag.jax_threefry_partitionable": "False",
         }
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -517,6 +526,7 @@ def test_flags_of_xla_are_told_unless_they_change_no_number(monkeypatch, text, t
     assert number_flags() == {f"flag.--xla_{name}": value for name, value in told.items()}
 
 
+@pytest.mark.as_shipped
 def test_flags_of_xla_may_be_in_a_file(monkeypatch, tmp_path):
     (tmp_path / "flags").write_text("--xla_a=1\n--xla_dump_to=x\n")
     monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))

@@ -1,6 +1,7 @@
 """The command, called in this process."""
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -21,10 +22,14 @@ def call(monkeypatch, *arguments: str) -> int:
         context.setattr(sys, "argv", ["kdescent-dist", *arguments])
         context.setattr(sys, "path", list(sys.path))
         context.setenv("HYDRA_FULL_ERROR", "1")
+        thresholds = gc.get_threshold()
         try:
             cli.main()
         except SystemExit as leaving:
             return int(leaving.code or 0)
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
     return 0
 
 

@@ -1,5 +1,8 @@
 """The rings of the tests: those of the rooms, of parity, and of the whole system.
 
+Further rings are parts of the continuous integration with a time of their own: answers of whole
+fits, chaos (processes that are killed, stopped or signaled), documents, and what needs a GPU.
+
 What a ring needs and does not find is told aloud at the end, and fails under ``CI=true``.
 """
 
@@ -10,7 +13,8 @@ from typing import NoReturn
 
 import pytest
 
-OUTER = ("parity", "system")
+PARTS = ("answers", "chaos", "documents", "gpu")
+OUTER = ("parity", "system", *PARTS)
 TESTS = Path(__file__).parents[1]
 
 
@@ -22,16 +26,22 @@ def cannot_run(reason: str) -> NoReturn:
 
 
 def ring_of(file: Path) -> str:
-    """Of a test file: parity, system, or rooms for all others."""
+    """Of a test file: its folder where that is one of ``OUTER``, else rooms."""
     folder = file.relative_to(TESTS).parts[0]
     return folder if folder in OUTER else "rooms"
 
 
 # Of each ring, the files that take longest; the first three mostly wait for other processes.
 LONGEST = (
-    *("system/test_slurm", "system/test_lost", "system/test_processes", "system/test_cli"),
-    *("system/test_shipped", "system/test_gpu", "system/test_extending", "system/"),
-    *("parity/test_tutorials", "parity/", "fitting/test_checkpoints", "objective/"),
+    *("system/test_slurm", "system/test_processes", "system/test_cli", "system/test_mpirun"),
+    *(
+        "system/test_extending",
+        "system/",
+        "parity/",
+        "chaos/test_lost",
+        "fitting/test_checkpoints",
+        "objective/",
+    ),
     *("counts/test_properties", "numerics/test_jax", "diagnostics/", "bins/test_sparse"),
     *("report/test_run_page", "run/", "counts/", "fitting/", "pretraining/"),
 )

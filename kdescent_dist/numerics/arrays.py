@@ -1,4 +1,4 @@
-"""Arrays as they are given: values that NumPy masks, and integers that a type does not have."""
+"""Checks of input arrays: values masked by NumPy, and integers that floats cannot represent."""
 
 from typing import Any
 
@@ -8,13 +8,14 @@ from kdescent_dist.config.errors import InputError
 
 
 def unmasked(values: Any) -> Any:
-    """What was given, with NaN in place of each value that NumPy masks as missing.
+    """Replace masked numbers by NaN, and other masked values by None.
 
     Args:
-        values: anything; a ``numpy.ma.MaskedArray``, or a list of them, becomes a plain array.
+        values: any object. A ``numpy.ma.MaskedArray``, or a list of them, becomes a plain array.
 
     Returns:
-        Masked numbers in floating point, anything else that is masked as objects with None.
+        A floating-point array for numbers with masked entries, an object array for other values
+        with masked entries; otherwise the values as given.
     """
     if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
         values = np.ma.array(values)
@@ -31,16 +32,16 @@ def unmasked(values: Any) -> Any:
 
 
 def check_integers(values: np.ndarray, dtype: Any, what: str, how: str) -> None:
-    """Check that a floating-point type has all integers of an array; others pass.
+    """Check that a floating-point type represents all integers of an array.
 
     Args:
-        values: of any type and shape.
-        dtype: the type that they are to have.
-        what: how to name the values in a message.
-        how: what the user may do about it.
+        values: array of any type and shape; arrays that hold no integers pass.
+        dtype: floating-point type.
+        what: name of the values, for the error message.
+        how: advice to the user, for the error message.
 
     Raises:
-        InputError: an integer would become another number.
+        InputError: the type would round an integer to another number.
     """
     digits = np.finfo(dtype).nmant + 1
     if values.dtype.kind not in "iu" or np.iinfo(values.dtype).max <= 1 << digits:

@@ -10,16 +10,16 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 def depends_on(function: Callable, arguments: tuple[Any, ...], which: tuple[int, ...]) -> Any:
     """Tell which results of ``function(*arguments)`` depend on some of the arguments.
 
-    A result counts as dependent where in doubt: all results of a loop or of a branch depend on
-    whatever one of them does.
+    In doubt, a result counts as dependent: all results of a loop or a branch count as dependent if
+    any input of the loop or the branch does.
 
     Args:
         function: a traceable function.
-        arguments: its arguments, or what ``jax.eval_shape`` takes in their place.
+        arguments: its arguments, or ``jax.ShapeDtypeStruct`` in their place.
         which: positions of the arguments in question.
 
     Returns:
-        The pytree of the results with a bool for each.
+        The pytree of the results, with a bool for each array.
     """
     traced, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
     given = [i in which for i, argument in enumerate(arguments) for _ in jax.tree.leaves(argument)]

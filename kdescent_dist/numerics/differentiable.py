@@ -1,8 +1,7 @@
-"""Functions with a reverse pass written by hand that every transformation of JAX goes through.
+"""Functions with a hand-written reverse pass that all JAX transformations accept.
 
-The first derivative in reverse mode is the pass written by hand. All else follows from a plain
-version of the function, whose derivatives JAX finds by itself: forward mode, and derivatives of
-derivatives in either mode.
+The reverse pass gives the first derivative in reverse mode. JAX takes all other derivatives of a
+plain version of the function: forward mode, and higher derivatives in either mode.
 """
 
 from collections.abc import Callable
@@ -29,18 +28,18 @@ def differentiable(
     plain: Callable[..., Any] | None = None,
     static: int = 0,
 ) -> Callable[..., Any]:
-    """A function of arrays with these derivatives.
+    """Combine a function and its reverse pass.
 
     Args:
-        value: ``value(*options, *arguments)``, evaluated where no derivative is asked for.
-        pullback: ``pullback(*options, arguments, cotangent)``, the gradients in the tuple of
-            arguments; None for an argument that no derivative is taken in.
-        plain: the same function in operations that JAX differentiates in both modes, by default
+        value: ``value(*options, *arguments)``, the function itself.
+        pullback: ``pullback(*options, arguments, cotangent)``, a tuple with the gradient with
+            respect to each argument, None for a gradient of 0.
+        plain: the same function in operations that JAX differentiates in both modes; by default
             ``value``.
-        static: the number of options. An option is hashable, and no array.
+        static: the number of options. An option is hashable and not an array.
 
     Returns:
-        The function, called as ``value``. Its arguments and its results are pytrees of arrays.
+        The function, called like ``value``. Its arguments and its results are pytrees of arrays.
     """
     function = jax.custom_jvp(value, nondiff_argnums=tuple(range(static)))
 
@@ -67,11 +66,11 @@ def differentiable(
 
 @dataclass(frozen=True)
 class _Derivative:
-    """The derivative of a function, see ``differentiable``, as a linear map.
+    """The derivative of a function of ``differentiable``, as a linear map.
 
     Attributes:
-        structure, result_structure: of the tuple of arguments, and of the result.
-        moving: of each array in the arguments, whether the derivative is taken in it.
+        structure, result_structure: pytree structures of the tuple of arguments and of the result.
+        moving: for each array of the arguments, whether the array has a tangent.
     """
 
     plain: Callable[..., Any]

@@ -1,7 +1,7 @@
-"""Sums over blocks of rows that several processes hold: the same bits whoever holds which.
+"""Sums over blocks of rows, with the same bits however processes share the blocks.
 
-Every part is rounded to a multiple of one unit, 2^-50 or so of the largest part, and the multiples
-are added as integers: so the order does not matter ("pre-rounding", Demmel & Nguyen 2013).
+Every part is rounded to a multiple of one unit, about 2^-50 of the largest part. The multiples are
+added as integers, so their order does not matter ("pre-rounding", Demmel & Nguyen 2013).
 """
 
 import math
@@ -15,7 +15,7 @@ _MANTISSA = 52
 
 
 class Reductions(Protocol):
-    """Processes that add their arrays up, or find their largest entries, of one shape."""
+    """Elementwise reductions over processes; all processes pass arrays of one shape."""
 
     def added(self, array: np.ndarray) -> np.ndarray: ...
 
@@ -25,24 +25,24 @@ class Reductions(Protocol):
 def exact_total(
     parts: Sequence[np.ndarray], shape: tuple[int, ...], blocks: int, processes: Reductions
 ) -> np.ndarray:
-    """Add arrays, one of each block.
+    """Add one array per block, over the blocks of all processes.
 
     Args:
-        parts: those of the blocks of this process, each of ``shape``.
+        parts: the arrays of the blocks of this process, each of ``shape``.
         shape: shape of a part.
-        blocks: parts of all processes.
-        processes: who holds them; all must call this together.
+        blocks: number of blocks of all processes.
+        processes: the processes that hold the blocks; all of them must call this function.
 
     Returns:
-        The sums in double precision, each within ``blocks`` units of the largest part; infinite
-        where a part is not finite.
+        The sums in double precision, each within ``blocks`` units (see above); infinite where a
+        part is not finite.
     """
     table = np.array(parts, float).reshape(len(parts), math.prod(shape))
     largest = np.max(np.abs(table), axis=0, initial=0.0)
     exponents = np.where(largest > 0, np.frexp(largest)[1], _ZERO)
     exponents = np.where(np.isfinite(largest), exponents, _ENDLESS).astype(np.int32)
     exponents = processes.largest(exponents)
-    # With as many digits as leave room for the sum.
+    # The sum of ``blocks`` integers of this many digits fits into 63 bits.
     digits = min(_MANTISSA, 62 - blocks.bit_length())
     finite = exponents != _ENDLESS
     scale = np.where(finite & (exponents != _ZERO), digits - exponents, 0).astype(np.int32)

@@ -1,9 +1,9 @@
 """Faster forms of a user's loss on CPUs, behind the switch ``runtime.fast_cpu``.
 
-``unrolled`` writes out the rounds of random numbers, with the same bits. ``written_out`` replaces
-small matrices, with the same numbers to rounding. Both look inside JAX, and some losses do not
-allow that. Plain JAX takes the place of a form that fails. Such a fallback is counted, and its
-reason is said once in the log.
+``unrolled`` unrolls the random number generator, with the same bits. ``written_out`` replaces
+operations on small matrices, with the same numbers to rounding. Both look inside JAX, and fail for
+some losses. Plain JAX then compiles the loss. Fallbacks are counted, and the log names each reason
+once.
 """
 
 import logging
@@ -24,15 +24,14 @@ _reasons: Counter[str] = Counter()
 
 
 def with_fallback(fast: Callable[[], T], plain: Callable[[], T]) -> T:
-    """The result of ``fast``, or of ``plain`` where ``fast`` raises any error.
+    """The result of ``fast``, or of ``plain`` if ``fast`` raises any error.
 
     Raises:
-        Exception: what ``plain`` raises. An error of the loss itself has nothing of ``fast`` in its
-            traceback.
+        Exception: ``plain`` raised it. The traceback does not mention ``fast``.
     """
     try:
         return fast()
-    except Exception as error:  # a loss that asks for the kind of its key fails in its own way
+    except Exception as error:  # such as a loss that rejects the implementation of its key
         reason = f"{type(error).__name__}: {error}"
     result = plain()
     _reasons[reason] += 1

@@ -1,8 +1,9 @@
-"""A loss that is computed together with its gradient, and the derivatives of both.
+"""Derivatives of a function that returns a loss and its gradient.
 
-The derivative of the loss is the gradient at hand. That of the gradient is the Hessian, which is
-symmetric: its product with a vector, found in forward mode, serves forward and reverse mode. No
-loop is reversed, so that loops may have any number of turns.
+The derivative of the loss is the gradient, which is already there. The derivative of the gradient
+is the Hessian. The Hessian is symmetric: a Hessian-vector product, computed in forward mode, serves
+forward and reverse mode. Reverse mode never passes through a loop, so loops may have lengths that
+are known at run time only.
 """
 
 from collections.abc import Callable
@@ -22,20 +23,20 @@ from kdescent_dist.numerics.linear_maps import (
     tangents_of,
 )
 
-# From options, parameters (parameters,) and data to a loss and its gradient (parameters,).
+# (*options, params (parameters,), data) -> loss, gradient (parameters,)
 ValueAndGrad = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def with_derivatives(function: ValueAndGrad, static: int) -> ValueAndGrad:
-    """The same function, with derivatives of both results in the parameters.
+    """The same function, with derivatives of both results with respect to the parameters.
 
     Args:
         function: ``function(*options, params, data)``, where ``data`` is a pytree.
-        static: the number of options. An option is hashable, and no array.
+        static: the number of options. An option is hashable and not an array.
 
     Returns:
-        The function. Its derivatives in ``data`` and the third derivatives of the loss in reverse
-        mode raise a TypeError.
+        The function. Derivatives with respect to ``data`` raise a TypeError, as do third
+        derivatives of the loss in reverse mode.
     """
     wrapped = jax.custom_jvp(function, nondiff_argnums=tuple(range(static)))
 
@@ -76,7 +77,7 @@ class _Hessian:
         return _product(self, [*point, *cotangents])
 
     def product(self, arrays: Arrays) -> Arrays:
-        """The product at the first arrays with the last one."""
+        """The Hessian-vector product; ``arrays`` are the point, then the vector."""
 
         def gradient(point: Arrays) -> Arrays:
             return [self.function(*self.options, *self.structure.unflatten(point))[1]]
@@ -101,7 +102,7 @@ def _differentiate(of: _Hessian, primals: Any, tangents: Any) -> tuple[Arrays, A
 
 @dataclass(frozen=True)
 class _Third:
-    """The derivative of a product with a Hessian, which is known in forward mode alone."""
+    """The derivative of a Hessian-vector product, in forward mode only."""
 
     of: _Hessian
     moving: tuple[bool, ...]

@@ -1,8 +1,9 @@
-"""A function of the user with its small matrices written out, as a fit on CPUs runs it.
+"""Faster small matrices in a user's loss, for fits on CPUs.
 
-A model of correlated columns decomposes a covariance of few columns, often one of each sample, and
-multiplies a table of samples by it. Done by XLA, both and their gradients take several times as
-long as the counts of that model. The function is traced, and such operations are replaced.
+A model of correlated columns factors a covariance of few columns, often one covariance per sample,
+and multiplies a table of samples by the factor. In XLA, both operations and their gradients take
+several times as long as the counts of the model. ``written_out`` traces the loss and replaces such
+operations.
 """
 
 from collections.abc import Callable
@@ -18,15 +19,15 @@ from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import materialize
 from kdescent_dist.numerics.small_matrices import cholesky, column_sums, repeated, table_product
 
-SMALL = 4  # columns of a matrix or of a table that is replaced
-MANY = 64  # rows from which on an array of few columns is a table
+SMALL = 4  # most columns of a matrix or a table that is replaced
+MANY = 64  # fewest rows of a table
 
 
 def written_out(loss: Callable) -> Callable:
     """The same loss, to rounding, with its small matrices written out.
 
-    Operations of the loss itself are looked at and those of what ``jax.jit`` wraps in it, not
-    those of loops, branches and derivatives of its own.
+    Operations are replaced in the loss itself and in functions inside ``jax.jit``, but not in
+    loops, branches and custom derivatives.
 
     Args:
         loss: a traceable ``loss(params, **options)``; the option ``randkey`` is the key of its
@@ -67,7 +68,7 @@ def _run(jaxpr: core.Jaxpr, consts: Any, args: Any, one: jax.Array | None) -> li
 
 
 def _replacement(equation: core.JaxprEqn, one: jax.Array | None) -> Callable | None:
-    """What gives the result of an equation instead, if it is one of those that are replaced."""
+    """The function that replaces an equation, None to keep the equation."""
     inputs: list[Any] = [atom.aval for atom in equation.invars]
     results: list[Any] = [atom.aval for atom in equation.outvars]
     if len({array.dtype for array in (*inputs, *results)}) > 1 or len(results) != 1:
@@ -108,7 +109,7 @@ def _written(table: jax.Array, one: jax.Array | None) -> jax.Array:
     return table if one is None else materialize(table, one)
 
 
-# A derivative passes through.
+# Derivatives skip the copy: the copy is the identity, and its loop has no reverse mode.
 _materialized = differentiable(
     _written, lambda _, cotangent: (cotangent, None), lambda table, one: table
 )

@@ -1,8 +1,8 @@
-"""Linear maps with a transpose of their own, which every transformation of JAX goes through.
+"""Linear maps with a hand-written transpose, in a primitive that all JAX transformations accept.
 
 A derivative is a linear map from tangents to tangents. Its transpose pulls cotangents back, and a
-reverse pass written by hand is such a transpose. JAX has no public function for a linear map with
-both: ``jax.custom_vjp`` has no forward mode. A primitive with rules of its own does it.
+hand-written reverse pass is such a transpose. JAX has no public function that takes both:
+``jax.custom_vjp`` has no forward mode. Hence the primitive.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Arrays = list[jax.Array]
 
 
 class LinearMap(Protocol):
-    """A map of tangents that depends on a point. Maps are compared, and hashed, by their value."""
+    """A map of tangents that depends on a point. Maps compare and hash by value."""
 
     @property
     def mesh(self) -> Mesh | None:
@@ -29,11 +29,11 @@ class LinearMap(Protocol):
         ...
 
     def forward(self, point: Arrays, tangents: Arrays) -> Arrays:
-        """Map tangents, in operations that JAX differentiates in the point."""
+        """Map tangents, in operations that JAX can differentiate with respect to the point."""
         ...
 
     def backward(self, point: Arrays, cotangents: Arrays) -> Arrays:
-        """Pull cotangents of the results back, to one of each tangent."""
+        """Pull the cotangents of the results back: one cotangent per tangent."""
         ...
 
 
@@ -43,8 +43,8 @@ def apply_linear(of: LinearMap, point: Arrays, tangents: Arrays, results: Arrays
     Args:
         of: the map.
         point: arrays of any type.
-        tangents: arrays of floating-point numbers, at least one.
-        results: arrays of the shapes and types of the mapped tangents.
+        tangents: at least one array of floating-point numbers.
+        results: arrays with the shapes and types of the mapped tangents.
     """
     types = tuple(jax.typeof(result) for result in results)
     devices = of.mesh and _marked(of.mesh)
@@ -52,7 +52,7 @@ def apply_linear(of: LinearMap, point: Arrays, tangents: Arrays, results: Arrays
 
 
 def mesh_among(options: Sequence[Any]) -> Mesh | None:
-    """The mesh that is one of the options, or an attribute ``mesh`` of one of them."""
+    """The first mesh among the options and their attributes ``mesh``, if any."""
     meshes = (o if isinstance(o, Mesh) else getattr(o, "mesh", None) for o in options)
     return next((mesh for mesh in meshes if mesh is not None), None)
 
@@ -61,7 +61,8 @@ def mesh_among(options: Sequence[Any]) -> Mesh | None:
 def _marked(mesh: Mesh) -> ClosedJaxpr:
     """A program on a mesh, for the parameters of the primitive.
 
-    There ``jax.jit`` looks for devices: it does not know to what the primitive is lowered later.
+    ``jax.jit`` looks for devices in programs among the parameters. It cannot see the devices in
+    the code that the primitive is lowered to later.
     """
     placed = jax.jit(lambda a: a, out_shardings=NamedSharding(mesh, PartitionSpec()))
     return jax.make_jaxpr(placed)(0.0)
@@ -70,7 +71,7 @@ def _marked(mesh: Mesh) -> ClosedJaxpr:
 def tangents_of(
     function: Callable[[Arrays], Arrays], arrays: Arrays, tangents: Sequence[jax.Array | None]
 ) -> Arrays:
-    """Tangents of the results of a function of arrays, of which those at rest have no tangent."""
+    """Tangents of the results of a function of arrays; the tangent None marks a constant array."""
     moving = [i for i, tangent in enumerate(tangents) if tangent is not None]
 
     def of_moving(*moved: jax.Array) -> Arrays:
@@ -84,19 +85,19 @@ def tangents_of(
 
 
 def moving_tangents(tangents: Sequence[Any]) -> list[jax.Array | None]:
-    """The tangents that a rule was given, None where one is known to be 0 or is of an integer."""
+    """The tangents given to a JVP rule, None for a symbolic zero or an integer array."""
     at_rest = [isinstance(t, SymbolicZero) or t.dtype == jax.dtypes.float0 for t in tangents]
     return [None if rests else t for t, rests in zip(tangents, at_rest, strict=True)]
 
 
 @dataclass(frozen=True)
 class _Batched:
-    """A map of many tangents at once, or at many points.
+    """A map under ``jax.vmap``: of many tangents, or at many points.
 
     Attributes:
-        of: the map of one.
-        number: how many there are.
-        points, tangents: of each array, whether it has one row for each of them.
+        of: the map without ``vmap``.
+        number: size of the mapped axis.
+        points, tangents: for each array, whether the array has the mapped axis.
     """
 
     of: LinearMap

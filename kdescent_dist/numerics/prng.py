@@ -29,16 +29,16 @@ def as_key(randkey: int | jax.Array) -> jax.Array:
 
 
 def block_key(key: jax.Array, block: jax.Array | int) -> jax.Array:
-    """Key of one block of samples within a step."""
+    """Key of a block of samples within a step."""
     return jax.random.fold_in(key, block)
 
 
 def draw_key(key: jax.Array) -> jax.Array:
-    """Key of the kernels and modes that are drawn within a step: that of no block."""
+    """Key for drawing kernels and modes within a step; no block has this key."""
     return jax.random.fold_in(key, LAST_INDEX)
 
 
-# A schedule maps (key of the fit, step) to (key of the step, key of the fit for the next step).
+# A schedule: (key of the fit, step) -> (key of the step, key of the fit for the next step).
 
 
 def fold_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -60,10 +60,11 @@ def fixed_schedule(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 def unrolled(key: jax.Array) -> jax.Array:
-    """The key whose random numbers are the same bits, from a program that a CPU runs faster.
+    """A key that gives the same random bits, faster on a CPU.
 
-    For CPUs, JAX rolls the 20 rounds of Threefry up into a loop that writes all words to memory
-    five times; written out, they stay in registers. A key of another kind is returned as it is.
+    On CPUs, JAX runs the 20 rounds of Threefry in a loop that writes all words to memory five
+    times. Unrolled, the words stay in registers. A key of another implementation is returned
+    unchanged.
     """
     if not is_default(key):
         return key
@@ -71,13 +72,13 @@ def unrolled(key: jax.Array) -> jax.Array:
 
 
 def is_default(key: jax.Array) -> bool:
-    """Whether the key is one of Threefry, in the way that JAX uses it by default."""
+    """Whether the key uses Threefry with JAX's default, partitionable counters."""
     partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     return partitionable and jax.random.key_impl(key) == _THREEFRY
 
 
 def _bits(key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
-    """Threefry-2x32 of the index of each number, as JAX counts them."""
+    """Threefry-2x32 of the index of each number, as in JAX."""
     if width != 32 or not 0 < math.prod(shape) < 2**32:
         return jax.random.bits(_rolled(key), shape, f"uint{width}")
     index = jnp.zeros(shape, jnp.uint32)
@@ -85,7 +86,7 @@ def _bits(key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
         stride = np.uint32(math.prod(shape[axis + 1 :]))
         index = index + stride * lax.broadcasted_iota(jnp.uint32, shape, axis)
     left, right = threefry.encrypt(key, np.uint32(0), index)
-    # Whoever uses the bits twice would have them computed twice.
+    # Without the barrier, XLA would recompute the bits for each use.
     return lax.optimization_barrier(left ^ right)
 
 

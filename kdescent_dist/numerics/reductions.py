@@ -1,4 +1,4 @@
-"""Sums of rows along one fixed tree, whatever the mesh: the same bits everywhere."""
+"""Sums of rows along a fixed binary tree, so that every mesh gives the same bits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,12 @@ from jax import lax
 
 
 def tree_sum(table: jax.Array) -> jax.Array:
-    """Add the rows of a table pairwise, in an order fixed by their number alone.
+    """Add the rows of a table pairwise, in an order fixed by the number of rows alone.
 
-    Neighbors are added first, so that rows of zeros at the end change nothing, and the sum of an
-    aligned power of two of rows may be computed on its own. Explicit elementwise additions leave
-    the compiler no freedom to reassociate, so the bits do not depend on the program around it;
-    the rounding error grows as log2 of the number of rows.
+    Neighbors are added first. So rows of zeros at the end change nothing, and the sum of an
+    aligned power of two of rows may be computed separately. XLA cannot reassociate explicit
+    elementwise additions, so the bits do not depend on the surrounding program. The rounding error
+    grows as log2 of the number of rows.
     """
     while (rows := table.shape[0]) > 1:
         paired = table[0 : rows - rows % 2 : 2] + table[1::2]
@@ -25,19 +25,19 @@ def tree_sum(table: jax.Array) -> jax.Array:
 def streamed_sum(
     row: Callable[[jax.Array], jax.Array], number: jax.Array, most: int, shape: Any
 ) -> jax.Array:
-    """Add rows one after the other as ``tree_sum`` would the table of them, in O(log) memory.
+    """Add rows in the order of ``tree_sum``, one row at a time and in O(log) memory.
 
-    A counter in binary: each of its digits that is 1 holds the sum of as many rows. The number of
-    rows is known at run time only.
+    The partial sums follow a binary counter: the digit of 2^k holds the sum of 2^k rows while that
+    digit is 1. The number of rows is known at run time only.
 
     Args:
-        row: from an index to a row.
-        number: rows, up to ``most``, a power of two.
-        most: the largest ``number``.
+        row: function from an index to a row.
+        number: number of rows, up to ``most``.
+        most: largest ``number``, a power of two.
         shape: shape and type of a row.
     """
     levels = most.bit_length()
-    # With one level alone, it would be read and stored without an index.
+    # At least two levels: XLA would drop the index of a single level, and compile another program.
     digits = jnp.zeros((max(levels, 2), *shape.shape), shape.dtype)
 
     def add(i: jax.Array, digits: jax.Array) -> jax.Array:
@@ -61,14 +61,14 @@ def streamed_sum(
 def materialize(values: Any, one: jax.Array) -> Any:
     """The same values, written to memory.
 
-    XLA rounds differently when it fuses two steps than when a collective separates them, and makes
-    random numbers again for each use of them. A loop whose length XLA cannot know keeps what stands
-    before the loop apart from what follows. ``lax.optimization_barrier`` does not do: on CPU it is
-    gone before computations are fused.
+    XLA rounds differently when it fuses two steps than when a collective separates them. XLA also
+    recomputes random numbers for each of their uses. A loop whose length is a run-time value
+    prevents fusion across the loop. ``lax.optimization_barrier`` does not: on CPUs, XLA removes the
+    barrier before fusion.
 
     Args:
         values: a pytree of arrays.
-        one: the number 1, an integer that XLA cannot know at compile time.
+        one: the integer 1, as a run-time value that XLA cannot constant-fold.
     """
     zeros = jax.tree.map(jnp.zeros_like, values)
     return lax.fori_loop(0, one, lambda _, __: values, zeros)

@@ -1,8 +1,9 @@
-"""Small matrices written out, and tables of many samples in few columns folded into wide ones.
+"""Cholesky factors of small matrices, and products and sums of tall tables, fast on CPUs.
 
-XLA hands the decomposition of a small covariance to LAPACK, one call a matrix, and multiplies and
-sums tables of few columns without the vector registers of a CPU. The functions here give the same
-numbers to rounding. Tables have the shape (n, columns).
+XLA factors each small matrix in a LAPACK call of its own. For tables of few columns, XLA multiplies
+and sums without vector instructions. Here, the Cholesky factor is written out, and several rows of
+a table are folded into one. The results are the same to rounding. Tables have the shape
+(n, columns).
 """
 
 from itertools import product
@@ -13,15 +14,15 @@ import jax.numpy as jnp
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.tiles import matmul
 
-PRODUCT_WIDTH = 16  # columns of a folded factor: as many products with zeros are made in vain
-SUM_WIDTH = 40  # columns of folded addends
+PRODUCT_WIDTH = 16  # most columns of a folded table; a wider table multiplies more zeros
+SUM_WIDTH = 40  # most columns of a folded table that is summed
 
 
 def cholesky(a: jax.Array) -> jax.Array:
-    """Lower triangular factor of symmetric matrices (..., d, d), NaN where not positive definite.
+    """Lower Cholesky factors of symmetric matrices (..., d, d), NaN if not positive definite.
 
-    Only their lower triangles are read, as LAPACK does.
-    The Cholesky-Banachiewicz algorithm (Golub and Van Loan, Matrix Computations, section 4.2).
+    Only the lower triangles are read, as by LAPACK. The algorithm is Cholesky-Banachiewicz (Golub
+    and Van Loan, Matrix Computations, section 4.2).
     """
     size = a.shape[-1]
     zero = jnp.zeros_like(a[..., 0, 0])
@@ -34,7 +35,7 @@ def cholesky(a: jax.Array) -> jax.Array:
             rest = rest - factor[i][k] * factor[j][k]
         factor[i][j] = jnp.sqrt(rest) if i == j else rest / factor[j][j]
     rows = jnp.stack([jnp.stack(row, axis=-1) for row in factor], axis=-2)
-    # As LAPACK's: a matrix has no factor at all once a square root has failed.
+    # As with LAPACK, the whole factor is NaN if a square root fails.
     good = jnp.all(jnp.diagonal(rows, axis1=-2, axis2=-1) > 0, axis=-1)
     return jnp.where(good[..., None, None], rows, jnp.nan)
 
@@ -77,7 +78,7 @@ repeated = differentiable(_repeated, lambda rows, _, cotangent: (column_sums(cot
 
 
 def _fold(rows: int, columns: int, width: int) -> int:
-    """How many rows become one: a divisor of their number, if there is one near."""
+    """Number of rows to fold into one, preferably a divisor of ``rows``, which needs no padding."""
     most = max(width // columns, 1)
     return next((fold for fold in range(most, most // 2, -1) if rows % fold == 0), most)
 

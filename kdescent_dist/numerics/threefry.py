@@ -1,9 +1,8 @@
-"""Counter-based random bits: Threefry-2x32, and on the host the numbers of ``jax.random``.
+"""Threefry-2x32, and the numbers of ``jax.random`` computed in NumPy.
 
-The cipher has 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). On
-the host there is also JAX's default way to split its keys and to turn its bits into floating-point
-numbers. A program for each of these takes a tenth of a second to compile; the numbers themselves
-are few.
+The cipher has 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+``split`` and ``uniform`` follow the defaults of JAX. They draw few numbers, for which JAX would
+compile each program for a tenth of a second.
 """
 
 from typing import Any
@@ -16,15 +15,15 @@ _PARITY = np.uint32(0x1BD11BDA)
 
 
 def encrypt(key: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """Encrypt pairs of 32-bit words, of NumPy or traced by JAX.
+    """Encrypt pairs of 32-bit words, in NumPy or traced by JAX.
 
     Args:
         key: (2,) key.
-        left: upper words, an array or one for all.
-        right: array of lower words: of NumPy, scalars would warn when they wrap around.
+        left: upper words, an array or a scalar.
+        right: array of lower words. NumPy would warn about the overflow of a scalar.
 
     Returns:
-        Both words of the cipher, of the shape of ``right``.
+        Upper and lower words, each of the shape of ``right``.
     """
     schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     left, right = left + schedule[0], right + schedule[1]
@@ -58,7 +57,7 @@ def uniform(
         key: (2,) key.
         shape: shape of the result.
         dtype: float32 or float64.
-        low: 0, or the number of ``dtype`` that follows after -1.
+        low: 0, or the smallest number of ``dtype`` above -1.
     """
     first, second = _words(key, int(np.prod(shape)))
     if dtype == np.float32:
@@ -66,13 +65,13 @@ def uniform(
     else:
         bits = (first.astype(np.uint64) << np.uint64(32)) | second
         kept, one = 12, np.uint64(0x3FF0000000000000)
-    # Random digits after the point of a number from [1, 2).
+    # The random bits become the mantissa of a number in [1, 2).
     unit = ((bits >> bits.dtype.type(kept)) | one).view(dtype) - dtype.type(1)
     least = dtype.type(low)
     return np.maximum(least, unit * (dtype.type(1) - least) + least).reshape(shape)
 
 
 def _words(key: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Encrypt the counters below ``number``, taken as pairs of 32-bit words."""
+    """Encrypt the counters 0 to ``number`` - 1, split into pairs of 32-bit words."""
     counter = np.arange(number, dtype=np.uint64)
     return encrypt(key, (counter >> np.uint64(32)).astype(np.uint32), counter.astype(np.uint32))

@@ -1,4 +1,4 @@
-"""Samples in tiles of equal size, so that samples x kernels is never held in memory."""
+"""Tiles of samples of equal size, so that a table samples x kernels is never held in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-TILE = 4096  # samples; 20 kernel values of each stay in the cache of a core
+TILE = 4096  # samples; 20 kernel values per sample fit into the cache of a core
 
 
 def tile_shape(n: int) -> tuple[int, int]:
-    """Return the number of tiles and their size, which follow from the number of samples alone.
+    """Return the number and the size of tiles, which follow from the number of samples alone.
 
-    Sizes are evened out, rather than full tiles with a nearly empty last one, and a multiple of
-    the width of vector registers. There are at least two tiles: the compiler would merge a loop
-    of a single one into the program around it, whose last bits then depend on that program.
+    Tiles are evenly filled, and their size is a multiple of the width of vector registers. There
+    are at least two tiles: XLA would inline a loop over a single tile, and the last bits would
+    depend on the surrounding program.
     """
     tiles = max(-(-n // TILE), 2)
     return tiles, -(-n // (32 * tiles)) * 32
@@ -24,10 +24,10 @@ def tile_shape(n: int) -> tuple[int, int]:
 def scan_tiles(
     body: Callable[[list[jax.Array], jax.Array], Any], x: jax.Array, weights: jax.Array
 ) -> Any:
-    """Apply ``body`` to each tile of samples and stack what it returns.
+    """Apply ``body`` to each tile of samples and stack the results.
 
-    The last tile is padded with weight 0. Nothing is carried from tile to tile: the caller
-    adds up the stacked results, in an order of its own.
+    The last tiles are padded with samples of weight 0. The caller adds the stacked results, and so
+    chooses the order of summation.
 
     Args:
         body: function of the d coordinates, each of shape (size,), and of the weights (size,).
@@ -47,11 +47,11 @@ def scan_tiles(
 
 
 def map_rows(body: Callable[[Any], Any], tree: Any) -> Any:
-    """Apply ``body`` to each row of a pytree of arrays (m, ...) and stack what it returns.
+    """Apply ``body`` to each row of a pytree of arrays (m, ...) and stack the results.
 
-    The same as ``lax.map``, except that arrays without elements, such as the edges of bins that
-    have no conditional columns, are constants of ``body``. jaxlib 0.11.2 dies on a mapped one
-    (SIGSEGV), where it is an argument of ``shard_map`` and the loop around has a run-time length.
+    ``lax.map`` does the same, but here empty arrays are constants of ``body``, such as the edges of
+    bins without conditional columns. jaxlib 0.11.2 crashes (SIGSEGV) if ``lax.map`` maps an empty
+    array that is an argument of ``shard_map``, within a loop of run-time length.
     """
     leaves, structure = jax.tree.flatten(tree)
     mapped = [leaf for leaf in leaves if leaf.size]
@@ -67,5 +67,5 @@ def map_rows(body: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Matrix product in full precision, also where the hardware would round its factors."""
+    """Matrix product in full precision, also on hardware that would round the factors."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -1,8 +1,8 @@
-"""Elementary functions in the form that vectorizes: powers of two, sine and cosine in turns.
+"""Elementary functions that vectorize: powers of two, and sine and cosine of phases in turns.
 
-The library functions handle every argument; the counts need few of them. Exponents are never
-positive, and phases are reduced to half a turn first, so that a branch-free polynomial reaches
-the rounding error of float32. Double precision keeps the library functions.
+The library functions accept every argument. The counts need a small range: exponents are never
+positive, and phases are first reduced to half a turn. In this range a branch-free polynomial
+reaches the rounding error of float32. Double precision uses the library functions.
 """
 
 import math
@@ -31,7 +31,7 @@ _SIN_TURNS = (
     39.536705017089844,
 )
 
-# 1 / (2 pi) in pieces of half the significant bits, whose products with others are then exact.
+# 1 / (2 pi) in pieces of half the significant bits: products of such pieces are exact.
 _TURNS_PER_RADIAN = {
     "float32": (
         0.15911865234375,
@@ -49,8 +49,8 @@ def exp2_nonpositive(t: jax.Array) -> jax.Array:
         return jnp.exp2(t)
     t = jnp.maximum(t, np.float32(-127.0))
     whole = jnp.round(t)
-    # Added to this number, the integer is in the lowest bits, without the checks of a conversion.
-    # An exponent of -127 has the bits of 0, which is what makes far samples vanish.
+    # The addition moves the integer to the lowest bits of the mantissa. A conversion to int32 would
+    # check for overflow. The exponent -127 gives the bits of 0: distant samples contribute nothing.
     bits = lax.bitcast_convert_type(whole + np.float32(1.5 * 2**23 + 127), jnp.int32)
     scale = lax.bitcast_convert_type(bits << 23, jnp.float32)
     return _polynomial(t - whole, _EXP2) * scale
@@ -71,7 +71,7 @@ def cos_sin_turns(t: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _cos_half_turn(r: jax.Array) -> jax.Array:
-    """Return cos(2 pi r) for |r| <= 1/2, as the sine of what is left to a quarter turn."""
+    """Return cos(2 pi r) for |r| <= 1/2, as sin(2 pi (1/4 - |r|))."""
     q = np.float32(0.25) - jnp.abs(r)
     return q * _polynomial(q * q, _SIN_TURNS)
 
@@ -84,7 +84,7 @@ def _polynomial(x: jax.Array, coefficients: tuple[float, ...]) -> jax.Array:
 
 
 def upper_bits(a: jax.Array) -> jax.Array:
-    """Keep the upper half of the significant bits; the rest, ``a`` minus this, is exact too."""
+    """Keep the upper half of the significant bits; ``a`` minus the result is exact."""
     if a.dtype == jnp.float32:
         kept = lax.bitcast_convert_type(a, jnp.uint32) & np.uint32(0xFFFFF000)
     else:
@@ -95,8 +95,8 @@ def upper_bits(a: jax.Array) -> jax.Array:
 def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     """Return the phase ``modes . origin`` in turns, up to whole turns, without cancellation.
 
-    Far from the origin a phase is many turns, of which only the fraction matters. Both factors
-    are split into pieces of half the bits, so that every product and its fraction are exact.
+    Far from the origin, a phase is many turns, but only the fraction of a turn matters. Both
+    factors are split into pieces of half the bits: every product and its fraction are then exact.
 
     Args:
         modes: (K, d) wave vectors, in radians per unit of ``origin``.
@@ -105,7 +105,7 @@ def phase_turns(modes: jax.Array, origin: jax.Array) -> jax.Array:
     Returns:
         (K,) phases in turns, about [-1/2, 1/2].
     """
-    # One array for all products: written out, they take longer to compile than all else.
+    # One array for all products: separate products would dominate the compile time.
     high = upper_bits(modes)
     pieces = jnp.stack([high, modes - high])
     constants = jnp.asarray(_TURNS_PER_RADIAN[modes.dtype.name], modes.dtype)

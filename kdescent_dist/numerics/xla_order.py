@@ -1,8 +1,9 @@
-"""Sums on the host in the order in which XLA adds up on a CPU, to the last bit.
+"""Sums in NumPy with the bits of the sums of XLA on a CPU.
 
-Kernel centers are drawn by the cumulative weights. In any other order, rounding would move some
-draws to the next sample; and JAX would compile a program for every number of samples. XLA promises
-no order: the tests tell when an upgrade of JAX brings another one.
+Kernel centers are drawn by the cumulative weights. A different order of summation would round
+differently and move some draws to the next sample. JAX itself would compile a program for every
+number of samples. XLA guarantees no order: the tests fail when a new version of JAX changes the
+order.
 """
 
 import jax
@@ -17,7 +18,10 @@ _MANY = 4096
 
 
 def prefix_sums(values: np.ndarray) -> np.ndarray:
-    """Return ``jnp.cumsum(values)`` of (n,): of groups of 16, to which those before are added."""
+    """Return ``jnp.cumsum(values)`` of (n,): cumulative sums of groups of 16, plus an offset each.
+
+    The offset of a group is the sum of the groups before it.
+    """
     size = len(values)
     groups = np.pad(values, (0, -size % _PREFIX_GROUP)).reshape(-1, _PREFIX_GROUP)
     sums = np.cumsum(groups, axis=1, dtype=values.dtype)
@@ -27,13 +31,13 @@ def prefix_sums(values: np.ndarray) -> np.ndarray:
 
 
 def total(values: np.ndarray) -> np.ndarray | np.floating:
-    """Return ``jnp.sum(values)`` of (n,): of groups of 32, of groups of those, and so on.
+    """Return ``jnp.sum(values)`` of (n,): sums of groups of 32, then of 32 such sums, and so on.
 
-    Many values XLA leaves to a library, with an order of its own: these are summed by JAX, on the
-    CPU also where a GPU is the default device.
+    XLA hands 4096 or more values to a library with its own order of summation. JAX sums such
+    arrays, on the CPU even if a GPU is the default device.
 
     Raises:
-        InputError: JAX has been kept from its CPU backend.
+        InputError: JAX has no CPU backend, because of JAX_PLATFORMS.
     """
     if len(values) >= _MANY:
         try:

@@ -1,9 +1,9 @@
 """Devices and processes.
 
-``mesh`` has two axes, samples and kernels. ``sample_blocks`` cuts the samples of a model into the
-units of work, ``row_blocks`` the rows of a catalog: both follow from the config, never from who
-computes. ``processes`` is what processes tell each other between steps. ``runtime`` starts JAX,
-``launch`` recognizes srun and mpirun, ``watchdog`` ends all processes when one is lost.
+``mesh`` has two axes, samples and kernels. ``sample_blocks`` cuts the samples of a model into
+blocks, ``row_blocks`` the rows of a catalog. The blocks never depend on the number of devices or
+processes. ``processes`` exchanges data between processes, between steps. ``runtime`` starts JAX,
+``launchers`` recognize srun and mpirun, ``watchdog`` ends all processes when a process is lost.
 """
 
 from kdescent_dist.distributed.mesh import make_mesh, mesh_of

@@ -1,4 +1,4 @@
-"""What is done in place of an abort of the process, as by libraries that see no other way on."""
+"""Runs a function when a C library calls ``abort()``, before the process ends."""
 
 import ctypes
 import os
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from kdescent_dist.config.errors import FAILED
 
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
-_kept: list[object] = []  # C knows the handlers by their addresses alone
+_kept: list[object] = []  # C holds no reference to a handler: Python would free it
 
 
 def on_abort(then: Callable[[], None]) -> None:
-    """Call a function, and end the process with exit code 1, where it would be aborted.
+    """On ``abort()``, call a function and end the process with exit code 1.
 
-    Python's own handlers wait for the main thread to come back to Python, which a process that is
-    about to abort never does. C's ``abort`` sends its signal to the thread that called it, outside
-    of any signal's usual restrictions, so that this thread may well run Python.
+    Python runs its signal handlers when the main thread returns to Python, but a process that
+    aborts never returns. ``abort()`` sends SIGABRT to the thread that called it. This thread was
+    not interrupted at an arbitrary point, so a C handler may run Python in it.
 
     Args:
         then: called in the thread that aborts.

@@ -1,4 +1,4 @@
-"""The device mesh, its shardings, and the two ways to add up partial sums over it.
+"""The device mesh and its shardings.
 
 The mesh has two axes: ``samples`` (model or training samples) and ``kernels`` (kernel batches).
 """
@@ -21,9 +21,9 @@ def make_mesh(
     """Arrange devices in a mesh of shape (samples, kernels).
 
     Args:
-        samples: devices along the samples axis; by default all that ``kernels`` leaves.
-        kernels: devices along the kernels axis.
-        devices: JAX devices to use, by default all of them.
+        samples: number of devices along the samples axis; by default as many as there are.
+        kernels: number of devices along the kernels axis.
+        devices: JAX devices to use, by default all devices.
 
     Raises:
         InputError: the mesh needs more devices than there are.
@@ -43,27 +43,27 @@ def make_mesh(
 
 
 def mesh_of(comm: Any, samples: int | None = None, kernels: int = 1) -> Mesh:
-    """The mesh of the devices of an mpi4py communicator's ranks, by ``Split`` perhaps some of all.
+    """The mesh of the devices of the ranks of an mpi4py communicator, such as one of ``Split``.
 
-    Objectives on the meshes of different communicators are fitted at the same time, each by its
-    own ranks. The ranks have started JAX together, see ``runtime.start``.
+    The ranks of different communicators can run different fits at the same time. All ranks must
+    have started JAX together, see ``runtime.start``.
 
     Args:
-        comm: the communicator; all of its ranks call this.
-        samples: devices along the samples axis, by default all that ``kernels`` leaves.
-        kernels: devices along the kernels axis.
+        comm: the communicator; all of its ranks must call this function.
+        samples: number of devices along the samples axis; by default as many as there are.
+        kernels: number of devices along the kernels axis.
     """
     processes = set(comm.allgather(jax.process_index()))
     return make_mesh(samples, kernels, [d for d in jax.devices() if d.process_index in processes])
 
 
 def platform_of(mesh: Mesh | None) -> str:
-    """The platform of a mesh's devices, such as ``cpu``; without a mesh, that of the process."""
+    """The platform of a mesh's devices, such as ``cpu``; without a mesh, JAX's default platform."""
     return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
 
 
 def default_mesh(mesh: Mesh | None = None) -> Mesh | None:
-    """Return the given mesh or, where there are several local devices, a mesh of all of them."""
+    """Return the given mesh, else a mesh of all local devices if there are several, else None."""
     if mesh is None and jax.local_device_count() > 1:
         return make_mesh(devices=jax.local_devices())
     return mesh
@@ -79,15 +79,15 @@ def by_samples(mesh: Mesh) -> NamedSharding:
 
 
 def whole(tree: Any, mesh: Mesh) -> Any:
-    """Put arrays, the same in every process, whole on each device."""
+    """Replicate a pytree of arrays on all devices; every process passes the same arrays."""
     return jax.tree.map(lambda array: _placed(np.asarray(array), replicated(mesh)), tree)
 
 
 def dealt(array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Deal out the leading axis of an array, the same in every process, over the samples axis."""
+    """Shard the leading axis of an array over ``samples``; every process passes the same array."""
     return _placed(array, by_samples(mesh))
 
 
 def _placed(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    # Without the comparison of all processes' arrays that ``jax.device_put`` makes.
+    # ``jax.device_put`` would compare the arrays of all processes.
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -1,7 +1,7 @@
-"""What the processes of a fit tell each other: small things, between the steps.
+"""Exchanges of small amounts of data between the processes of a fit, between steps.
 
-All processes of a group must call its functions in the same order. A process by itself is
-answered at once.
+All processes of a group must call the methods of ``Processes`` in the same order. For a single
+process, the methods return at once.
 """
 
 import pickle
@@ -26,7 +26,7 @@ class Processes:
     """The processes that share a mesh.
 
     Attributes:
-        devices: one JAX device of each, in the order of the processes.
+        devices: one JAX device per process, in the order of the processes.
         progress: counts the exchanges that this process begins.
     """
 
@@ -35,7 +35,7 @@ class Processes:
 
     @classmethod
     def of(cls, mesh: Mesh | None) -> "Processes":
-        """The processes of a mesh; without a mesh, this process by itself."""
+        """The processes of a mesh; without a mesh, this process alone."""
         if mesh is None:
             return cls(())
         return cls.with_devices(list(mesh.devices.flat))
@@ -53,20 +53,20 @@ class Processes:
 
     @property
     def index(self) -> int:
-        """The position of this process among them."""
+        """The position of this process in the group."""
         if self.count == 1:
             return 0
         return [d.process_index for d in self.devices].index(jax.process_index())
 
     @property
     def is_primary(self) -> bool:
-        """Whether this process is the one that writes and prints."""
+        """Whether this process writes files and prints."""
         return self.index == 0
 
     def share(self, items: int) -> tuple[int, int]:
-        """First and last (excluded) of this process's share of ``items`` items in a row.
+        """First and last (excluded) index of this process's share of ``items`` items.
 
-        Every process has as many items as the others, or one less.
+        The sizes of two shares differ by at most one item.
         """
         return items * self.index // self.count, items * (self.index + 1) // self.count
 
@@ -75,29 +75,29 @@ class Processes:
         return Mesh(np.array(self.devices, dtype=object), ("processes",))
 
     def exchange(self, array: Any) -> np.ndarray:
-        """The arrays of all processes, of one shape and type, as (processes, ...)."""
+        """Stack the arrays of all processes, of equal shape and type, to (processes, ...)."""
         array = np.asarray(array)
         if self.count == 1:
             return array[None]
         if not array.size:
             return np.zeros((self.count, *array.shape), array.dtype)
-        # As bytes: JAX would round numbers of 64 bits.
+        # As bytes: JAX would round 64-bit numbers.
         data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
         found = self._reduced(data, _same)
         return np.ascontiguousarray(found).view(array.dtype).reshape(-1, *array.shape)
 
     def added(self, array: np.ndarray) -> np.ndarray:
-        """The exact sum of the arrays of all processes, int64 and of one shape."""
+        """The exact sum of the int64 arrays of all processes, of equal shape."""
         if self.count == 1:
             return array
-        # In digits of 16 bits, whose sums fit into the 32 bits that JAX has at least.
+        # In digits of 16 bits: without x64, JAX has 32-bit integers at most, and the sums fit.
         digits = np.ascontiguousarray(array, np.int64).reshape(-1).view(np.uint16)
         sums = self._reduced(_filled_up(digits.astype(np.uint32)), _added)[: len(digits)]
         sums = sums.astype(np.int64).reshape(-1, 4) << np.arange(0, 64, 16)
         return sums.sum(axis=1).reshape(array.shape)
 
     def merged(self, array: np.ndarray) -> np.ndarray:
-        """The array (n, ...) of which each process has some rows, and zeros elsewhere."""
+        """Merge arrays (n, ...), of which each process has some rows, and zeros elsewhere."""
         if self.count == 1:
             return array
         data = np.ascontiguousarray(array).tobytes()
@@ -106,13 +106,13 @@ class Processes:
         return np.frombuffer(merged, array.dtype).reshape(array.shape)
 
     def largest(self, array: np.ndarray) -> np.ndarray:
-        """The largest of the entries of all processes, of int32 arrays (n,) of one shape."""
+        """The elementwise maximum of the int32 arrays (n,) of all processes."""
         if self.count == 1:
             return array
         return self._reduced(_filled_up(array.astype(np.int32)), _maximum)[: len(array)]
 
     def _reduced(self, data: np.ndarray, reduction: Callable) -> np.ndarray:
-        """What becomes of the table (processes, n) of all processes' small integers (n,)."""
+        """Reduce the table (processes, n) of the integers (n,) of all processes."""
         self.progress.moved()
         return self._collective(data, reduction)
 
@@ -124,7 +124,7 @@ class Processes:
         return np.asarray(jax.jit(reduction, out_shardings=everywhere)(table))
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, anything that can be pickled."""
+        """The values of all processes; values can be pickled."""
         if self.count == 1:
             return [value]
         data = np.frombuffer(pickle.dumps(value), np.uint8)
@@ -137,11 +137,11 @@ class Processes:
         return bool(self.exchange(np.uint8(flag)).any())
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have called this method."""
         self.any(False)
 
     def on_primary(self, function: Callable[[], T]) -> T:
-        """Call a function in the primary alone: all get its result, or raise its error."""
+        """Call a function in the primary; all processes return its result or raise its error."""
         if self.count == 1:
             return function()
         value, error = _attempt(function) if self.is_primary else (None, None)
@@ -151,14 +151,16 @@ class Processes:
         return value  # type: ignore[return-value]
 
     def together(self, function: Callable[[], T]) -> T:
-        """Call a function in every process: where it fails in one of them, it fails in all.
+        """Call a function in every process; if the function fails anywhere, all processes raise.
+
+        All processes raise the error of the first process that failed, as follows.
 
         Raises:
-            InputError: the function raised it in the first process in which it failed. The
-                message names this process, unless the function failed in all of them.
-            RuntimeError: the function raised another error in the first process in which it
-                failed, and not in all of them; names this process, which raises its own error.
-            Exception: the function failed in all processes, in the first one with this error.
+            InputError: this type of error. If other processes succeeded, the message names the
+                first process that failed.
+            RuntimeError: another type of error, if some processes succeeded; the message names the
+                first process that failed. That process raises its error itself.
+            Exception: any other error, if all processes failed.
         """
         if self.count == 1:
             return function()
@@ -178,7 +180,7 @@ class Processes:
         raise RuntimeError(f"{who} failed: {type(error).__name__}: {error}") from mine
 
     def _from_primary(self, value: Any) -> Any:
-        """The value of the primary, which may be large."""
+        """Broadcast the value of the primary, which may be large."""
         data = np.frombuffer(pickle.dumps(value), np.uint8)
         size = int(self.exchange(np.int64(len(data)))[0])
         sent = _filled_up(data if self.is_primary else data[:0], size)
@@ -186,7 +188,7 @@ class Processes:
 
 
 def _filled_up(data: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Zeros after (n,) data, up to one of few sizes: each of them is compiled."""
+    """Pad (n,) data with zeros to a power of two: JAX compiles a program for every size."""
     filled = 1 << int(len(data) if size is None else size).bit_length()
     return np.pad(data, (0, filled - len(data)))
 
@@ -211,7 +213,7 @@ def _attempt(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def _as_sent(error: Exception) -> Exception:
-    """The error, or one that tells of it where it cannot be pickled."""
+    """The error, or a RuntimeError with its message if the error cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

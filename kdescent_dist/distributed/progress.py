@@ -1,12 +1,12 @@
-"""How far a process is, as a number that the watchdog compares with that of the others."""
+"""The progress of a process, as a count that the watchdog compares between processes."""
 
 
 class Progress:
-    """Counts what a process begins: exchanges with other processes, and parts of its work.
+    """Counts the exchanges with other processes, and the parts of work, that a process begins.
 
     Attributes:
-        reached: how many it has begun. A process that waits for the others in an exchange has
-            begun one more than they have.
+        reached: the count. A process that waits for other processes in an exchange has counted one
+            more than the other processes.
     """
 
     def __init__(self) -> None:
@@ -17,5 +17,5 @@ class Progress:
         self.reached += 1
 
 
-# JAX has one group of processes, whose collectives all count here unless told otherwise.
+# The default of all groups of processes: JAX has one group of processes.
 OF_THIS_PROCESS = Progress()

@@ -1,6 +1,7 @@
-"""Which rows of a catalog each of several processes holds: whole blocks of them, in their order.
+"""The rows of a catalog, shared between processes in whole, consecutive blocks.
 
-What is computed of a block does not depend on who holds it, and is added up exactly.
+The result of a block does not depend on the process that holds the block, and the sums over blocks
+are exact.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,12 @@ BLOCK_SIZE = 1 << 18
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """The blocks of rows of a catalog, and those that this process holds.
+    """The blocks of rows of a catalog, and the share of this process.
 
     Attributes:
-        total: rows of the whole catalog.
-        block_size: rows of a block; the last one may be short.
-        processes: who holds them, each as many as the others or one less.
+        total: number of rows of the whole catalog.
+        block_size: number of rows of a block; the last block may be shorter.
+        processes: the processes that share the blocks, see ``Processes.share``.
     """
 
     total: int
@@ -31,23 +32,23 @@ class RowBlocks:
 
     @property
     def count(self) -> int:
-        """Blocks of all processes, at least 1."""
+        """Number of blocks of all processes, at least 1."""
         return max(-(-self.total // self.block_size), 1)
 
     @property
     def own(self) -> tuple[int, int]:
-        """First and last (excluded) of the blocks of this process."""
+        """First and last (excluded) block of this process."""
         return self.processes.share(self.count)
 
     @property
     def rows(self) -> tuple[int, int]:
-        """First and last (excluded) of the rows of this process."""
+        """First and last (excluded) row of this process."""
         first, last = (min(b * self.block_size, self.total) for b in self.own)
         return first, last
 
     @property
     def slices(self) -> list[slice]:
-        """The blocks of this process, in arrays of its rows."""
+        """Slices of the blocks of this process, in arrays of this process's rows."""
         first, last = self.rows
         edges = range(0, max(last - first, 1), self.block_size)
         return [slice(a, a + self.block_size) for a in edges][: self.own[1] - self.own[0]]
@@ -57,20 +58,20 @@ class RowBlocks:
         return int(self.processes.added(np.array([number], np.int64))[0])
 
     def sum(self, values: np.ndarray) -> float:
-        """The sum over all rows of values, (n,) for those of this process."""
+        """The sum over all rows; ``values`` (n,) are the rows of this process."""
         parts = [np.sum(values[rows], dtype=float) for rows in self.slices]
         return float(exact_total(parts, (), self.count, self.processes))
 
     def largest(self, values: np.ndarray) -> float:
-        """The largest of values at least 0 of all rows, (n,) for those of this process."""
+        """The maximum over all rows, at least 0; ``values`` (n,) are the rows of this process."""
         return float(self.processes.exchange(np.float64(np.max(values, initial=0.0))).max())
 
     def pick(self, columns: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of columns, by their ascending numbers (m,) in the whole catalog, in every process.
+        """Pick rows of the whole catalog; every process gets the picked rows, (m,) per column.
 
         Args:
-            columns: those of the rows of this process, each (n,).
-            rows: which rows, the same in every process.
+            columns: columns of the rows of this process, each (n,).
+            rows: (m,) ascending row numbers, the same in every process.
         """
         first, last = self.rows
         low, high = np.searchsorted(rows, [first, last])
@@ -82,7 +83,7 @@ class RowBlocks:
         return picked
 
     def digest(self, columns: Mapping[str, np.ndarray]) -> str:
-        """SHA-256 of all rows of columns, each (n,) for those of this process."""
+        """SHA-256 of all rows; ``columns``, each (n,), are the rows of this process."""
         digests = np.zeros((self.count, 32), np.uint8)
         first, last = self.own
         digests[first:last] = block_digests(columns, self.block_size)[: last - first]

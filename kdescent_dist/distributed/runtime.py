@@ -1,4 +1,4 @@
-"""The process: devices and flags at its start, signals that ask it to stop, its description."""
+"""Starts JAX: its flags and devices, and the connection to other processes."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax._src import distributed  # its client, which has no public name
+from jax._src import distributed  # for the client, which has no public name
 
 from kdescent_dist.config.errors import InputError, StoppedFitError
 from kdescent_dist.config.schema import RuntimeConfig
@@ -24,21 +24,22 @@ def start(
     tell: Callable[[str], None] | None = None,
     launch: Launch | None = None,
 ) -> Watchdog | None:
-    """Set the flags of JAX and meet the other processes; before anything touches a device.
+    """Set the flags of JAX and connect the processes; call this before any use of a device.
 
     Args:
         config: launcher, platform, number of CPU devices and precision.
-        cache: folder of the compilation cache, unless the user has set one for JAX.
-        tell: gets the reason when a process is lost; by default it is printed. It is called in one
-            process, or where process 0 is lost, or they do not meet, in each of those left.
-        launch: what started this process, where that is known already.
+        cache: folder of the compilation cache, unless the user has set a folder for JAX.
+        tell: called with the reason when a process is lost; by default the reason is printed. One
+            process calls ``tell``. If process 0 is lost, or the processes do not meet, every
+            remaining process calls ``tell``.
+        launch: description of this process, if known already.
 
     Returns:
-        What watches over several processes; it is watching already. None for one by itself.
+        The running watchdog of several processes, None for a single process.
 
     Raises:
-        InputError: JAX was started before with other devices, or finds no such platform; what the
-            config names did not start this process.
+        InputError: JAX was started before with other devices or finds no such platform, or the
+            configured launcher did not start this process.
         ConnectionError: the processes did not meet in time.
     """
     launch = launch or find_launch(config, os.environ)
@@ -80,7 +81,7 @@ def _check_platform(platform: str | None) -> None:
 
 
 def is_first(environment: Mapping[str, str]) -> bool:
-    """Whether this is the process, of those started together, that tells what is wrong."""
+    """Whether this process reports errors, for all processes started together."""
     if jax.distributed.is_initialized():
         return distributed.global_state.process_id == 0
     return tells(environment)
@@ -89,17 +90,17 @@ def is_first(environment: Mapping[str, str]) -> bool:
 def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) -> Watchdog:
     if jax.distributed.is_initialized():  # in the second job of a sweep
         raise InputError("runtime: several processes carry out one run, not a sweep of them")
-    # Its handler of SIGTERM would replace that of the run.
+    # The preemption service would replace the run's handler of SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
     gpus = config.local_devices or own_gpus(launch, _visible_gpus())
-    # JAX's own watch knows no reasons, and comes second.
+    # JAX's own heartbeats time out after the watchdog, which knows the reason.
     patience = round(2 * config.heartbeat_timeout) + 10
     apart = (
         f"runtime: process {launch.process} of {launch.processes} did not meet the others at "
         f"{launch.coordinator} within {config.start_timeout} s: see runtime.coordinator and "
         "runtime.start_timeout"
     )
-    on_abort(lambda: tell(apart))  # which is how JAX ends most often where it does not find them
+    on_abort(lambda: tell(apart))  # JAX usually aborts if it does not find the other processes
     try:
         jax.distributed.initialize(
             launch.coordinator,
@@ -125,13 +126,13 @@ def _meet(launch: Launch, config: RuntimeConfig, tell: Callable[[str], None]) ->
         tell=tell,
     )
     watchdog.start()
-    # JAX would end all processes some time after the first one that is done.
+    # JAX would end all processes some time after the first process is done.
     atexit.register(watchdog.end_together)
     shown = sys.excepthook
 
     def end(kind: type, error: BaseException, trace: Any) -> None:
         shown(kind, error, trace)
-        # The others of a script would wait for this process for ever.
+        # The other processes of a script would wait for this process forever.
         watchdog.leave(error, expected=isinstance(error, InputError | StoppedFitError))
 
     sys.excepthook = end
@@ -146,5 +147,5 @@ def _visible_gpus() -> int:
 
 
 def complain(reason: str) -> None:
-    """Print what is wrong."""
+    """Print an error."""
     print(f"kdescent-dist: {reason}", file=sys.stderr, flush=True)

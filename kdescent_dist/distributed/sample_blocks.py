@@ -1,4 +1,4 @@
-"""Samples in blocks, the unit of work: how many there are follows from the config alone."""
+"""Blocks of samples, the units of work; their number follows from the config alone."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kdescent_dist.distributed.mesh import by_samples
 
 DEFAULT_BLOCKS = 8
 LARGEST_DEFAULT_BLOCK = 65_536
-MOST_UNEVEN = 1.05  # blocks of a device, relative to an even share
+MOST_UNEVEN = 1.05  # most blocks of a device, relative to an even share
 
 
 @dataclass(frozen=True)
@@ -35,38 +35,39 @@ class SampleBlocks:
         return math.ceil(self.size / self.block_size)
 
     def node(self, mesh: Mesh) -> int:
-        """Blocks of one node: a power of two of them, whose sums are added up on one device.
+        """Blocks per node of the sum tree: one device adds the blocks of a node.
 
-        The largest one that leaves no more than a few percent of the devices' time unused.
+        The result is the largest power of two that leaves the devices idle for at most a few
+        percent of the time.
         """
         share = math.ceil(self.count / mesh.shape["samples"])
         powers = [2**level for level in range(share.bit_length() + 1)]
         return max(p for p in powers if math.ceil(share / p) * p <= MOST_UNEVEN * share)
 
     def per_device(self, mesh: Mesh) -> int:
-        """Blocks of a device at most: a whole number of nodes."""
+        """Most blocks of a device: a whole number of nodes."""
         share, node = math.ceil(self.count / mesh.shape["samples"]), self.node(mesh)
         return math.ceil(share / node) * node
 
     def rows(self, mesh: Mesh) -> tuple[int, int]:
-        """First row, and the one after the last, of the blocks of this process's devices."""
+        """First row and last row (excluded) of the blocks of this process's devices."""
         here = [
             place
             for place, devices in enumerate(mesh.devices)
             if any(d.process_index == jax.process_index() for d in devices)
         ]
         share = self.per_device(mesh) * self.block_size
-        # A process without samples of its own has one that does not count.
+        # Processes beyond the last sample get a copy of it, so that no array is empty.
         first = min(here[0] * share, self.size - 1)
         return first, max(min((here[-1] + 1) * share, self.size), first + 1)
 
     def cut(self, column: np.ndarray, mesh: Mesh, first: int = 0) -> jax.Array:
         """Cut a column (size,) into (blocks, block_size), sharded over the samples axis.
 
-        The last row is repeated to fill up the last blocks, where its weight is 0.
+        Copies of the last row pad the last blocks; ``mask`` drops the copies.
 
         Args:
-            column: all rows, or at least those that ``rows`` tells.
+            column: all rows, or at least the rows that ``rows`` returns.
             mesh: mesh with an axis ``samples``.
             first: number of the first row of ``column``.
         """
@@ -83,6 +84,6 @@ class SampleBlocks:
         return jax.make_array_from_callback((blocks, self.block_size), by_samples(mesh), of)
 
     def mask(self, block: jax.Array | int, copies: int) -> jax.Array:
-        """Whether each of ``copies`` concatenated copies of a block's samples is a real one."""
+        """Which samples of a block are not padding, repeated ``copies`` times."""
         real = jnp.arange(self.block_size) < self.size - block * self.block_size
         return jnp.tile(real, copies)

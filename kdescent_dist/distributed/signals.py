@@ -10,7 +10,7 @@ from types import FrameType
 class StopSignals:
     """Remembers that a signal asked the process to stop; a second SIGINT stops at once."""
 
-    # Launchers tell by any of the first three that the time of a job is nearly over.
+    # Schedulers send SIGTERM, SIGUSR1 or SIGUSR2 shortly before the time limit of a job.
     NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class StopSignals:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        # Nothing but a flag may be set here: the signal can interrupt any line, also a save.
+        # The handler only sets a flag: the signal can interrupt any line, even in a save.
         if number == signal.SIGINT and self.received == "SIGINT":
             os._exit(130)
         if number == signal.SIGINT:
@@ -30,7 +30,7 @@ class StopSignals:
 
     @contextmanager
     def installed(self) -> Iterator["StopSignals"]:
-        """Handle the signals within the context, and restore what was there before after it."""
+        """Handle the signals within the context; then restore the previous handlers."""
         before = [signal.getsignal(number) for number in self.NUMBERS]
         self.install()
         try:
@@ -40,6 +40,6 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def install(self) -> None:
-        """Handle the signals, again after a library has put handlers of its own in place."""
+        """Handle the signals; called again after a library has installed its own handlers."""
         for number in self.NUMBERS:
             signal.signal(number, self.handle)

@@ -1,10 +1,10 @@
-"""Ends all processes of a run when one of them is lost, fails, or no longer moves.
+"""Ends all processes of a run when a process is lost, fails or hangs.
 
-A collective waits for ever for a process that does not come. So each process tells the others
-through the coordination service of JAX that it lives and how far it is, and the primary compares.
-What cannot go on is told once, with the process at fault and the reason; all leave with exit code
-1 where a process failed, with 69 where it was lost or hangs, and the run continues from its last
-checkpoint when it is started again.
+A collective waits forever for a missing process. So each process regularly publishes a heartbeat
+and its progress through the coordination service of JAX, and the primary compares them. The
+reason, with the process at fault, is reported once. Then all processes exit, with code 1 if a
+process failed and with code 69 if a process was lost or hangs. A restarted run continues from its
+last checkpoint.
 """
 
 import os
@@ -24,7 +24,7 @@ from kdescent_dist.distributed.progress import Progress
 _FOLDER = "kdescent_dist/"
 _STOP = "stop"
 _FOR_EVER = 10 * 365 * 24 * 3600 * 1000  # milliseconds
-# What JAX says, by errors of several types, when a process that takes part in a collective is gone.
+# Messages of JAX, in errors of several types, when another process of a collective is gone.
 _OF_OTHERS = re.compile(
     "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
     ".*(gloo|nccl|connection|socket|heartbeat|task|peer)",
@@ -33,21 +33,22 @@ _OF_OTHERS = re.compile(
 
 
 class Watchdog:
-    """Watches over the processes from threads of its own.
+    """Watches the processes from two daemon threads.
 
     Args:
         client: the client of JAX's coordination service, which runs in process 0.
-        coordinator: ``host:port`` of that service.
-        process: which process this is.
-        processes: how many there are.
-        progress: how far this process is.
-        heartbeat_timeout: seconds without a sign of life after which a process is lost.
-        step_timeout: seconds without progress after which a run hangs, None for any time.
-        tell: called with the reason in one of the processes, before they leave; in each of those
-            left, where process 0 is lost.
+        coordinator: ``host:port`` of the coordination service.
+        process: number of this process.
+        processes: number of processes.
+        progress: progress of this process.
+        heartbeat_timeout: seconds without a heartbeat after which a process is lost.
+        step_timeout: seconds without progress after which a run hangs, None for no limit.
+        tell: called with the reason in one process before the processes exit. If process 0 is
+            lost, every other process calls ``tell``.
 
     Attributes:
-        record: then called with the reason in process 0; where that is lost, in each of the others.
+        record: called with the reason in process 0 after ``tell``. If process 0 is lost, every
+            other process calls ``record``.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Watchdog:
         self._step_timeout = step_timeout
         self._tell = tell
         self.record: Callable[[str], None] = lambda reason: None
-        # Many processes seldom enough for one to listen to all of them.
+        # Longer for many processes, so that process 0 can read all of their heartbeats.
         self._interval = max(min(1.0, heartbeat_timeout / 5), processes / 500)
         self._progress, self._phase = progress, "start"
         self._furthest = -1
         self._moved = self._heard = self._looked = time.monotonic()
-        self._beats: dict[int, tuple[str, float]] = {}  # the last of each, and when it was new
+        self._beats: dict[int, tuple[str, float]] = {}  # per process: last heartbeat, its arrival
         self._patience = heartbeat_timeout
         self._over = threading.Event()
         self._ending = threading.Lock()
@@ -86,27 +87,27 @@ class Watchdog:
             threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
     def end_together(self) -> None:
-        """Wait, at the end of a process, until all others are there; they may be at work still."""
+        """Wait at the end of the process until all other processes have ended their work."""
         if not self._over.is_set():
             self._client.wait_at_barrier(f"{_FOLDER}exit", _FOR_EVER)
             self.close()
 
     def close(self) -> None:
-        """Watch no more: what follows is the orderly end."""
+        """Stop watching, before an orderly exit."""
         self._over.set()
         abort_as_usual()
 
     def progress(self, phase: str) -> None:
-        """Tell that this process got further: to a phase, or within it."""
+        """Note that this process has reached a phase, or a further point within a phase."""
         self._phase = phase
         self._progress.moved()
 
     def leave(self, error: BaseException, *, expected: bool) -> None:
-        """End after an error: in order where it is that of all processes, else all at once.
+        """End after an error: in order if all processes raised an error, else exit at once.
 
         Args:
             error: why this process ends.
-            expected: whether it may be one that all processes raise.
+            expected: whether all processes may have raised the error.
         """
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if expected:
@@ -117,7 +118,7 @@ class Watchdog:
             else:
                 return self.close()
         if _OF_OTHERS.match(str(error)):
-            # Some other process is at fault: a few signs of life are enough for the primary.
+            # Another process is at fault. The primary gets time to find that process first.
             self._patience = 3 * self._interval
             time.sleep(self._heartbeat_timeout + 5 * self._interval)
             self._end(f"the processes lost each other: {reason}")
@@ -138,10 +139,10 @@ class Watchdog:
                 self._compare(found)
 
     def _exchange(self) -> dict[str, str]:
-        # Who waits for the others is ahead of those that are in the same phase still.
+        # A process that waits in an exchange has counted the exchange, and is ahead of the others.
         beat = f"{self._progress.reached} {time.monotonic()} {self._phase}"
         self._client.key_value_set(f"{_FOLDER}{self._process}", beat, allow_overwrite=True)
-        if self._process:  # what the others do is for the primary to see
+        if self._process:  # only the primary compares the heartbeats
             try:
                 return {_STOP: self._client.key_value_try_get(_FOLDER + _STOP)}
             except jax.errors.JaxRuntimeError as error:
@@ -153,7 +154,7 @@ class Watchdog:
 
     def _compare(self, found: dict[str, str]) -> None:
         now = time.monotonic()
-        # A run that was suspended as a whole has not been listened to: nothing is known yet.
+        # After a suspension of this process, old heartbeats mean nothing: the times start anew.
         suspended = now - self._looked > self._patience / 2
         self._looked = now
         for process in range(self._processes):
@@ -180,7 +181,7 @@ class Watchdog:
             )
 
     def _guard(self) -> None:
-        """A call to a primary that is stopped, and not gone, does not return: look from outside."""
+        """Watch ``_listen``, whose calls do not return if the primary is stopped but not gone."""
         looked = time.monotonic()
         while not self._over.wait(self._interval):
             now, before = time.monotonic(), looked
@@ -194,7 +195,7 @@ class Watchdog:
                 )
 
     def _aborted(self) -> None:
-        """JAX aborts a process as soon as it misses process 0, and may do so for other reasons."""
+        """JAX aborts a process when process 0 is lost, and for other reasons."""
         if self._process and not self._answers():
             self._end_without_primary("it has closed its connections")
         who = f"process {self._process} of {self._processes}"
@@ -213,8 +214,8 @@ class Watchdog:
         self._leave(f"process 0 of {self._processes} was lost: {how}", LOST, True)
 
     def _leave(self, reason: str, code: int, records: bool) -> NoReturn:
-        """End without the service, by which nothing can be asked of the others."""
-        # Another thread that ends the process may wait for that service.
+        """End without the coordination service, which does not answer."""
+        # A thread that holds the lock may wait for the coordination service.
         self._ending.acquire(timeout=2 * self._interval)
         try:
             self._tell(reason)
@@ -224,8 +225,8 @@ class Watchdog:
             os._exit(code)
 
     def _end(self, reason: str, code: int = LOST) -> NoReturn:
-        """Ask all to end."""
-        with self._ending:  # the first reason counts: no one leaves the lock
+        """Ask all processes to end, and end."""
+        with self._ending:  # never released: the process exits with the first reason
             try:
                 stop = f"{code} {reason}"
                 counts = self._publish(stop)
@@ -238,7 +239,7 @@ class Watchdog:
                 os._exit(code)
 
     def _follow(self, stop: str) -> NoReturn:
-        """End because another process asks for it, which has told why."""
+        """End at the request of another process, which has reported the reason."""
         with self._ending:
             code, _, reason = stop.partition(" ")
             try:
@@ -252,7 +253,7 @@ class Watchdog:
         time.sleep(3 * self._interval)  # the service ends with this process
 
     def _publish(self, stop: str) -> str:
-        """Ask all others to leave, and return what was asked for by the first."""
+        """Publish a request to end, and return the request that was published first."""
         try:
             self._client.key_value_set(_FOLDER + _STOP, stop)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What can start processes together; a new launcher is one file and one line here.
+"""Launchers start processes together; a new launcher is one file and one line here.
 
 Other packages add a launcher by the entry point ``kdescent_dist.launchers``.
 """
@@ -14,8 +14,8 @@ from kdescent_dist.distributed.launchers.local import Local
 from kdescent_dist.distributed.launchers.mpi import Mpi
 from kdescent_dist.distributed.launchers.slurm import Slurm
 
-# In the order in which they are tried. MPI first: within a job of SLURM the daemons of Open MPI are
-# a step of their own.
+# In the order in which auto tries them. MPI comes first: in a SLURM job, mpirun starts its daemons
+# in a job step, and the processes inherit the variables of SLURM.
 LAUNCHERS: Registry[Launcher] = Registry(
     "kdescent_dist.launchers", (Mpi(), Slurm(), JaxCluster(), Local())
 )
@@ -40,7 +40,7 @@ def find_launch(config: RuntimeConfig, environment: Mapping[str, str]) -> Launch
         environment: environment variables.
 
     Raises:
-        InputError: what the config names did not start this process, or mpi4py is missing.
+        InputError: the configured launcher did not start this process, or mpi4py is missing.
     """
     if config.launcher == AUTO:
         return _recognized(environment).launch(config, environment)
@@ -48,7 +48,7 @@ def find_launch(config: RuntimeConfig, environment: Mapping[str, str]) -> Launch
 
 
 def tells(environment: Mapping[str, str]) -> bool:
-    """Whether this is the process, of those started together, that tells what is wrong at start."""
+    """Whether this process reports errors at the start, for all processes started together."""
     return _recognized(environment).rank(environment) == 0
 
 
@@ -58,11 +58,11 @@ def restarts(environment: Mapping[str, str]) -> int:
 
 
 def own_gpus(launch: Launch, visible: int) -> list[int] | None:
-    """The GPUs of this process among those that it sees, None for all of them.
+    """The indices of this process's GPUs among the visible GPUs, None for all visible GPUs.
 
     Args:
         launch: the process.
-        visible: how many GPUs it sees.
+        visible: number of GPUs visible to the process.
 
     Raises:
         InputError: there are more processes than GPUs.
@@ -70,7 +70,7 @@ def own_gpus(launch: Launch, visible: int) -> list[int] | None:
     if launch.gpus is not None:
         return list(launch.gpus)
     if visible <= launch.gpus_per_process or launch.local_processes < 2:
-        return None  # it sees no others' GPUs, or there are no others
+        return None  # the process sees its own GPUs only, or is alone on its node
     if visible < launch.local_processes:
         raise InputError(
             f"{launch.local_processes} processes on a node with {visible} GPUs: start one for each "
@@ -81,7 +81,7 @@ def own_gpus(launch: Launch, visible: int) -> list[int] | None:
 
 
 def _recognized(environment: Mapping[str, str]) -> Launcher:
-    """The first launcher that recognizes the process; what other packages add goes before it."""
+    """The first launcher that recognizes the process; launchers of other packages come first."""
     *shipped, last = LAUNCHERS.shipped
     added = LAUNCHERS.all[len(LAUNCHERS.shipped) :]
     tried = (*added, *shipped)

@@ -1,8 +1,8 @@
-"""Processes of a cluster that JAX itself recognizes: Kubernetes, TPU pods, and others."""
+"""Processes of a cluster that JAX itself detects: Kubernetes, TPU pods and others."""
 
 from collections.abc import Mapping
 
-# The detection of ``jax.distributed.initialize``, which has no public name.
+# ``jax.distributed.initialize`` uses this detection, which has no public name.
 from jax._src.clusters import ClusterEnv
 
 from kdescent_dist.config.errors import InputError
@@ -11,9 +11,9 @@ from kdescent_dist.distributed.launchers.launch import Launch
 
 
 class JaxCluster:
-    """Leaves the detection to JAX, and only where the config asks for it.
+    """Leaves the detection to JAX; ``runtime.launcher=auto`` never chooses this launcher.
 
-    A pod of Kubernetes may just as well run one of many fits, each by itself.
+    A Kubernetes pod may run a fit of its own.
     """
 
     name = "jax"
@@ -37,7 +37,7 @@ class JaxCluster:
                 None,
                 config.start_timeout,
             )
-        except Exception as error:  # whatever the cluster's own library raises
+        except Exception as error:  # libraries of clusters raise errors of their own
             raise InputError(
                 f"runtime=jax: JAX cannot ask the cluster: {str(error).strip()}"
             ) from error

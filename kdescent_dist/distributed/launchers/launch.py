@@ -1,4 +1,4 @@
-"""What a launcher says of a process that it has started."""
+"""The interface of launchers, and their description of a process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from kdescent_dist.config.schema import RuntimeConfig
 
 @dataclass(frozen=True)
 class Launch:
-    """One of the processes that were started together.
+    """A process among the processes that were started together.
 
     Attributes:
         launcher: name of the launcher.
@@ -17,9 +17,10 @@ class Launch:
         processes: the number of processes.
         local_process: the number of this process on its node, from 0.
         local_processes: the number of processes on its node.
-        coordinator: ``host:port`` where the processes meet, None for a process by itself.
-        gpus: GPUs of this process where the launcher names them; None: what ``own_gpus`` finds.
-        gpus_per_process: GPUs that the launcher gives to each process, and hides from the others.
+        coordinator: ``host:port`` of JAX's coordination service, None for a single process.
+        gpus: indices of the GPUs of this process; None to let ``own_gpus`` decide.
+        gpus_per_process: number of GPUs per process, if the launcher hides a process's GPUs from
+            the other processes.
     """
 
     launcher: str
@@ -33,7 +34,7 @@ class Launch:
 
 
 class Launcher(Protocol):
-    """What starts processes together; told by the environment of each process.
+    """Recognizes and describes the processes of one way to start them.
 
     Attributes:
         name: the value of ``runtime.launcher``.
@@ -42,21 +43,21 @@ class Launcher(Protocol):
     name: str
 
     def recognizes(self, environment: Mapping[str, str]) -> bool:
-        """Whether this launcher has started the process, for ``runtime.launcher=auto``."""
+        """Whether this launcher started the process, for ``runtime.launcher=auto``."""
         ...
 
     def rank(self, environment: Mapping[str, str]) -> int:
-        """The number of the process, before anything has started: process 0 prints."""
+        """The number of the process, known before JAX starts; process 0 prints."""
         ...
 
     def restarts(self, environment: Mapping[str, str]) -> int:
-        """How many times the job was started before."""
+        """How many times the job was restarted."""
         ...
 
     def launch(self, config: RuntimeConfig, environment: Mapping[str, str]) -> Launch:
-        """Find out which process this is.
+        """Describe this process.
 
         Raises:
-            InputError: this launcher did not start the process, or lacks a package.
+            InputError: this launcher did not start the process, or a package is missing.
         """
         ...

@@ -1,4 +1,4 @@
-"""A process by itself, or processes that are started by hand."""
+"""A single process, or processes started by hand."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from kdescent_dist.distributed.launchers.launch import Launch
 
 
 class Local:
-    """Recognizes every process: the last of the launchers."""
+    """Recognizes every process, and is therefore the last launcher."""
 
     name = "local"
 

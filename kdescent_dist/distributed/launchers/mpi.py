@@ -1,4 +1,4 @@
-"""Processes that are started by ``mpirun``: of Open MPI, and of MPICH and its kin."""
+"""Processes started by ``mpirun`` of Open MPI, of MPICH or of a library derived from MPICH."""
 
 import socket
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from kdescent_dist.distributed.launchers.launch import Launch
 
 
 class Mpi:
-    """MPICH and its kin, unless it is srun that speaks their protocol; asks mpi4py."""
+    """Processes of MPI, described by mpi4py; srun with the protocol PMI does not count."""
 
     name = "mpi"
 

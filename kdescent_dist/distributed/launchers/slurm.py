@@ -1,4 +1,4 @@
-"""Processes that are started by ``srun``."""
+"""Processes started by ``srun``."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import RuntimeConfig
 from kdescent_dist.distributed.launchers.launch import Launch
 
-# Ports above those that systems hand out by themselves.
+# Ports above the range that Linux assigns by default (32768 to 60999).
 _FIRST_PORT, _PORTS = 61_440, 4_096
 
 
 class Slurm:
-    """Steps of SLURM."""
+    """Job steps of SLURM."""
 
     name = "slurm"
 
@@ -48,13 +48,12 @@ class Slurm:
         if processes == 1:
             return Launch("slurm")
         alone = environment.get("SLURM_STEP_NUM_NODES") == "1"
-        # Two steps of a job, two jobs on a node and a job that is started again have their own
-        # ports.
+        # Steps of a job, jobs on one node and restarts of a job get different ports.
         restarts = self.restarts(environment)
         port = _FIRST_PORT + (61 * job + 7 * step + 1009 * restarts) % _PORTS
         host = "127.0.0.1" if alone else _first_host(nodes)
         coordinator = config.coordinator or f"{host}:{port}"
-        # Such as 2, or a100:2; "none" gives each process all that the step has.
+        # Such as 2 or a100:2.
         gpus = environment.get("SLURM_GPUS_PER_TASK", "1").rpartition(":")[2]
         per_process = int(gpus) if gpus.isdigit() else 1
         return Launch(
@@ -84,7 +83,7 @@ def _first_host(nodes: str) -> str:
 
 
 def _tasks_of(node: int, tasks: str) -> int:
-    """Tasks of a node by a list such as ``2(x3),1``."""
+    """The number of tasks on a node, from a list such as ``2(x3),1``."""
     counts: list[int] = []
     for part in tasks.split(","):
         found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)

@@ -17,7 +17,7 @@ from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.processes import Processes
 
 ALONE = Processes(())
-HELD_BYTES = 1 << 30  # of rows of which a subsample is to be drawn
+HELD_BYTES = 1 << 30  # most memory for selected rows before a subsample is drawn
 
 
 def open_catalog(
@@ -32,37 +32,38 @@ def open_catalog(
     dtype: Any = np.float64,
     exact: Sequence[str] = (),
 ) -> Partition:
-    """Select the rows of a catalog, by one or several processes that call this together.
+    """Select the rows of a catalog; all processes call this function together.
 
-    In this order: the needed columns are read; rows with a missing value (a sentinel) in these
-    columns go; columns are derived; rows where ``config.where`` is false go; non-finite rows are
-    refused, or go; a subsample is drawn; columns are standardized, by the mean and the deviation of
-    the rows from which the subsample was drawn.
-    The catalog is the same for any number of processes: each selects rows in a contiguous share of
-    the file, one chunk at a time. They tell each other how many rows are left; rows stay where
-    they are.
+    The steps are: read the needed columns; drop rows with a missing value (a sentinel) in these
+    columns; derive columns; drop rows where ``config.where`` is false; drop or refuse non-finite
+    rows; draw a subsample; standardize columns by their mean and standard deviation before the
+    subsample.
+
+    The catalog is the same for any number of processes. Each process selects rows in a contiguous
+    share of the file, one chunk at a time. Processes exchange the numbers of selected rows, but no
+    rows.
 
     Args:
-        config: where the catalog comes from, and what to do with it.
+        config: source of the catalog and selection.
         required: names of the columns to return; each is derived in ``config.columns``, or is a
             column of the file.
-        seed: of the random choice of a subsample.
+        seed: seed of the subsample.
         key: the config key of ``config``, for messages.
-        processes: who calls this together; by default this process alone.
-        chunk_rows: rows of the file that are in memory at a time; by default up to 262,144.
-        held_bytes: how much of the selected rows to hold in memory instead of reading them again;
-            by default all of them, or 1 GiB before a subsample is drawn.
-        dtype: of the columns and weights that are returned; rows are selected, and columns
-            derived, in double precision. A value that is not finite in this type is not finite.
+        processes: the processes that share the file; by default this process alone.
+        chunk_rows: number of rows per chunk of the file; by default up to 262,144.
+        held_bytes: most memory for selected rows; further rows are read again when needed. By
+            default there is no limit, or 1 GiB before a subsample is drawn.
+        dtype: type of the returned columns and weights. Rows are selected, and columns derived, in
+            double precision. A value that overflows in ``dtype`` counts as not finite.
         exact: names of the columns whose integers must not be rounded in ``dtype``.
 
     Returns:
         The selected rows.
 
     Raises:
-        InputError: names the key or the column at fault, and what to do; the same on every
-            process. It names the process at fault, too, where only some of them fail.
-        RuntimeError: another process failed for a reason that is not the input.
+        InputError: names the key or the column at fault, and a remedy; all processes raise the
+            same error. If only some processes fail, the message names a process.
+        RuntimeError: another process failed for a reason other than the input.
     """
     dtype = np.dtype(dtype)
     with ExitStack() as stack:
@@ -109,13 +110,13 @@ def open_catalog(
 def load_catalog(
     config: CatalogConfig, *, required: Sequence[str], seed: int = 0, key: str = "catalog"
 ) -> Catalog:
-    """Load a whole catalog; for the arguments and what is selected, see ``open_catalog``.
+    """Load a whole catalog; see ``open_catalog`` for the arguments and the selection.
 
     Returns:
         The catalog, in the order of the file.
 
     Raises:
-        InputError: names the key or the column at fault, and what to do.
+        InputError: names the key or the column at fault, and a remedy.
     """
     return open_catalog(config, required=required, seed=seed, key=key).rows()
 
@@ -146,7 +147,7 @@ def _capacity(
     dtype: np.dtype,
     held_bytes: int | None,
 ) -> int:
-    """How many selected rows this process holds in memory at most."""
+    """The largest number of selected rows that this process holds in memory."""
     capacity = int(chunks.starts[own[1]] - chunks.starts[own[0]])
     if held_bytes is None and config.subsample is not None:
         held_bytes = HELD_BYTES
@@ -156,7 +157,7 @@ def _capacity(
 
 
 def _draw(config: CatalogConfig, selected: Numbering, seed: int, chunks: Chunks) -> Numbering:
-    """Draw a subsample of the selected rows: the same on every process."""
+    """Draw a subsample of the selected rows, the same on every process."""
     size, left = config.subsample, selected.total
     assert size is not None
     if not 1 <= size <= left:

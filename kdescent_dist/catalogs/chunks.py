@@ -1,4 +1,4 @@
-"""A table cut into chunks: ranges of rows that are read and selected one at a time."""
+"""A table cut into chunks, which are ranges of rows that are read and selected one at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,21 +16,21 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.distributed.processes import Processes
 
-LARGEST_CHUNK = 1 << 18  # rows: threads that take turns too often wait for each other
-SMALLEST_CHUNK = 1 << 12
-CHUNKS_OF_PROCESS = 16  # so that few rows are read twice where two shares meet
+LARGEST_CHUNK = 1 << 18  # rows
+SMALLEST_CHUNK = 1 << 12  # rows: with smaller chunks, threads would wait for each other too often
+CHUNKS_OF_PROCESS = 16  # enough that processes read few rows twice at the ends of their shares
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of a table, and what is selected of each.
+    """The chunks of a table, and the selection of their rows.
 
     Attributes:
-        source: where the table comes from.
-        name: of the table, for messages.
+        source: opens the table.
+        name: name of the table, for messages.
         columns: names of the columns that are read.
         starts: (chunks + 1,) first row of each chunk; the last entry is the number of all rows.
-        selection: what is done with the rows of a chunk.
+        selection: selects the rows of a chunk.
         key: prefix of the config keys, for messages.
     """
 
@@ -46,14 +46,14 @@ class Chunks:
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows of the table."""
         return int(self.starts[-1])
 
     def read(self, table: Table, first: int, last: int) -> Iterator[Columns]:
         """The columns of chunks ``first`` to ``last`` (excluded), one chunk after another.
 
         Raises:
-            InputError: the file is damaged, or a vector column has lists that differ in length.
+            InputError: the file is damaged, or the lists of a vector column differ in length.
         """
         widths = np.zeros((1, len(self.columns)), np.int64)
         for c in range(first, last):
@@ -63,25 +63,25 @@ class Chunks:
             yield raw
 
     def check_widths(self, widths: np.ndarray) -> None:
-        """Check that vector columns have as many entries in all of some parts of the table.
+        """Check that vector columns have the same length in several parts of the table.
 
         Args:
-            widths: (parts, columns) entries of a vector, 0 for a number or where not known.
+            widths: (parts, columns) lengths of the vectors; 0 for numbers, or if not known.
 
         Raises:
-            InputError: a column has not.
+            InputError: the vectors of a column differ in length.
         """
         for name, known in zip(self.columns, widths.T, strict=True):
             if len(set(known[known > 0].tolist())) > 1:
                 raise InputError(f"{self.key}: the lists of column {name!r} differ in length")
 
     def select(self, table: Table, c: int) -> list[np.ndarray]:
-        """Read a chunk, and select its rows; the arrays are those of ``Selected``."""
+        """Read a chunk and select its rows; returns ``Selected.arrays``."""
         return self.selection.apply(next(self.read(table, c, c + 1)), Scratch()).arrays
 
 
 def widths_of(raw: Columns) -> np.ndarray:
-    """(columns,) entries of the vectors of each column, 0 for numbers."""
+    """(columns,) lengths of the vectors of each column, 0 for numbers."""
     return np.array([v.shape[1] if v.ndim == 2 else 0 for v in raw.values()], np.int64)
 
 
@@ -96,14 +96,14 @@ def open_chunks(
     exact: Sequence[str],
     stack: ExitStack,
 ) -> tuple[Chunks, Table]:
-    """Open a table, find out what is needed of it, and cut it into chunks.
+    """Open a table, find the needed columns, and cut the table into chunks.
 
     Args:
         config, required, key, processes, chunk_rows, dtype, exact: see ``catalog.open_catalog``.
         stack: closes the table.
 
     Raises:
-        InputError: there is no such table, it lacks a column, or it has no rows.
+        InputError: there is no such table, or the table lacks a column or has no rows.
     """
     source = find_source(config, key)
     table = stack.enter_context(source.open())
@@ -123,7 +123,7 @@ def open_chunks(
 
 
 def _rows(table: Table, columns: list[str], name: str, key: str) -> int:
-    """How many rows all of the columns have."""
+    """The number of rows, which must be equal and positive for all columns."""
     lengths = table.lengths(columns)
     if len(set(lengths.values())) > 1:
         text = ", ".join(f"{column} {length}" for column, length in lengths.items())

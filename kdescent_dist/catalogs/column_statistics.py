@@ -1,4 +1,4 @@
-"""Ranges, means and deviations of columns, of rows that are spread over chunks and processes."""
+"""Ranges, means and standard deviations of columns whose rows are spread over processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.numerics.exact_sums import exact_total
 
-# Rows of the file whose sums are rounded, the same for any number of processes.
+# Rows per chunk for moments. Sums within a chunk are rounded, so chunks must not depend on the
+# number of processes.
 CHUNK_ROWS = 1 << 16
-LEAST_VARIANCE = 1e-12  # in units of the mean square, which is summed with 16 digits
+LEAST_VARIANCE = 1e-12  # relative to the squared mean; sums of squares have 16 digits
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class ColumnRanges:
     """The smallest and the largest value of each column, and of the weights.
 
     Attributes:
-        low: (columns + 1,) smallest values; the last is that of the weights.
-        high: (columns + 1,) largest values.
+        low: (columns + 1,) smallest values; the last entry is the smallest weight.
+        high: (columns + 1,) largest values, likewise.
         negative: number of negative weights.
     """
 
@@ -38,8 +39,8 @@ class ColumnRanges:
         """The ranges of some rows.
 
         Args:
-            arrays: (n,) values of each column; then the weights, unless all are 1.
-            columns: how many of the arrays are columns.
+            arrays: (n,) values per column, then the weights unless all weights are 1.
+            columns: number of columns among the arrays.
         """
         if not len(arrays[0]):
             return cls.none(columns)
@@ -50,18 +51,18 @@ class ColumnRanges:
         return cls(low, high, int(np.count_nonzero(weights < 0)) if low[-1] < 0 else 0)
 
     def finite_in(self, dtype: np.dtype) -> bool:
-        """Whether all values are finite in a type; False where there are no rows."""
+        """Whether all values are finite in a type; False without rows."""
         with np.errstate(over="ignore"):
             ends = np.array([self.low, self.high]).astype(dtype)
         return bool(np.isfinite(ends).all())
 
     def __or__(self, other: "ColumnRanges") -> "ColumnRanges":
-        """The ranges of the rows of both."""
+        """The ranges of the union of the rows."""
         low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         return ColumnRanges(low, high, self.negative + other.negative)
 
     def of_all(self, processes: Processes) -> "ColumnRanges":
-        """The ranges of the rows of all processes, which must call this together."""
+        """The ranges over all processes, which must call this method together."""
         table = processes.exchange(np.array([*self.low, *self.high, self.negative]))
         low, high = np.split(table[:, :-1], 2, axis=1)
         return ColumnRanges(low.min(axis=0), high.max(axis=0), int(table[:, -1].sum()))
@@ -70,8 +71,8 @@ class ColumnRanges:
         """Check the ranges of all rows.
 
         Args:
-            names: of the columns.
-            rows: how many rows there are.
+            names: names of the columns.
+            rows: number of rows.
             key: prefix of the config key, for messages.
 
         Raises:
@@ -90,7 +91,7 @@ class ColumnRanges:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a column is standardized with.
+    """The mean and the standard deviation by which a column is standardized.
 
     Attributes:
         mean: weighted mean of the selected rows, in units of the column.
@@ -101,18 +102,15 @@ class Scale:
     deviation: float
 
     def standardized(self, values: np.ndarray) -> np.ndarray:
-        """Values (n,) of the column, as distances from the mean in units of the deviation.
-
-        The array is new, and of the same type.
-        """
+        """Standardize values (n,) of the column, in a new array of the same type."""
         return ((values.astype(np.float64) - self.mean) / self.deviation).astype(values.dtype)
 
 
 def check_names(names: Sequence[str], required: Sequence[str], key: str) -> None:
-    """Check that columns to be standardized are among those that are used.
+    """Check that the columns to standardize are used.
 
     Raises:
-        InputError: one is not.
+        InputError: a column is not used.
     """
     for name in names:
         if name not in required:
@@ -123,11 +121,15 @@ def check_names(names: Sequence[str], required: Sequence[str], key: str) -> None
 
 
 def moments(columns: Sequence[np.ndarray], weights: np.ndarray | None) -> np.ndarray:
-    """Sums over the n rows of a chunk, (1 + 2 columns,): of weights, values and squares.
+    """Weighted sums over the n rows of a chunk.
 
     Args:
-        columns: (n,) values of each.
-        weights: (n,) weights, None if all are 1.
+        columns: (n,) values per column.
+        weights: (n,) weights, None if all weights are 1.
+
+    Returns:
+        (1 + 2 columns,) the sum of the weights, then for each column the sums of its values and of
+        their squares.
     """
     sums = [float(len(columns[0])) if weights is None else weights.sum(dtype=np.float64)]
     for values in columns:
@@ -143,14 +145,14 @@ def scales(
     """The scale of each column.
 
     Args:
-        names: of the columns.
+        names: names of the columns.
         parts: (chunks of this process, 1 + 2 columns) moments.
-        chunks: how many all processes have.
-        processes: all of them must call this together.
+        chunks: number of chunks of all processes.
+        processes: the processes, which must call this function together.
         key: prefix of the config key, for messages.
 
     Raises:
-        InputError: a column varies too little for the digits of its mean square.
+        InputError: the variance of a column is lost in the rounding error of its mean square.
     """
     total = exact_total(list(parts), parts.shape[1:], chunks, processes)
     means, squares = total[1::2] / total[0], total[2::2] / total[0]

@@ -1,4 +1,4 @@
-"""Columns that are derived from those of a file, for a range of rows."""
+"""Columns derived from the columns of a file, for a range of rows."""
 
 from collections.abc import Mapping
 
@@ -29,17 +29,17 @@ class Derivation:
         into: Mapping[str, np.ndarray],
         scratch: Scratch,
     ) -> Columns:
-        """Columns by expressions.
+        """Derive columns.
 
         Args:
-            expressions: by the names of the columns to make.
+            expressions: names of the derived columns to expressions.
             table: (n,) or (n, m) columns that the expressions use.
-            rows: how many rows the table has, n.
-            into: places of columns to make, which are filled where that is the fastest.
-            scratch: memory for columns that are converted.
+            rows: number of rows of the table, n.
+            into: output arrays by column name; an output array is filled only if that is faster.
+            scratch: memory for converted columns.
 
         Raises:
-            InputError: an expression cannot be evaluated, or a column of it is not numeric.
+            InputError: an expression cannot be evaluated, or uses a column that is not numeric.
         """
         return {
             name: self.evaluated(text, table, f"columns.{name}", rows, scratch, into.get(name))
@@ -55,15 +55,15 @@ class Derivation:
         scratch: Scratch,
         into: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(n,) values of one expression; the arguments are those of ``derived``.
+        """(n,) values of one expression; see ``derived`` for the arguments.
 
-        A column of the table is returned as it is, in its own type.
+        If the expression is a column of the table, the column is returned in its own type.
         """
         name = plain_column(expression)
         if name is not None:
             self.check_numeric(name, table)
         if name is not None and table[name].ndim == 1:
-            return table[name]  # widened where it is used: it may be long
+            return table[name]  # not converted to double precision here, which would copy it
         values = evaluate(expression, table, f"{self._key}.{option}", scratch.converted, into)
         return values if values.ndim else np.broadcast_to(values, (rows,))
 
@@ -71,6 +71,6 @@ class Derivation:
         """Check that a column holds numbers.
 
         Raises:
-            InputError: it does not.
+            InputError: the column does not.
         """
         check_numeric(table[name], f"{self._key}: column {name!r} of {self._source}")

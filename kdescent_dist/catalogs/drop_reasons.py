@@ -1,4 +1,4 @@
-"""Why rows are left out of a catalog, and how many for each reason."""
+"""Why rows are dropped from a catalog, and how many rows for each reason."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from kdescent_dist.config.errors import InputError
 
 
 class DropReasons:
-    """The reasons for which a selection drops rows, and what a tally of them says.
+    """The reasons for which a selection drops rows, and the meaning of a tally.
 
-    A tally is an array of ``size`` counts of rows; tallies of different rows add up. It has the
-    rows that were dropped for each sentinel; those for ``where``, if there is one; those that are
-    not finite, of each column and of the weights; and how many rows are not finite in all.
+    A tally is an array of ``size`` counts of rows; tallies of different rows add up. The entries
+    are: dropped rows per sentinel; rows dropped by ``where``, if it is set; non-finite rows per
+    column and for the weights; non-finite rows in total.
     """
 
     def __init__(
@@ -29,13 +29,13 @@ class DropReasons:
         """Name the reasons.
 
         Args:
-            sentinels: columns, each with a value that is missing.
-            where: as it is in the config, or None.
-            columns: names of those that are returned.
-            drop_non_finite: whether rows with values that are not finite may go.
+            sentinels: pairs of a column and a value that stands for "missing".
+            where: ``where`` of the config, or None.
+            columns: names of the returned columns.
+            drop_non_finite: whether rows with non-finite values are dropped, not refused.
             source: name of the table, for messages.
             key: prefix of the config keys, for messages.
-            dtype: in which values must be finite.
+            dtype: type in which values must be finite.
         """
         texts = [(n, str(v) if isinstance(v, int) else f"{v:g}") for n, v in sentinels]
         # (reason, config option)
@@ -52,14 +52,14 @@ class DropReasons:
         return len(self._steps) + len(self._checked) + 1
 
     def dropped(self, tally: np.ndarray, rows: int) -> dict[str, int]:
-        """Rows that were left out, counted by the reason; a row counts once.
+        """Number of dropped rows by reason; a row counts once.
 
         Args:
-            tally: of all rows.
-            rows: how many rows the table has.
+            tally: tally of all rows.
+            rows: number of rows of the table.
 
         Raises:
-            InputError: no rows are left, or values are not finite and that is not allowed.
+            InputError: no rows are left, or non-finite values are refused.
         """
         dropped: dict[str, int] = {}
         left, steps = rows, list(self._steps)

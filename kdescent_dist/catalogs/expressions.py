@@ -1,6 +1,6 @@
-"""The values of expressions of catalog columns, as a config has them: ``mag_g - mag_r``.
+"""Evaluates expressions of catalog columns from the config, such as ``mag_g - mag_r``.
 
-What they may say is in ``grammar``.
+The syntax of expressions is in ``grammar``.
 """
 
 import ast
@@ -23,7 +23,7 @@ from kdescent_dist.catalogs.grammar import (
 )
 from kdescent_dist.config.errors import InputError, closest
 
-TEXT = "SUO"  # kinds of types
+TEXT = "SUO"  # kinds of NumPy types
 IN_PARENTHESES = "write (x > 0) & (y < 1), or x > 0 and y < 1"
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -35,7 +35,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 _MIRRORED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
-# The same with a number that was rounded down, or up, to the type of the column.
+# Equivalent comparisons with a number that was rounded (down, up) to the type of the column.
 _ROUNDED: dict[type[ast.cmpop], tuple[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: (ast.LtE, ast.Lt),
     ast.LtE: (ast.LtE, ast.Lt),
@@ -64,16 +64,15 @@ def evaluate(
         expression: what to compute.
         columns: columns by name, of shape (n,) or, for a vector column, (n, m).
         key: the config key that the expression comes from, for messages.
-        converted: makes an array of another type of a column, given with its name; by default it
-            is new.
-        into: (n,) where the caller wants the values, rounded to its type. They are written there,
-            and it is returned, only if that is faster; they are the same.
+        converted: ``converted(name, values, dtype)`` converts a column; by default to a new array.
+        into: (n,) output array, whose type the caller rounds the values to. If that is faster, the
+            same rounded values are written to ``into``, which is then returned.
 
     Returns:
-        (n,) values, or a 0-d array where the expression uses no column.
+        (n,) values, or a 0-d array if the expression uses no column.
 
     Raises:
-        InputError: the expression is not understood, uses an unknown column or gives vectors.
+        InputError: the expression is not valid, uses an unknown column or gives vectors.
     """
     tree, quoted = parse(expression, key)
     table: dict[str, Any] = dict(CONSTANTS)
@@ -102,7 +101,7 @@ def evaluate(
                 return into
             value = np.asarray(interpreter.run(tree.body, expr=expression))
     except Exception as error:
-        # The interpreter wraps what its operators raise; the first error is the reason.
+        # The interpreter wraps errors; the first error is the reason.
         held = interpreter.error[0].exc_info[1] if interpreter.error else None
         reason = str(held or error).splitlines()[0]
         for symbol, name in quoted.items():
@@ -132,7 +131,7 @@ def check_numeric(values: np.ndarray, what: str) -> None:
 
     Args:
         values: (n,) or (n, m) values.
-        what: how to name the column in a message.
+        what: name of the column, for messages.
 
     Raises:
         InputError: the values are not real numbers, or have another shape.
@@ -150,10 +149,10 @@ def check_numeric(values: np.ndarray, what: str) -> None:
 
 
 class _Elementwise(Interpreter):
-    """The minimal interpreter, whose logic works on whole columns.
+    """asteval's minimal interpreter, with elementwise logic on whole columns.
 
-    Its symbols are columns and constants; functions are looked up in ``FUNCTIONS`` alone. A column
-    is widened when its values are used, in a vector column those of the entry that is used.
+    Its symbols are columns and constants; functions come from ``FUNCTIONS`` alone. A column is
+    converted to a wide type when it is used. Of a vector column, only the used entry is converted.
     """
 
     def begin(self, table: dict[str, Any], converted: Converted) -> None:
@@ -172,10 +171,12 @@ class _Elementwise(Interpreter):
         return self._widened[node.id]
 
     def add_into(self, node: ast.AST, into: np.ndarray) -> bool:
-        """Write the sum or difference of two columns, all of one type; whether this is one.
+        """Write the expression to ``into`` if it is a sum or difference of two columns of one type.
 
-        Rounded from double precision it would be the same, for single precision has less than
-        half of the digits (Figueroa 1995, "When is double rounding innocuous?").
+        Returns:
+            Whether the values were written. They equal rounded values in double precision, because
+            single precision has less than half of the digits (Figueroa 1995, "When is double
+            rounding innocuous?").
         """
         if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
             return False
@@ -186,7 +187,7 @@ class _Elementwise(Interpreter):
         return True
 
     def _floats(self, node: ast.AST) -> np.ndarray | None:
-        """A column in single or double precision as it is, or None."""
+        """The column that a node names, if it is in single or double precision, else None."""
         values = np.asarray(self.symtable[node.id] if isinstance(node, ast.Name) else None)
         return values if values.ndim == 1 and values.dtype in (np.float32, np.float64) else None
 
@@ -196,8 +197,7 @@ class _Elementwise(Interpreter):
 
     def on_binop(self, node: ast.BinOp) -> Any:
         if isinstance(node.op, ast.Pow):
-            # In floating point, so that neither 9**9**9 nor an integer column to a negative
-            # power is special.
+            # In floating point: 9**9**9 overflows quickly, and integers take negative powers.
             return np.float_power(self.value(node.left), self.value(node.right))
         if isinstance(node.op, ast.BitAnd | ast.BitOr):
             left, right = self.value(node.left), self.value(node.right)
@@ -218,7 +218,7 @@ class _Elementwise(Interpreter):
             return np.logical_not(_logical(self.value(node.operand)))
         if isinstance(node.op, ast.Invert):
             value = self.value(node.operand)
-            _kind_of_bits(value)  # refuses what has none
+            _kind_of_bits(value)  # raises for other types
             return np.invert(value)
         return super().on_unaryop(node)
 
@@ -238,8 +238,8 @@ class _Elementwise(Interpreter):
         values, number = self._floats(left), number_of(right)
         if values is None or number is None:
             return _COMPARISONS[op](self.value(left), self.value(right))
-        # A column need not be widened for this: where its type has no such number, one of those
-        # beside it tells the same values apart.
+        # The comparison needs no conversion of the column: if its type cannot represent the number,
+        # a comparison with the nearest number of the type gives the same result.
         near = float(values.dtype.type(number))
         if near != number:
             if op not in _ROUNDED:
@@ -261,7 +261,7 @@ _of_thread = threading.local()
 
 
 def _interpreter(table: dict[str, Any], converted: Converted) -> _Elementwise:
-    """The interpreter of this thread, which takes long to make, with these symbols."""
+    """The interpreter of this thread, with these symbols; a new interpreter is slow to create."""
     if not hasattr(_of_thread, "interpreter"):
         _of_thread.interpreter = _Elementwise(symtable={}, minimal=True)
     interpreter = _of_thread.interpreter
@@ -270,7 +270,7 @@ def _interpreter(table: dict[str, Any], converted: Converted) -> _Elementwise:
 
 
 def _equal(values: np.ndarray, text: str) -> np.ndarray:
-    """Where a column of text is a text, but for blanks at its end, with which FITS pads it."""
+    """Where a text column equals a text, up to trailing blanks, which are the padding of FITS."""
     if values.dtype.kind == "O":
         return np.asarray((values == text) | (values == text.encode()), bool)
     width = values.dtype.itemsize // (1 if values.dtype.kind == "S" else 4)

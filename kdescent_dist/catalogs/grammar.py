@@ -1,10 +1,10 @@
-"""What an expression of catalog columns may say, and which columns it uses.
+"""The syntax of expressions of catalog columns, and the columns that an expression uses.
 
-An expression may use numbers, ``pi``, columns, arithmetic, comparisons (also chained), ``and``,
-``or`` and ``not`` (element by element), ``&``, ``|`` and ``~`` (of booleans, or of the bits of
-integer flags), an entry of a vector column (``FLUX[3]``) and the functions of ``FUNCTIONS``;
-nothing else, but that a column of text may be compared with a text: ``TYPE == 'GALAXY'``. A column
-whose name is not a Python identifier is written in backquotes: `` `phot/mag g` - 0.1``.
+An expression may use numbers, ``pi``, columns, arithmetic, comparisons (also chained), elementwise
+``and``, ``or`` and ``not``, ``&``, ``|`` and ``~`` (of booleans, or of the bits of integer flags),
+an entry of a vector column (``FLUX[3]``) and the functions of ``FUNCTIONS``. A text column may be
+compared with a text: ``TYPE == 'GALAXY'``. A column whose name is not a Python identifier is
+written in backquotes: `` `phot/mag g` - 0.1``.
 """
 
 import ast
@@ -34,7 +34,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "isfinite": np.isfinite,
 }
-ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # one, where not listed
+ARGUMENTS = {"arctan2": 2, "minimum": 2, "maximum": 2, "where": 3}  # the others take 1
 CONSTANTS = {"pi": np.pi}
 LOGIC = ("and", "or", "not")
 
@@ -50,7 +50,7 @@ def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int |
     """The columns that an expression uses, each with the entry of a vector column or None.
 
     Raises:
-        InputError: the expression is not understood; names ``key``.
+        InputError: the expression is not valid; names ``key``.
     """
     tree, quoted = parse(expression, key)
     nodes = list(walk(tree.body))
@@ -60,7 +60,7 @@ def entries_in(expression: str, key: str = "expression") -> set[tuple[str, int |
 
 
 def plain_column(expression: str) -> str | None:
-    """The column that is the whole of a valid expression, or None."""
+    """The name of the column, if a valid expression is a column and nothing else, else None."""
     tree, quoted = parse(expression, "expression")
     if not isinstance(tree.body, ast.Name) or tree.body.id in CONSTANTS:
         return None
@@ -68,19 +68,19 @@ def plain_column(expression: str) -> str | None:
 
 
 def quote(name: str) -> str:
-    """An expression that is the column of this name, whatever the name."""
+    """The expression for the column of any name."""
     return f"`{name}`"
 
 
-@lru_cache  # it is asked for each range of rows
+@lru_cache  # called for each range of rows
 def parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
-    """The checked syntax tree, and the columns by the symbols that stand for backquoted names."""
+    """The checked syntax tree, and a mapping from the symbols for quoted names to the names."""
     if not isinstance(expression, str) or not expression.strip():
         raise InputError(f"{key}: {expression!r} is not an expression of columns")
     quoted: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
-        """A symbol for what is in backquotes, or is a name that Python would normalize."""
+        """Replace a name in backquotes, or a name that Python would normalize, by a symbol."""
         symbol = f"_{len(quoted)}_quoted_"
         while symbol in expression:
             symbol += "_"
@@ -108,7 +108,7 @@ def parse(expression: str, key: str) -> tuple[ast.Expression, dict[str, str]]:
 
 
 def walk(root: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, without the names of called functions and the indices of vector entries."""
+    """All nodes except function names, indices of vector entries and texts in comparisons."""
     stack = [root]
     while stack:
         yield (node := stack.pop())
@@ -123,7 +123,7 @@ def walk(root: ast.AST) -> Iterator[ast.AST]:
 
 
 def _problem(node: ast.AST) -> str | None:
-    """What an expression may not use, or None."""
+    """A description of the node if expressions may not use it, else None."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
             return f"the text {node.value!r}: it can only be compared, as in column == 'text'"
@@ -152,7 +152,7 @@ def _problem_of_call(node: ast.Call) -> str | None:
 
 
 def entry_of(node: ast.Subscript) -> Any:
-    """The index of an entry of a vector column, or None where it is no integer."""
+    """The index of an entry of a vector column, None if it is not an integer."""
     try:
         entry = ast.literal_eval(node.slice)
     except (ValueError, TypeError):
@@ -178,7 +178,7 @@ def compared_with_text(node: ast.AST) -> tuple[ast.Name, str] | None:
 
 
 def number_of(node: ast.AST) -> float | None:
-    """The number that is written there, or None; also where a float has too few digits for it."""
+    """The value of a literal number, else None; None also for numbers of 2^53 or more."""
     sign = 1
     while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -sign

@@ -9,14 +9,14 @@ from kdescent_dist.config.errors import InputError
 
 
 def sentinels(given: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
-    """Columns with a value that stands for "missing"; a column with several is there as often.
+    """Pairs of a column and a value that stands for "missing".
 
     Args:
-        given: by the names of columns, a value or a list of values.
+        given: names of columns to a value or a list of values.
         key: prefix of the config key, for messages.
 
     Raises:
-        InputError: a value is no number.
+        InputError: a value is not a number.
     """
     return [
         (name, value)
@@ -29,17 +29,17 @@ def missing(values: np.ndarray, sentinel: float, entries: Sequence[int | None]) 
     """(n,) True where a column has the sentinel value.
 
     Args:
-        values: (n,) numbers or (n, m) vectors, as they are in the file.
-        sentinel: the value; NaN for what is not a number.
-        entries: of a vector, those that are compared.
+        values: (n,) numbers or (n, m) vectors, in the type of the file.
+        sentinel: the value; NaN matches NaN.
+        entries: the entries of a vector to compare.
     """
     if values.ndim == 2:
-        size = values.shape[1]  # an entry beyond it is refused where it is evaluated
+        size = values.shape[1]  # entries out of range raise when the expression is evaluated
         values = values[:, [e for e in entries if e is not None and -size <= e < size]]
     if np.isnan(sentinel):
         equal = np.isnan(values)
     elif values.dtype.kind == "f":
-        # Compared as it was written: -99.9 is another number in single precision.
+        # Compared in the type of the file: in single precision, -99.9 is another number.
         with np.errstate(over="ignore"):
             equal = values == np.asarray(sentinel).astype(values.dtype)
     else:
@@ -52,7 +52,7 @@ def _numbers(given: Any, option: str) -> list[float]:
     values = []
     for value in several:
         try:
-            # Integers as they are: identifiers may have more digits than double precision.
+            # Integers stay integers: identifiers may have more digits than double precision.
             values.append(value if type(value) is int else float(value))
         except (TypeError, ValueError):
             raise InputError(f"{option}={given}: must be a number, or a list of numbers") from None

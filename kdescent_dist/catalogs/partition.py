@@ -1,4 +1,4 @@
-"""The rows of a catalog, of which each of several processes holds a part and reads the others."""
+"""The rows of a catalog; each process holds a part of the rows and can read all other rows."""
 
 from dataclasses import dataclass, field
 
@@ -16,10 +16,10 @@ class Catalog:
     """Columns of equal length, all finite, with weights.
 
     Attributes:
-        columns: names to (n,) arrays, in double precision unless another type was asked for.
+        columns: names to (n,) arrays of the type passed to ``open_catalog``.
         weights: (n,) non-negative weights, of the same type.
-        dropped: rows that were left out, counted by the reason.
-        source: where the catalog comes from.
+        dropped: number of dropped rows by reason.
+        source: name of the table.
     """
 
     columns: dict[str, np.ndarray]
@@ -35,16 +35,15 @@ Numbers = range | np.ndarray
 
 
 class Partition:
-    """The selected rows of a table, in the order of the file and numbered over all of it.
+    """The selected rows of a table, numbered over the whole table in the order of the file.
 
-    Each process holds the rows of its share of the file, and reads other rows when they are asked
-    for.
+    Each process holds rows of its share of the file, and reads other rows on request.
 
     Attributes:
-        total: rows of the whole catalog.
-        dropped: rows of the whole file that were left out, counted by the reason.
-        source: where the catalog comes from.
-        scales: mean and standard deviation of the columns that are standardized, by name.
+        total: number of rows of the whole catalog.
+        dropped: number of dropped rows of the whole file by reason.
+        source: name of the table.
+        scales: mean and standard deviation of the standardized columns, by name.
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class Partition:
         """Use ``catalog.open_catalog``.
 
         Args:
-            chunks: of the table.
+            chunks: chunks of the table.
             numbering: which rows of each chunk are in the catalog.
-            buffer: the rows that are held.
-            held: first and last (excluded) of the chunks whose rows these are.
+            buffer: the rows that this process holds.
+            held: first and last (excluded) chunk of the rows in the buffer.
             scales: see the attributes.
             dropped: see the attributes.
         """
@@ -79,19 +78,19 @@ class Partition:
         chosen: np.ndarray | None = None,
         release: bool = False,
     ) -> Catalog:
-        """Rows ``first`` to ``last`` (excluded) of the catalog, by default all of them.
+        """Rows ``first`` to ``last`` (excluded) of the catalog, by default all rows.
 
-        The rows of this process's share of the file are at hand; the others are read. The arrays
-        may share memory with the arrays of another call: do not change them.
+        Rows that this process does not hold are read. The arrays may share memory with the arrays
+        of another call: do not change them.
 
         Args:
             first: number of the first row.
-            last: number of the row after the last one; by default there is none.
-            chosen: ascending row numbers: take rows ``chosen[first:last]``.
-            release: forget the rows that are at hand while they are copied; the last call.
+            last: number of the last row (excluded); by default the number of rows.
+            chosen: ascending row numbers; if given, return rows ``chosen[first:last]``.
+            release: free the held rows while they are copied, in the last call.
 
         Raises:
-            InputError: there are no such rows, or they cannot be read.
+            InputError: there are no such rows, or the file cannot be read.
         """
         size = self.total if chosen is None else len(chosen)
         last = size if last is None else last
@@ -100,7 +99,7 @@ class Partition:
         wanted = range(first, last) if chosen is None else chosen[first:last]
         offsets = self._numbering.offsets
         places = np.searchsorted(wanted, offsets) if chosen is not None else offsets - first
-        places = np.clip(places, 0, last - first)  # of the chunks in what is returned
+        places = np.clip(places, 0, last - first)  # of the chunks in the returned arrays
         held = self._held
         if release:
             self._held = held[0], held[0]
@@ -117,7 +116,7 @@ class Partition:
     def _from_buffer(
         self, wanted: Numbers, places: np.ndarray, held: tuple[int, int], release: bool
     ) -> list[np.ndarray]:
-        """Arrays of the wanted rows, in which those of the chunks that are held are filled in."""
+        """Arrays of the wanted rows, filled with the rows of the held chunks."""
         low, high = held
         rows = _within(wanted, places[low], places[high], self._numbering.offsets[low])
         arrays = []
@@ -153,7 +152,7 @@ class Partition:
 
 
 def _within(wanted: Numbers, first: int, last: int, offset: int) -> slice | np.ndarray:
-    """Which rows of a chunk, or of several, are ``wanted[first:last]``."""
+    """The rows ``wanted[first:last]``, counted from row ``offset`` of the catalog."""
     part = wanted[first:last]
     if isinstance(part, range):
         return slice(part.start - offset, part.stop - offset)

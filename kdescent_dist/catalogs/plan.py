@@ -1,4 +1,4 @@
-"""What a catalog needs of the columns of its file, before any of them is read."""
+"""Finds the columns of the file that a catalog needs, before any column is read."""
 
 import re
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from kdescent_dist.config.validation import check_expression
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compute, and which columns of the file that takes.
+    """The expressions to compute, and the columns of the file that they use.
 
     Attributes:
         derived: names to expressions of file columns.
         where: a boolean expression of derived and file columns, or None.
         weights: an expression of derived and file columns, or None.
-        entries: of the file columns, each with the entry of a vector column or None.
+        entries: the file columns, each with the used entry of a vector column or None.
     """
 
     derived: dict[str, str]
@@ -31,18 +31,18 @@ class Plan:
 def make_plan(
     config: CatalogConfig, required: Sequence[str], table: Table, source: str, key: str
 ) -> Plan:
-    """Find out what the required columns, the selection and the weights need of a file.
+    """Find the file columns that the required columns, the selection and the weights need.
 
     Args:
-        config: what to do with the file.
-        required: names of the columns to make.
-        table: the file.
+        config: config of the catalog.
+        required: names of the columns to return.
+        table: the table in the file.
         source: name of the file, for messages.
         key: the config key of ``config``, for messages.
 
     Raises:
-        InputError: there is no such column, there are several of that name, or an expression is
-            not understood.
+        InputError: a column does not exist, several columns have the same name, or an expression
+            is not valid.
     """
     names = table.names
 
@@ -54,7 +54,7 @@ def make_plan(
 
     def expression(text: str, option: str) -> str:
         check_expression(f"{key}.{option}", text)
-        # The whole text may be the name of a file column, even where that is no identifier.
+        # The text may be the name of a file column, even if it is not a Python identifier.
         return quote(text.strip()) if text.strip() in names else text
 
     for name in config.sentinel:

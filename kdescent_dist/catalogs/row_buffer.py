@@ -7,11 +7,11 @@ import numpy as np
 
 
 class RowBuffer:
-    """Arrays that grow row by row, in memory that is reserved at once but taken as it fills.
+    """Arrays that grow row by row. The system assigns their memory only as the arrays fill.
 
     Attributes:
-        arrays: of each column, (capacity,) values; only those of rows that were added count. Trim
-            the buffer before use.
+        arrays: (capacity,) values per column, (rows,) after ``trim``, which must be called before
+            use.
     """
 
     def __init__(self, columns: int, capacity: int, dtype: Any) -> None:
@@ -22,20 +22,17 @@ class RowBuffer:
         return self._rows + rows <= self._capacity
 
     def reserve(self, rows: int) -> list[np.ndarray]:
-        """Of each column, the (rows,) place of further rows at the end, which the caller fills.
-
-        There must be space for them.
-        """
+        """Append rows: (rows,) views per column, which the caller fills. There must be space."""
         place = slice(self._rows, self._rows + rows)
         self._rows = place.stop
         return [values[place] for values in self.arrays]
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
-        """Add rows, (n,) values of each column, at the end; there must be space for them."""
+        """Append rows, (n,) values per column. There must be space."""
         for place, values in zip(self.reserve(len(arrays[0])), arrays, strict=True):
             place[...] = values
 
     def trim(self) -> None:
-        """Give back the memory that is not used."""
+        """Free the unused memory."""
         for values in self.arrays:
             values.resize(self._rows, refcheck=False)

@@ -1,4 +1,4 @@
-"""Memory that is used again, and rows of columns that are taken into it or into their places."""
+"""Reusable memory, and functions that copy rows of columns to it or to output arrays."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,17 @@ import numpy as np
 
 
 class Scratch:
-    """Arrays that are used again; each thread has its own. New memory takes long to get."""
+    """Reusable arrays, separate for each thread. Allocating new memory each time is slow."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
     def take(self, slot: str, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Rows of (n,) or (n, m) values by numbers, until the next call with this slot."""
+        """Copy rows of (n,) or (n, m) values, valid until the next call with this slot."""
         return gather(values, rows, self._array(slot, values.shape, values.dtype)[: len(rows)])
 
     def converted(self, slot: str, values: np.ndarray, dtype: Any) -> np.ndarray:
-        """Values in another type, until the next call with this slot."""
+        """Convert values to another type, valid until the next call with this slot."""
         array = self._array(f"{slot} (converted)", values.shape, np.dtype(dtype))
         np.copyto(array, values, casting="unsafe")
         return array
@@ -32,8 +32,8 @@ class Scratch:
 
 
 def gather(values: np.ndarray, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
-    """Rows of values by numbers, in an array of the same type."""
-    # All of the rows are there; "raise" would take them into a buffer first, "clip" is slower.
+    """Copy rows of values to an array of the same type."""
+    # No row number is out of range; mode "raise" would add a buffer, and mode "clip" is slower.
     return values.take(rows, axis=0, out=into, mode="wrap")
 
 
@@ -44,14 +44,14 @@ def taken(
     scratch: Scratch,
     suffix: str,
 ) -> dict[str, np.ndarray]:
-    """Some rows of columns, in their places if they have the same type, else in the scratch.
+    """Copy rows of columns to output arrays of the same type, else to the scratch memory.
 
     Args:
-        columns: by name, (n,) values or (n, m) vectors.
+        columns: names to (n,) values or (n, m) vectors.
         rows: (k,) numbers of the rows.
-        into: (k,) places of some of the columns, by name.
-        scratch: memory for the others.
-        suffix: tells these columns in the scratch apart from others of the same names.
+        into: names of some columns to (k,) output arrays.
+        scratch: memory for the other columns.
+        suffix: distinguishes the columns in the scratch memory from others of the same names.
     """
     found = {}
     for name, values in columns.items():
@@ -64,7 +64,7 @@ def taken(
 
 
 def write(arrays: Sequence[np.ndarray], places: Sequence[np.ndarray] | None) -> None:
-    """Write (n,) arrays in their places, but for those that are there; None for no places."""
+    """Copy (n,) arrays to output arrays, unless they are the same; None for no output arrays."""
     with np.errstate(over="ignore"):
         for place, values in zip(places or (), arrays, strict=places is not None):
             if place is not values:
@@ -72,7 +72,7 @@ def write(arrays: Sequence[np.ndarray], places: Sequence[np.ndarray] | None) -> 
 
 
 def in_memory_order(values: np.ndarray) -> np.ndarray:
-    """A column as one piece in native byte order; vectors stay as they are, for few are used."""
+    """A contiguous column in native byte order; vectors stay as they are: few entries are used."""
     if values.ndim > 1:
         return values
     return np.ascontiguousarray(values, values.dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""What a process selects in its share of the chunks of a table."""
+"""Selects the rows of a process, in its share of the chunks of a table."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ InTurn = Callable[[Callable[[], Place]], Place]
 
 
 class SelectedPart:
-    """The selected rows of a process, of which a part is in memory, and what is known of them.
+    """The selected rows of a process, as many as memory allows, and their statistics.
 
     Attributes:
-        buffer: the first of the selected rows, as many as it has space for.
-        held: first and last (excluded) of the chunks whose rows are in the buffer.
-        kept: (chunks,) selected rows of each chunk of this process, 0 for the other chunks.
-        tally: rows that were left out, see ``DropReasons``.
-        ranges: of the selected rows.
+        buffer: the selected rows of the first chunks, as many chunks as fit.
+        held: first and last (excluded) chunk of the rows in the buffer.
+        kept: (chunks,) number of selected rows per chunk of this process, 0 for other chunks.
+        tally: counts of dropped rows, see ``DropReasons``.
+        ranges: ranges of the selected rows.
         moments: (chunks, 1 + 2 standardized columns), see ``column_statistics.moments``.
-        widths: (columns that are read,) entries of vector columns.
+        widths: (read columns,) lengths of vectors, see ``chunks.widths_of``.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class SelectedPart:
         """Prepare to select.
 
         Args:
-            chunks: of the table.
-            own: first and last (excluded) of the chunks of this process.
-            capacity: how many rows to hold in memory at most.
-            dtype: of the rows in memory.
-            standardize: columns of which moments are needed.
+            chunks: chunks of the table.
+            own: first and last (excluded) chunk of this process.
+            capacity: most rows to hold in memory.
+            dtype: type of the rows in memory.
+            standardize: names of the columns whose moments are needed.
         """
         selection = chunks.selection
         self._chunks, self._own, self._dtype = chunks, own, dtype
@@ -70,10 +70,10 @@ class SelectedPart:
         self.buffer.trim()
 
     def subsample(self, table: Table, numbering: Numbering) -> RowBuffer:
-        """The rows of this process that are in a catalog; those that are not held are read again.
+        """The rows of this process in the subsample; rows that are not held are read again.
 
         Args:
-            table: the one that was selected.
+            table: the table passed to ``select``.
             numbering: which of the selected rows are in the catalog.
 
         Raises:
@@ -105,7 +105,7 @@ class SelectedPart:
             self.widths = np.maximum(self.widths, widths_of(raw))
 
     def _place(self, c: int, rows: int) -> Place:
-        """Where the selected rows of a chunk go; None where there is no space for them."""
+        """Space in the buffer for the selected rows of a chunk, None if there is none."""
         self.kept[c] = rows
         if self.held[1] != c or not self.buffer.has_space(rows):
             return None
@@ -113,7 +113,7 @@ class SelectedPart:
         return self.buffer.reserve(rows)
 
     def _moments_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        # In the precision of the catalog, whatever they were derived in.
+        # In the precision of the catalog: columns may have been derived in another precision.
         arrays = [values.astype(self._dtype, copy=False) for values in arrays]
         selection = self._chunks.selection
         columns = dict(zip(selection.required, arrays, strict=False))

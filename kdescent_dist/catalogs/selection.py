@@ -1,4 +1,4 @@
-"""How rows of a table become rows of a catalog, one range of rows after another."""
+"""Turns ranges of rows of a table into rows of a catalog."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ Reserve = Callable[[int], Sequence[np.ndarray] | None]
 
 @dataclass(frozen=True)
 class Selected:
-    """What is left of a range of rows.
+    """The selected rows of a range.
 
     Attributes:
-        arrays: (n,) values of each column in the order of ``Selection.required``; and of the
-            weights, where they are not all 1. Some are not yet in the type of the catalog.
-        tally: counts of rows, see ``DropReasons``.
-        ranges: of the arrays.
+        arrays: (n,) values per column, in the order of ``Selection.required``; then the weights,
+            if there are any. Some arrays are not yet in the type of the catalog.
+        tally: counts of dropped rows, see ``DropReasons``.
+        ranges: ranges of the arrays.
     """
 
     arrays: list[np.ndarray]
@@ -38,13 +38,13 @@ class Selected:
 
 @dataclass(frozen=True)
 class _Left:
-    """The rows that are left of a range.
+    """The rows of a range that pass the sentinels and ``where``.
 
     Attributes:
         files: columns of the file, with all rows of the range.
-        early: columns that ``where`` needs, with all rows of the range.
-        rows: numbers of the rows that are left; None where these are all rows.
-        count: how many are left.
+        early: derived columns that ``where`` uses, with all rows of the range.
+        rows: numbers of the rows that pass, None if all rows pass.
+        count: number of rows that pass.
     """
 
     files: Columns
@@ -54,15 +54,15 @@ class _Left:
 
 
 class Selection:
-    """How rows of a table become rows of a catalog: the same for each range of rows.
+    """Selects rows and derives columns, for one range of rows at a time.
 
-    Rows go through four stages, each a function of columns: what is missing, ``where``, the
-    columns to return, and what is not finite. A column may be made in its place at once.
+    There are four stages: drop missing values, apply ``where``, derive the columns to return, and
+    check or drop non-finite values. Columns may be written directly to their output arrays.
 
     Attributes:
-        required: names of the columns that are returned.
+        required: names of the returned columns.
         weighted: whether rows have weights.
-        reasons: why rows are left out.
+        reasons: the reasons for dropping rows.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Selection:
 
         Args:
             config, required, key, dtype, exact: see ``catalog.open_catalog``.
-            plan: which columns of the file are needed, and for what.
+            plan: the expressions, and the columns of the file that they use.
             source: name of the table, for messages.
         """
         self._config, self._plan, self._source, self._key = config, plan, source, key
@@ -97,7 +97,7 @@ class Selection:
             key=key,
             dtype=dtype,
         )
-        # Columns that ``where`` needs are made of all rows, the others of those that are left.
+        # Columns that ``where`` uses are derived for all rows, other columns for the rows left.
         where, weights = (
             set() if text is None else {name for name, _ in entries_in(text)}
             for text in (plan.where, plan.weights)
@@ -106,13 +106,13 @@ class Selection:
         self._late = {name: text for name, text in plan.derived.items() if name not in where}
         of_late = {name for text in self._late.values() for name, _ in entries_in(text)}
         self._files_left = of_late | weights - plan.derived.keys()
-        # Columns that are returned as they are in the file, by their names there.
+        # Required columns that are columns of the file: names in the file to required names.
         texts = {name: plain_column(self._late[name]) for name in required if name in self._late}
         self._returned_as = {text: name for name, text in texts.items() if text is not None}
 
     @property
     def arrays(self) -> int:
-        """How many arrays are returned: of the columns, and of the weights if there are."""
+        """Number of returned arrays: one per column, and one for the weights if there are any."""
         return len(self.required) + self.weighted
 
     def apply(
@@ -121,19 +121,19 @@ class Selection:
         """Select rows.
 
         Args:
-            raw: the file columns of the plan by name, as they are in the file.
-            scratch: memory for what is selected, which may be in it until this thread's next call.
-            reserve: called once with the number of rows that are left, n; returns arrays (n,) to
-                fill with the columns and the weights, or None to leave them in the scratch.
+            raw: names to columns of the file, in the type of the file.
+            scratch: memory for the selected rows, valid until this thread's next call.
+            reserve: called once with the number of selected rows, n; returns output arrays (n,)
+                for the columns and the weights, or None to leave the rows in the scratch memory.
 
         Raises:
             InputError: a column is not numeric, an expression cannot be evaluated, or an integer
-                would be rounded where that is not allowed.
+                of an ``exact`` column would be rounded.
         """
         files = {name: in_memory_order(values) for name, values in raw.items()}
         keep, counts = self._without_missing(files)
         left, more = self._where(files, keep, scratch)
-        if self._config.drop_non_finite:  # which rows are left is known once columns are made
+        if self._config.drop_non_finite:  # the number of rows is known after the derivation
             arrays, ranges, non_finite = self._finite(self._made(left, {}, scratch))
             places = reserve(len(arrays[0]))
         else:
@@ -146,7 +146,7 @@ class Selection:
         return Selected(arrays, np.array([*counts, *more, *non_finite], np.int64), ranges)
 
     def _without_missing(self, files: Columns) -> tuple[np.ndarray, list[int]]:
-        """Which rows have all values, and how many went for each sentinel."""
+        """Which rows have no missing value, and the number of rows dropped per sentinel."""
         keep, counts = np.ones(len(next(iter(files.values()))), dtype=bool), []
         for name, value in self._sentinels:
             self._derivation.check_numeric(name, files)
@@ -156,7 +156,7 @@ class Selection:
         return keep, counts
 
     def _where(self, files: Columns, keep: np.ndarray, scratch: Scratch) -> tuple[_Left, list[int]]:
-        """The rows that are kept where ``where`` is true, and how many went, if there is one."""
+        """The kept rows where ``where`` is true, and the number of dropped rows if it is set."""
         dropped: list[int] = []
         early = self._derivation.derived(self._early, files, len(keep), {}, scratch)
         if self._plan.where is not None:
@@ -171,7 +171,7 @@ class Selection:
             dropped.append(number)
         if keep.all():
             return _Left(files, early, None, len(keep)), dropped
-        rows = np.flatnonzero(keep)  # faster than a mask for each column
+        rows = np.flatnonzero(keep)  # indices are faster than a mask for several columns
         return _Left(files, early, rows, len(rows)), dropped
 
     def _made(
@@ -180,9 +180,9 @@ class Selection:
         """The columns to return and the weights.
 
         Args:
-            left: the rows that are left.
-            into: places of columns to return, which are filled where that is the fastest.
-            scratch: memory for the others.
+            left: the rows to return.
+            into: output arrays by column name; an output array is filled only if that is faster.
+            scratch: memory for the other columns.
         """
         files, early = left.files, left.early
         if left.rows is not None:
@@ -202,11 +202,11 @@ class Selection:
         return arrays
 
     def _finite(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], ColumnRanges, list[int]]:
-        """Drop rows that are not finite, if they may go.
+        """Find non-finite rows, and drop them if ``drop_non_finite`` is set.
 
         Returns:
-            The arrays that are left; their ranges; and how many rows were not finite, in each
-            column, in the weights, and in any of them. If rows may go, a row counts once.
+            The arrays; their ranges; and the numbers of non-finite rows: per column, for the
+            weights, and in total. If rows are dropped, each row counts for one column only.
         """
         drop, columns = self._config.drop_non_finite, len(self.required)
         ranges, counts = ColumnRanges.of(arrays, columns), [0] * (columns + 2)
@@ -235,6 +235,6 @@ class Selection:
 
 
 def _kept(keep: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, int]:
-    """Of the rows that are kept, those that are good, and how many are not."""
+    """The kept rows that are good, and the number of kept rows that are not good."""
     both = keep & good
     return both, int(np.count_nonzero(keep) - np.count_nonzero(both))

@@ -1,4 +1,4 @@
-"""Where a catalog comes from: a file, a sample that is shipped, or a function of the user."""
+"""Sources of catalogs: a file, a sample in this package, or a function of the user."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.numerics.arrays import unmasked
 
-SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: file in sample_data, group in it
+SAMPLES = {"dc2": ("dc2.hdf5", "photometry")}  # name: (file in sample_data, group)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a catalog comes from.
+    """A table that can be opened.
 
     Attributes:
         name: a short name, for messages.
@@ -35,7 +35,7 @@ def find_source(config: CatalogConfig, key: str) -> Source:
     """Find the table of a catalog.
 
     Args:
-        config: of which ``path``, ``format`` and ``group``, or ``make``, are used.
+        config: its ``path``, ``format`` and ``group``, or its ``make``, name the table.
         key: prefix of the config keys in messages.
 
     Raises:
@@ -79,7 +79,7 @@ def _made(make: Mapping[str, Any], key: str) -> Source:
 
 
 class _MadeTable(Table):
-    """What a function of the user returned; columns that are not used may be anything."""
+    """Columns returned by a function of the user; unused columns are not checked."""
 
     def __init__(self, columns: Mapping[str, Any], key: str) -> None:
         self.names = list(columns)
@@ -112,7 +112,7 @@ def _array(values: Any, what: str) -> np.ndarray:
 
 
 def _nearby(path: Path) -> str:
-    """What there is instead: names in the nearest folder that exists."""
+    """Names in the nearest existing folder, for the message about a missing file."""
     name, folder = path.name, path.absolute().parent
     while not folder.is_dir():
         name, folder = folder.name, folder.parent

@@ -1,4 +1,4 @@
-"""Which of the selected rows are in the catalog, by chunks: all of them, or a subsample."""
+"""Numbers of the selected rows that are in the catalog: all rows, or a subsample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def _stride(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return (np.arange(size) * rows + start) // size
 
 
-# Each draws ``size`` of the numbers below ``rows``, in ascending order.
+# Each function draws ``size`` of the numbers 0 to ``rows`` - 1, in ascending order.
 SUBSAMPLES: dict[str, Callable[[int, int, np.random.Generator], np.ndarray]] = {
     "random": _random,
     "stride": _stride,
@@ -25,13 +25,13 @@ SUBSAMPLES: dict[str, Callable[[int, int, np.random.Generator], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Numbering:
-    """The numbers of rows, in the order of the file, among all selected rows and in the catalog.
+    """Row numbers, in the order of the file, among the selected rows and in the catalog.
 
     Attributes:
         selected: (chunks + 1,) number of the first selected row of each chunk; the last entry is
             the number of selected rows.
-        drawn: (rows of the catalog,) ascending numbers of the selected rows that are in the
-            catalog; None where all are.
+        drawn: (rows of the catalog,) ascending numbers of the selected rows in the catalog; None
+            if all selected rows are in the catalog.
     """
 
     selected: np.ndarray
@@ -39,20 +39,20 @@ class Numbering:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """As ``selected``, of the rows that are in the catalog."""
+        """Like ``selected``, for the rows of the catalog."""
         if self.drawn is None:
             return self.selected
         return np.searchsorted(self.drawn, self.selected)
 
     @property
     def total(self) -> int:
-        """Rows of the catalog."""
+        """Number of rows of the catalog."""
         return int(self.offsets[-1])
 
     def of_chunks(self, first: int, last: int) -> slice | np.ndarray:
         """Which selected rows of chunks ``first`` to ``last`` (excluded) are in the catalog.
 
-        They are counted from the first selected row of these chunks.
+        Row numbers are relative to the first selected row of these chunks.
         """
         if self.drawn is None:
             return slice(None)

@@ -1,4 +1,4 @@
-"""Work on one range of rows after another, by threads: NumPy computes without Python's lock."""
+"""Processes ranges of rows in threads, which helps because NumPy releases the GIL."""
 
 import os
 import threading
@@ -8,26 +8,25 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Place = TypeVar("Place")
 
-MOST_THREADS = 4  # more only wait for the memory
+MOST_THREADS = 4  # more threads are limited by memory bandwidth
 
 
 def work_through(
     items: Iterable[Item],
     work: Callable[[Item, Callable[[Callable[[], Place]], Place]], None],
 ) -> None:
-    """Work on items by threads, each of which takes its place in the order of the items.
+    """Work on items in several threads, with one step per item in the order of the items.
 
     Args:
-        items: none is None. A thread takes an item, works on it, and takes the next; one of the
-            threads is the calling one.
+        items: the items, none of which is None. The calling thread works on items, too.
         work: ``work(item, in_turn)`` runs in several threads at a time. It calls ``in_turn(f)``
             once; ``f`` then runs when all earlier items have had their turn.
 
     Raises:
-        Exception: the one that was raised for the first item that failed.
+        Exception: the error of the first item that failed.
     """
     rest, taking, count = iter(items), threading.Lock(), 0
-    last = threading.Event()  # whether the item that was taken last has its place
+    last = threading.Event()  # set when the last taken item has had its turn
     last.set()
     failed: dict[int, BaseException] = {}
 
@@ -36,7 +35,7 @@ def work_through(
         number, placed = 0, threading.Event()
 
         def in_turn(take_place: Callable[[], Place]) -> Place:
-            before.wait()  # it began earlier, so that it never waits for this one
+            before.wait()  # no deadlock: the earlier item never waits for this item
             try:
                 return take_place()
             finally:
@@ -72,7 +71,7 @@ def work_through(
 
 
 def _processors() -> int:
-    """How many this process may use."""
+    """Number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -7,8 +7,8 @@ import numpy as np
 
 from kdescent_dist.distributed.row_blocks import RowBlocks
 
-SAMPLE_ROWS = 1 << 20  # of the training catalog, of which edges by quantiles are found
-_WEIGHTS = ""  # the name of the weights in the digests of every version
+SAMPLE_ROWS = 1 << 20  # rows of the training catalog from which quantiles are computed
+_WEIGHTS = ""  # name of the weights in digests; the same in all versions
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TrainingCatalog:
         columns: names to (n,) columns.
         weights: (n,) weights.
         weight: sum of the weights of all rows.
-        rows: which rows of the whole catalog these are.
+        rows: which rows of the whole catalog this process holds.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -37,10 +37,10 @@ class TrainingCatalog:
         """A catalog in memory.
 
         Args:
-            columns: names to (n,) columns, of all rows or of those that ``rows`` says.
+            columns: names to (n,) columns of the rows of this process.
             weights: (n,) weights of these rows, 1 by default.
-            rows: which rows of the whole catalog this process holds, by default all of them. Where
-                several processes share the rows, they call this together.
+            rows: which rows of the whole catalog this process holds, by default all rows.
+                Processes that share the rows must call this method together.
         """
         if weights is None:
             weights = np.ones(len(next(iter(columns.values()))))
@@ -48,7 +48,7 @@ class TrainingCatalog:
         return cls(columns, weights, rows.sum(np.asarray(weights)), rows)
 
     def pick(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of some rows, in every process; all must call this together.
+        """Columns and weights of some rows, in every process; all processes must call this.
 
         Args:
             rows: (m,) ascending numbers in the whole catalog, the same in every process.
@@ -61,13 +61,13 @@ class TrainingCatalog:
         return self.rows.pick(columns, rows), weights
 
     def only(self, names: Sequence[str]) -> "TrainingCatalog":
-        """The same rows with these columns alone."""
+        """The same rows with these columns only."""
         return replace(self, columns={name: np.asarray(self.columns[name]) for name in names})
 
     def sample(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Columns and weights of rows evenly spread over the catalog, in every process.
+        """Columns and weights of evenly spread rows of the catalog, in every process.
 
-        There are ``SAMPLE_ROWS`` of them, or all rows where the catalog has fewer.
+        The sample has ``SAMPLE_ROWS`` rows, or all rows of a smaller catalog.
         """
         size = min(self.rows.total, SAMPLE_ROWS)
         return self.pick(np.arange(size) * self.rows.total // max(size, 1))

@@ -1,7 +1,7 @@
-"""Tables in files, of which the needed columns and rows are read and nothing else.
+"""Readers of tables in files; only the needed columns and rows are read.
 
-A new format is one file with a ``Reader``, and one line in ``registry.READERS``; another package
-adds a format by an entry point.
+A new format is one file with a ``Reader`` and one line in ``registry.READERS``. Other packages add
+formats by an entry point.
 """
 
 from kdescent_dist.catalogs.readers.files import FileTable

@@ -21,17 +21,16 @@ class FileTable(Table):
         """Open the file.
 
         Args:
-            path: an existing file, or a folder where the format may be one.
-            format: name of the format, None for the one that the suffix tells; see
+            path: an existing file, or a folder if the format allows folders.
+            format: name of the format, None to infer the format from the suffix; see
                 ``find_reader``.
-            group: which of several tables in the file, such as a group of an HDF5 file or an
-                extension of a FITS file.
+            group: name of the table, if the file has several tables, such as a group of an HDF5
+                file or an extension of a FITS file.
             key: prefix of the config keys in messages.
 
         Raises:
-            InputError: the format or the group is unknown, the file is not of this format, or
-                the library that reads it is not installed. Reading raises it too, where rows are
-                damaged.
+            InputError: the format or the group is unknown, the file has another format, or a
+                library is not installed. Methods that read raise it, too, if the file is damaged.
         """
         reader = find_reader(path, format, key)
         if group is not None and not reader.takes_group:

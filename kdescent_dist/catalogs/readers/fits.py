@@ -1,4 +1,4 @@
-"""FITS files: a binary or ASCII table in one of the extensions."""
+"""FITS files: a binary or ASCII table in an extension."""
 
 import logging
 import re
@@ -13,16 +13,16 @@ from kdescent_dist.config.errors import InputError, closest
 
 log = logging.getLogger(__name__)
 
-SIGNATURE = b"SIMPLE"  # what a file that is not compressed begins with
+SIGNATURE = b"SIMPLE"  # first bytes of an uncompressed file
 
 Values = Callable[[int, int], np.ndarray]
 
 
 class FitsTable(Reader):
-    """The first table of a file, or the one of a name or number.
+    """The first table of a file, or the table with a given name or number.
 
-    Columns of numbers and of text are mapped into memory, of which only the rows that are asked
-    for are touched; astropy, which converts the others, copies whole columns.
+    Columns of numbers and text are memory-mapped: only the requested rows are read. Other columns
+    are converted by astropy, which copies whole columns.
     """
 
     format = "fits"
@@ -88,7 +88,7 @@ class FitsTable(Reader):
         )
 
     def _map(self, path: Path) -> np.ndarray | None:
-        """The records in the file, or None where they cannot be mapped into memory."""
+        """The memory-mapped records of the file, None if the file cannot be mapped."""
         with path.open("rb") as file:
             compressed = file.read(len(SIGNATURE)) != SIGNATURE
         binary = self._table.header["XTENSION"].strip() == "BINTABLE"
@@ -99,7 +99,7 @@ class FitsTable(Reader):
         return np.asarray(np.memmap(path, record, "r", place, (self._rows,)))
 
     def _values(self, column: Any, stored: np.ndarray | None) -> Values:
-        """What reads a range of the rows of a column."""
+        """A function that reads a range of rows of a column."""
         if stored is None or not _is_plain(column):
             return lambda first, last: self._converted(column, first, last)
         scale, zero = column.bscale or 1, column.bzero or 0
@@ -111,7 +111,7 @@ class FitsTable(Reader):
         )
 
     def _converted(self, column: Any, first: int, last: int) -> np.ndarray:
-        """A range of rows by astropy, which converts all of them the first time."""
+        """A range of rows, read by astropy, which converts the whole column on first use."""
         values = np.array(self._table.data[column.name][first:last])
         null = column.null
         if null is not None and values.dtype.kind in "iu":
@@ -120,7 +120,7 @@ class FitsTable(Reader):
 
 
 def _is_plain(column: Any) -> bool:
-    """Whether the values are numbers, in at most a vector, or text, as they stand in the file."""
+    """Whether a column holds plain numbers, vectors of numbers or text."""
     numbers = re.fullmatch(r"[1-9]?\d*[BIJKED]", str(column.format)) is not None
     text = re.fullmatch(r"\d*A", str(column.format)) is not None
     vector = column.dim is None or re.fullmatch(r"\(\d+\)", str(column.dim)) is not None
@@ -128,7 +128,7 @@ def _is_plain(column: Any) -> bool:
 
 
 def _scaled(stored: np.ndarray, scale: float, zero: float, null: Any) -> np.ndarray:
-    """``stored * scale + zero``, in integers where that is one; NaN for a null."""
+    """``stored * scale + zero``, in integers if possible; NaN for nulls."""
     unsigned = zero == 1 << 63 and stored.dtype.itemsize == 8
     if unsigned:
         values = stored.astype(np.uint64) ^ np.uint64(1 << 63)

@@ -1,8 +1,8 @@
-"""HATS catalogs: folders of Parquet files by places on the sky, and what is said of them.
+"""HATS catalogs: folders of Parquet files by sky position, with a file of properties.
 
-The names are those of the Hierarchical Adaptive Tiling Scheme of the IVOA: below the folder with
+The names follow the Hierarchical Adaptive Tiling Scheme (IVOA). Below the folder with
 ``hats.properties``, rows are in ``dataset/Norder=K/Dir=D/Npix=N.parquet``, or in files of a folder
-``Npix=N``. Whatever else is there, such as a thumbnail of the data, repeats some of them.
+``Npix=N``. Other Parquet files, such as a thumbnail of the data, repeat some of the rows.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from kdescent_dist.config.errors import InputError
 
 PROPERTIES, COLLECTION = "hats.properties", "collection.properties"
-BEFORE = "properties"  # how versions before 0.6 named it
+BEFORE = "properties"  # name of the file before version 0.6
 KEYS = ("Norder", "Dir", "Npix")
 PARTITION = re.compile(r"Norder=\d+/(Dir=\d+/)?Npix=\d+[./].*")
 
@@ -23,9 +23,9 @@ class Hats:
     """A HATS catalog.
 
     Attributes:
-        properties: the file that describes it.
-        folder: what holds its partitions.
-        rows: how many there should be, None where it is not told.
+        properties: the file of properties.
+        folder: the folder of the partitions.
+        rows: expected number of rows, None if not known.
     """
 
     properties: Path
@@ -33,10 +33,10 @@ class Hats:
     rows: int | None
 
     def partitions(self, files: Sequence[Path], key: str) -> list[Path]:
-        """Those of some files below the folder that hold rows.
+        """The partition files among some files.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no partition files.
         """
         below = [p for p in files if p.is_relative_to(self.folder)]
         places = [p.relative_to(self.folder).as_posix() for p in below]
@@ -52,7 +52,7 @@ class Hats:
         """Check the number of rows in all partitions.
 
         Raises:
-            InputError: it is not the one of the catalog.
+            InputError: the properties give another number.
         """
         if self.rows not in (None, rows):
             raise InputError(
@@ -63,14 +63,14 @@ class Hats:
 
 
 def find_hats(path: Path, key: str) -> Hats | None:
-    """The HATS catalog in a folder, None where it holds other files.
+    """The HATS catalog in a folder, None if the folder is not a HATS catalog.
 
     Args:
-        path: the folder of a catalog, or ``dataset`` within it.
+        path: the folder of a catalog, or its folder ``dataset``.
         key: prefix of the config keys in messages.
 
     Raises:
-        InputError: there are several catalogs, of which one must be named.
+        InputError: the folder holds several catalogs, of which the user must name one.
     """
     root = path.parent if path.name == "dataset" else path
     for name in (PROPERTIES, BEFORE):
@@ -93,7 +93,7 @@ def find_hats(path: Path, key: str) -> Hats | None:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Lines of the form key=value; empty where there is no such file."""
+    """Lines of the form key=value; empty if there is no such file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     pairs = (line.partition("=") for line in lines if not line.lstrip().startswith(("#", "!")))
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -14,18 +14,18 @@ from kdescent_dist.catalogs.readers.hdf5_written import check_written, opened
 from kdescent_dist.catalogs.readers.table import Columns, Reader, also_within_common_group
 from kdescent_dist.config.errors import InputError, closest
 
-CHUNK_CACHE_BYTES = 1 << 20  # what every version of HDF5 has at least
+CHUNK_CACHE_BYTES = 1 << 20  # smallest default cache of all versions of HDF5
 
 
 @dataclass(frozen=True)
 class _Column:
     dataset: str
-    part: str | None  # of a table of records
+    part: str | None  # field of a compound type
     rows: int
 
 
 class Hdf5Table(Reader):
-    """All datasets with rows in a group, by their paths within it; links are followed."""
+    """All datasets with rows in a group, named by their paths in the group; links are followed."""
 
     format = "hdf5"
     suffixes = (".hdf5", ".h5", ".hdf", ".he5")
@@ -73,9 +73,9 @@ class Hdf5Table(Reader):
         self._file.close()
 
     def _map(self, path: str) -> np.ndarray | None:
-        """A dataset mapped into memory, where its bytes stand in the file as NumPy has them.
+        """The memory-mapped dataset, None if its bytes in the file differ from NumPy's.
 
-        What is read of it is read by the threads that use it; HDF5 itself admits one at a time.
+        Several threads can read a memory-mapped dataset at a time; HDF5 admits one thread.
         """
         if path not in self._mapped:
             dataset = self._dataset(path)
@@ -86,12 +86,12 @@ class Hdf5Table(Reader):
         return self._mapped[path]
 
     def _dataset(self, path: str) -> h5py.Dataset:
-        """Open a dataset, so that a large HDF5 chunk is decoded once, not for each range in it."""
+        """Open a dataset with a cache for one HDF5 chunk, so that each chunk is decoded once."""
         if path not in self._datasets:
             dataset: Any = self._file[path]
             size = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
             if size > CHUNK_CACHE_BYTES:
-                del dataset  # a dataset that is open keeps its cache
+                del dataset  # the cache of an open dataset cannot be changed
                 access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
                 access.set_chunk_cache(521, size, 1.0)
                 dataset = h5py.Dataset(h5py.h5d.open(self._file.id, path.encode(), access))
@@ -101,7 +101,7 @@ class Hdf5Table(Reader):
 
 
 def _place(dataset: Any) -> int | None:
-    """Where in the file the values of a dataset are, or None where they are not as in memory."""
+    """Offset of a dataset in the file, None if it cannot be memory-mapped."""
     dtype, where = dataset.dtype, dataset.id
     in_pieces = dataset.chunks is not None or dataset.is_virtual or dataset.external is not None
     if in_pieces or dtype.hasobject or not dataset.size or dataset.file.userblock_size:
@@ -115,7 +115,7 @@ def _place(dataset: Any) -> int | None:
 
 
 def _columns(file: Any, group: str | None) -> dict[str, _Column]:
-    """All columns below a group, or of a table of records, by their paths within it."""
+    """All columns below a group, or of a compound dataset, by their paths in it."""
     prefix = f"/{group or ''}".rstrip("/")
     if isinstance(file[prefix or "/"], h5py.Dataset):
         return _of_dataset("", prefix, file[prefix])
@@ -126,7 +126,7 @@ def _columns(file: Any, group: str | None) -> dict[str, _Column]:
         if isinstance(item, h5py.Dataset):
             found |= _of_dataset(name, f"{prefix}/{name}", item)
         elif isinstance(item, h5py.Group) and item.id not in seen:
-            seen.add(item.id)  # links may lead back to where they are
+            seen.add(item.id)  # links may form cycles
             children = [(f"{name}/{child}".lstrip("/"), _child(item, str(child))) for child in item]
             pending += reversed(children)
     return found
@@ -135,7 +135,7 @@ def _columns(file: Any, group: str | None) -> dict[str, _Column]:
 def _child(group: Any, name: str) -> Any:
     try:
         return group[name]
-    except (KeyError, OSError):  # a link that leads nowhere
+    except (KeyError, OSError):  # a broken link
         return None
 
 
@@ -149,7 +149,7 @@ def _of_dataset(name: str, path: str, dataset: Any) -> dict[str, _Column]:
 
 
 def _groups(file: Any, group: str | None) -> str:
-    """Which groups have columns, those with a name like that first."""
+    """A hint at the groups that have columns; similar names come first."""
     found = {os.path.dirname(name): None for name in _columns(file, None)}
     names = [name for name in found if name and name != group]
     if not names:

@@ -1,4 +1,4 @@
-"""Whether the rows of an HDF5 data set are there; HDF5 reads what is not as a fill value."""
+"""Checks that the rows of an HDF5 dataset were written; HDF5 returns a fill value for the rest."""
 
 import math
 import os
@@ -13,24 +13,24 @@ def opened(path: Path | str) -> Any:
     """Open a file for reading.
 
     Raises:
-        OSError: it is no HDF5 file, or is not complete.
+        OSError: the file is not an HDF5 file, or is incomplete.
     """
     try:
-        # Reading needs no lock, and many parallel file systems do not offer one.
+        # Reading needs no lock, and many parallel file systems do not support locks.
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         if "locking" not in str(error):
             raise
-        return h5py.File(path, "r")  # as this process has opened it before
+        return h5py.File(path, "r")  # this process has opened the file before, with locks
 
 
 def check_written(dataset: Any) -> None:
-    """Check that all values of a data set were written, or have a fill value that was chosen.
+    """Check that all values of a dataset were written, or have a user-defined fill value.
 
-    None of them is read.
+    No values are read.
 
     Raises:
-        ValueError: a part is missing, or a file that holds it.
+        ValueError: values were never written, or a file that holds values is missing.
     """
     if not dataset.size:
         return
@@ -54,11 +54,11 @@ def check_written(dataset: Any) -> None:
 
 
 def _check_source(dataset: Any, source: Any) -> int:
-    """Check what a virtual data set takes from another one; returns how many values that is."""
+    """Check a source of a virtual dataset; returns the number of values from this source."""
     what = f"virtual data set {dataset.name!r} of {dataset.file.filename}"
     try:
         number = source.vspace.get_select_npoints()
-    except RuntimeError:  # without limit: it has the rows of the source files that are there
+    except RuntimeError:  # an unlimited selection: the rows of all existing source files
         return dataset.size
     if source.file_name == ".":
         _check_taken(what, dataset.file, source)
@@ -79,7 +79,7 @@ def _check_taken(what: str, file: Any, source: Any) -> None:
     try:
         ends = source.src_space.get_select_bounds()[1]
         enough = all(end < size for end, size in zip(ends, taken.shape, strict=True))
-    except ValueError:  # no part of it is selected, but all
+    except ValueError:  # the whole source dataset is selected
         enough = taken.size >= source.vspace.get_select_npoints()
     if not enough:
         raise ValueError(
@@ -90,7 +90,7 @@ def _check_taken(what: str, file: Any, source: Any) -> None:
 
 
 def _places(name: str, virtual: str) -> Iterator[str]:
-    """Where HDF5 looks for the source file of a virtual data set in another file."""
+    """Paths where HDF5 looks for the source file of a virtual dataset."""
     folder = os.path.dirname(os.path.abspath(virtual))
     real = os.path.dirname(os.path.realpath(virtual))
     if os.path.isabs(name):
@@ -103,9 +103,9 @@ def _places(name: str, virtual: str) -> Iterator[str]:
 
 
 def _external_bytes(what: str, name: str, offset: int, size: int) -> int:
-    """How many bytes of a data set are in a file outside, of which HDF5 reads the rest as 0."""
+    """Number of bytes of a dataset in an external file; HDF5 reads missing bytes as 0."""
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
     path = os.path.join(prefix, name)
     if "${ORIGIN}" in prefix or not os.path.isfile(path):
-        return size  # reading finds it, or raises
+        return size  # HDF5 itself finds the file, or raises
     return min(max(os.path.getsize(path) - offset, 0), size)

@@ -1,4 +1,4 @@
-"""NPY files: a table of records, or the columns of a matrix; mapped into memory."""
+"""NPY files: a structured array, or the columns of a matrix; memory-mapped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ class NpyTable(Reader):
     suffixes = (".npy",)
 
     def __init__(self, path: Path, group: str | None, key: str) -> None:
-        # Memory cannot be mapped where there is none, as in an array without rows.
+        # An empty array cannot be memory-mapped.
         array = np.load(path, allow_pickle=False)[:0] if _is_empty(path) else _mapped(path)
         if array.dtype.names is None and array.ndim not in (1, 2):
             raise ValueError(f"its array of shape {array.shape} is no table")
@@ -39,7 +39,7 @@ class NpyTable(Reader):
 
 
 def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The shape of the array in a file, whether it is in Fortran order, and its type."""
+    """The shape of the array in a file, whether the array is in Fortran order, and its type."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0
     if version != (1, 0):

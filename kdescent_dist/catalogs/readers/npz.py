@@ -1,4 +1,4 @@
-"""NPZ files: what is not compressed is mapped into memory, the rest is unpacked row by row."""
+"""NPZ files: uncompressed arrays are memory-mapped, compressed arrays are unpacked row by row."""
 
 import math
 import zlib
@@ -13,8 +13,8 @@ import numpy as np
 from kdescent_dist.catalogs.readers.npy import array_header
 from kdescent_dist.catalogs.readers.table import Columns, Reader
 
-LOCAL_HEADER_BYTES = 30  # of a member of a ZIP archive, before its name and its extra field
-CHECKED_BYTES = 1 << 20  # at a time
+LOCAL_HEADER_BYTES = 30  # header of a member of a ZIP archive, before its name and extra field
+CHECKED_BYTES = 1 << 20  # bytes per call of crc32
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Array:
 
 
 class NpzTable(Reader):
-    """The arrays of a file by their names."""
+    """The arrays of a file, by name."""
 
     format = "npz"
     suffixes = (".npz",)
@@ -78,9 +78,9 @@ class NpzTable(Reader):
         self._zip.close()
 
     def _find_columns(self) -> dict[str, tuple[str, str | None]]:
-        """Arrays by their names, and the fields of tables of records.
+        """Arrays by name, and the fields of structured arrays.
 
-        These are named ``array/field``, and ``field`` where that is no other column.
+        Fields are named ``array/field``, and also ``field`` if no other column has this name.
         """
         found: dict[str, tuple[str, str | None]] = {}
         for name, member in self._members.items():
@@ -104,7 +104,7 @@ class NpzTable(Reader):
         last = min(last, array.shape[0])
         values = np.frombuffer(stream.read((last - first) * row), array.dtype)
         if last == array.shape[0]:
-            stream.read(1)  # at the end, the sum of all that was unpacked is checked
+            stream.read(1)  # at the end of the stream, zipfile checks the CRC-32
         return values.reshape(last - first, *array.shape[1:])
 
     def _open(self, name: str, member: ZipInfo) -> None:
@@ -116,7 +116,7 @@ class NpzTable(Reader):
             self._mapped[name] = np.asarray(
                 np.memmap(self._path, array.dtype, "r", start, array.shape, order=order)
             )
-        elif array.fortran_order and len(array.shape) > 1:  # a row is not in one piece
+        elif array.fortran_order and len(array.shape) > 1:  # rows are not contiguous
             flat = np.frombuffer(stream.read(), array.dtype)
             self._mapped[name] = flat.reshape(array.shape, order="F")
         else:
@@ -125,7 +125,7 @@ class NpzTable(Reader):
         stream.close()
 
     def _check_sum(self, name: str, member: ZipInfo) -> None:
-        """Check the bytes of a member that is not compressed against their CRC-32."""
+        """Check the CRC-32 of an uncompressed member."""
         size, found = member.file_size, 0
         stored = np.memmap(self._path, np.uint8, "r", self._start(member), (size,)).data
         for first in range(0, size, CHECKED_BYTES):
@@ -134,7 +134,7 @@ class NpzTable(Reader):
             raise ValueError(f"array {name!r} is damaged, its CRC-32 differs: copy the file again")
 
     def _start(self, member: ZipInfo) -> int:
-        """Where the bytes of a member begin in the archive."""
+        """Offset of the bytes of a member in the archive."""
         with self._path.open("rb") as file:
             file.seek(member.header_offset)
             local = file.read(LOCAL_HEADER_BYTES)

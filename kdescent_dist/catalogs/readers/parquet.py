@@ -1,4 +1,4 @@
-"""Parquet files, and folders of them: of their row groups, those that overlap the rows are read."""
+"""Parquet files and folders of Parquet files; only row groups with requested rows are read."""
 
 import bisect
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from kdescent_dist.config.errors import InputError
 
 
 class ParquetTable(Reader):
-    """A file, a folder of files or a partitioned data set, whose keys are columns, too.
+    """A file, a folder of files or a partitioned dataset, whose partition keys are columns.
 
-    The files of a folder are read in the order of their paths, those in folders within it as
-    well. A column that only some of them have is null in the others. Of a HATS catalog, the
-    partitions are read, and must hold as many rows as it tells.
+    The files of a folder and its subfolders are read in the order of their paths. A column is null
+    in files that lack the column. In a HATS catalog, only the partitions are read, and their number
+    of rows must match the properties.
 
-    What was decoded of a row group beyond the last row of a range is kept until the next range
-    is read, so that ranges in order decode each row group once.
+    Decoded rows after the end of a range are kept until the next call of ``read``. So consecutive
+    ranges decode each row group once.
     """
 
     format = "parquet"
@@ -37,7 +37,7 @@ class ParquetTable(Reader):
         files = _files(path, key)
         if hats is not None:
             files = hats.partitions(files, key)
-        # A catalog may have these keys as columns, too, and of other types.
+        # A HATS catalog may also have the partition keys as columns, of other types.
         names = set() if hats is None else set(self._parquet.read_schema(files[0]).names)
         found = dataset.dataset(
             [str(file) for file in files],
@@ -90,10 +90,10 @@ class ParquetTable(Reader):
         self._groups.clear()
 
     def _schema_of(self, schema: Any, fragments: list[Any]) -> Any:
-        """All columns of all files, each of a type that holds the values of all of them."""
+        """The union of the columns of all files; types are promoted to a common type."""
         fields = {field.name: field for field in schema}
         if len(fields) < len(schema):
-            return schema  # a name that is there twice is refused where it is used
+            return schema  # a duplicate name raises if the column is used
         for fragment in fragments[1:]:
             for field in fragment.physical_schema:
                 known = fields.get(field.name, field)
@@ -107,10 +107,10 @@ class ParquetTable(Reader):
         try:
             return self._arrow.unify_schemas(schemas, promote_options="permissive").field(0)
         except (self._arrow.ArrowInvalid, self._arrow.ArrowTypeError):
-            return one  # reading raises, if the column is used at all
+            return one  # reading the column raises
 
     def _decode(self, low: int, high: int, names: Sequence[str]) -> list[Any]:
-        """The tables of row groups ``low`` to ``high``, those of one file together."""
+        """Row groups ``low`` to ``high`` (excluded) as tables, one table per file."""
         wanted: list[tuple[Any, list[int]]] = []
         for fragment, i in self._groups[low:high]:
             if not wanted or wanted[-1][0] is not fragment:
@@ -127,18 +127,18 @@ class ParquetTable(Reader):
             column, kind = column.cast(kind.value_type), kind.value_type
         if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
             return self._vectors(column, name)
-        if types.is_decimal(kind):  # as they are written; a cast from one to the other rounds
+        if types.is_decimal(kind):  # by way of text; a direct cast to float64 rounds differently
             column = column.cast(self._arrow.string())
         if types.is_decimal(kind) or (types.is_boolean(kind) and self._has_nulls(name)):
             column = column.cast(self._arrow.float64())
-        # Null becomes NaN in an array of floats, and None in one of Python objects.
+        # Null becomes NaN in an array of floats, and None in an array of Python objects.
         values = column.to_numpy()
         if types.is_integer(kind) and self._has_nulls(name):
             return values.astype(np.float64, copy=False)
         return values
 
     def _vectors(self, column: Any, name: str) -> np.ndarray:
-        """Lists of one length, as rows of a matrix; a list that is null becomes NaN."""
+        """Lists of equal length as rows of a matrix; a null list becomes a row of NaN."""
         compute = self._compute
         present = compute.is_valid(column).to_numpy()
         sizes = compute.unique(compute.list_value_length(column.drop_null())).to_pylist()
@@ -154,7 +154,7 @@ class ParquetTable(Reader):
         return padded
 
     def _has_nulls(self, name: str) -> bool:
-        """Whether a column has nulls anywhere, which decides its type in every range."""
+        """Whether a column has nulls anywhere in the file, which decides its NumPy type."""
         if name not in self._with_nulls:
             self._with_nulls[name] = any(self._nulls(f, i, name) for f, i in self._groups)
         return self._with_nulls[name]
@@ -172,7 +172,7 @@ class ParquetTable(Reader):
 
 
 def _files(path: Path, key: str) -> list[Path]:
-    """The file, or those below a folder that are named as Parquet files are."""
+    """The file, or all files below a folder with a suffix of Parquet files."""
     if not path.is_dir():
         return [path]
     below = (p for p in path.rglob("*") if p.name.lower().endswith(ParquetTable.suffixes))

@@ -1,12 +1,12 @@
-"""The readers of all formats: those of this package, and those that other packages add.
+"""The readers of all formats, from this package and from other packages.
 
 Another package adds a reader by an entry point, in its ``pyproject.toml``::
 
     [project.entry-points."kdescent_dist.readers"]
     zarr = "its_package.zarr_table:ZarrTable"
 
-The name of the entry point is the format. The class derives from ``Reader``. It is imported when a
-catalog has this format, or has a name that no reader of this package takes.
+The name of the entry point is the format. The class derives from ``Reader``. The class is imported
+when a catalog has this format, or has a suffix that no reader of this package accepts.
 """
 
 import logging
@@ -39,14 +39,14 @@ def find_reader(path: Path, format: str | None, key: str) -> type[Reader]:
     """The class that reads a file or a folder.
 
     Args:
-        path: the file or the folder, which exists.
-        format: name of the format; None for the one that the suffix of the path tells. A folder
-            is Parquet, unless its suffix is one of another reader that takes folders.
+        path: an existing file or folder.
+        format: name of the format; None to infer the format from the suffix of the path. A folder
+            is Parquet, unless another reader accepts folders with its suffix.
         key: prefix of the config keys in messages.
 
     Raises:
-        InputError: no reader has this format, or takes this path; another package's reader cannot
-            be loaded.
+        InputError: no reader has this format or accepts this path, or a reader of another package
+            cannot be loaded.
     """
     if format is not None:
         return _of_format(format, key)
@@ -95,7 +95,7 @@ def _takes(reader: type[Reader], path: Path) -> bool:
 
 
 def _installed() -> list[EntryPoint]:
-    """The readers of other packages, in an order that does not depend on the search path."""
+    """The readers of other packages, in an order that does not depend on ``sys.path``."""
     own = {reader.format for reader in READERS}
     found = [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name not in own]
     return sorted(found, key=lambda entry: (entry.name, entry.value))

@@ -1,4 +1,4 @@
-"""What a table offers, whatever its format."""
+"""The interface of tables and of readers of all formats."""
 
 import importlib
 import os
@@ -17,12 +17,12 @@ Column = TypeVar("Column")
 
 
 class Table(ABC):
-    """Named columns of rows; a context manager, which closes the file.
+    """Named columns of rows. A table is a context manager, which closes the file.
 
     Attributes:
-        names: of all columns.
-        part: which of several tables in the file this is, or nothing.
-        left_out: further rows of the file that cannot be read, counted by the reason.
+        names: names of all columns.
+        part: name of this table if the file has several tables, else empty.
+        left_out: number of rows of the file that cannot be read, by reason.
     """
 
     names: list[str]
@@ -35,12 +35,12 @@ class Table(ABC):
 
     @abstractmethod
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
-        """The number of rows of each of these columns; reads none of them."""
+        """The number of rows of each of these columns, without reading the columns."""
 
     def verify(self, names: Sequence[str]) -> None:
-        """Check these columns against their checksums, where the format has some to check apart.
+        """Check these columns against their checksums, if ``read`` does not check them.
 
-        This reads all of them. What reading a column to its last row checks is not checked here.
+        This reads the columns as a whole.
         """
         return
 
@@ -48,9 +48,9 @@ class Table(ABC):
     def read(self, names: Sequence[str], first: int, last: int) -> Columns:
         """Rows ``first`` to ``last`` (excluded) of these columns.
 
-        Columns have shape (rows,) or (rows, entries) and are as they are in the file; they may be
-        part of it, mapped into memory, and cannot be written to. A column has the same type in
-        every range of rows. Ranges that follow each other are read best.
+        Columns have shape (rows,) or (rows, entries) and the type of the file. Columns may be
+        memory-mapped and read-only. A column has the same type in every range of rows. Consecutive
+        ranges are the fastest to read.
         """
 
     @abstractmethod
@@ -72,14 +72,13 @@ class Table(ABC):
 class Reader(Table):
     """The table in a file or a folder of one format.
 
-    A reader that finds damage raises ``OSError``, ``ValueError``, ``KeyError`` or ``EOFError``,
-    with a message that says what is wrong; the name of the file is put before it.
+    For a damaged file, a reader raises ``OSError``, ``ValueError``, ``KeyError`` or ``EOFError``
+    with a reason; the caller adds the name of the file.
 
     Attributes:
         format: name of the format in the config.
-        suffixes: ends of the names of such files, in lower case; none where the format must be
-            set in the config.
-        takes_group: whether one of several tables in the file can be named.
+        suffixes: suffixes of file names, in lower case; empty if the config must set the format.
+        takes_group: whether ``group`` can name a table in the file.
         takes_folder: whether the path may be a folder.
     """
 
@@ -93,9 +92,9 @@ class Reader(Table):
         """Open the file.
 
         Args:
-            path: what to open; it exists, and is a file unless the reader takes folders.
-            group: which of several tables in it, None for the one that is found first; always
-                None unless the reader takes groups.
+            path: an existing file, or a folder if ``takes_folder``.
+            group: name of the table, None for the first table; always None unless
+                ``takes_group``.
             key: prefix of the config keys in messages.
 
         Raises:
@@ -104,7 +103,10 @@ class Reader(Table):
 
 
 def also_within_common_group(found: Mapping[str, Column]) -> dict[str, Column]:
-    """Columns also by their names in the group that all share: a lone table needs no ``group``."""
+    """Columns by their paths, and also by their names in the common group of all columns.
+
+    So a file with a single table needs no ``group``.
+    """
     common = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
     if not common:
         return dict(found)
@@ -115,7 +117,7 @@ def optional(module: str, format: str, path: Path, key: str) -> Any:
     """Import the library that reads a format.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the library is not installed.
     """
     try:
         return importlib.import_module(module)

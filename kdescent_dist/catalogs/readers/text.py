@@ -16,21 +16,21 @@ from kdescent_dist.catalogs.readers.text_values import (
     parse,
 )
 
-STRIDE = 4096  # rows from one known place in the file to the next
+STRIDE = 4096  # rows between two rows whose offsets in the file are stored
 BLOCK_BYTES = 1 << 22
 GZIP = b"\x1f\x8b"
 NEWLINE, RETURN, QUOTE, COMMENT = (ord(c) for c in '\n\r"#')
-DELIMITERS = (",", ";", "\t", "|")  # else blanks
+DELIMITERS = (",", ";", "\t", "|")  # otherwise blanks separate columns
 CUT = "last line without a line break, which may be cut"
 
 
 class CsvTable(Reader):
-    """The table in a CSV file; to know where its rows are, all of it is passed over once.
+    """The table in a CSV file. Opening the file reads it once, to find the offsets of its rows.
 
-    Lines that are empty or begin with # are no rows. The header is the first line that is not a
-    comment or, where that line holds numbers, the last comment before it. Columns are separated
-    by the first of ``DELIMITERS`` that the header has. A last line that has no line break at its
-    end is left out, for of a file that was cut short its numbers may lack digits.
+    Empty lines and lines that begin with # are not rows. The header is the first line that is not a
+    comment; if this line holds numbers, the header is the last comment before it. Columns are
+    separated by the first of ``DELIMITERS`` in the header. A last line without a line break is left
+    out: in a truncated file, its numbers may lack digits.
     """
 
     format = "csv"
@@ -64,7 +64,7 @@ class CsvTable(Reader):
         self._file.close()
 
     def _read_header(self) -> int:
-        """Find the names and the delimiter; returns where the rows begin."""
+        """Find the names and the delimiter; returns the offset of the first row."""
         comment, begin = "", 0
         for raw in self._file:
             line = _decoded(raw)
@@ -74,7 +74,7 @@ class CsvTable(Reader):
                 break
             begin += len(raw)
         else:
-            # Rows are not a must, but where there are none, a comment may be the header.
+            # A file without rows may have its header in a comment.
             line, raw = comment, b""
         header, length = line, len(raw)
         if comment and raw and any(is_number(field) for field in fields(line, _delimiter(line))):
@@ -91,7 +91,7 @@ class CsvTable(Reader):
         check_row(fields(_decoded(self._block(0, 1)), self._delimiter), len(self.names))
 
     def _find_rows(self, begin: int) -> None:
-        """Note the place of the first of every ``STRIDE`` rows."""
+        """Store the offset of every ``STRIDE``-th row."""
         self._rows, self._places = 0, []
         self._file.seek(begin)
         place, block = begin, b""
@@ -105,7 +105,7 @@ class CsvTable(Reader):
         self._leave_out_cut_row(place, block)
 
     def _leave_out_cut_row(self, place: int, block: bytes) -> None:
-        """Leave out the last row of the last block where it does not end with a line break."""
+        """Leave out the last row of the last block if it does not end with a line break."""
         starts, _ = _records(block)
         _, ends = _records(block, closed=False)
         whole = int(ends[-1]) if len(ends) else 0
@@ -122,7 +122,7 @@ class CsvTable(Reader):
         self.left_out = {CUT: 1}
 
     def _block(self, first: int, last: int) -> bytes:
-        """The bytes of some rows, and of nothing else."""
+        """The bytes of rows ``first`` to ``last`` (excluded), without comments and empty lines."""
         low, high = first // STRIDE, -(-last // STRIDE)
         place = self._places[low]
         end = self._places[high] if high < len(self._places) else self._end
@@ -136,7 +136,7 @@ class CsvTable(Reader):
         return b"".join(block[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True))
 
     def _is_text(self, name: str) -> bool:
-        """Whether the first value of a column that is not missing is no number."""
+        """Whether a column holds text: its first value that is not missing is not a number."""
         if name not in self._texts:
             index, count = self.names.index(name), min(STRIDE, self._rows)
             lines = _decoded(self._block(0, count)).splitlines()
@@ -148,7 +148,7 @@ class CsvTable(Reader):
 
 
 def _blocks(file: IO[bytes], place: int) -> Iterator[tuple[int, bytes]]:
-    """Blocks of whole records, each with its place in the file."""
+    """Blocks of whole records, each with its offset in the file."""
     rest = b""
     while more := file.read(BLOCK_BYTES):
         block = rest + more
@@ -162,16 +162,17 @@ def _blocks(file: IO[bytes], place: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _records(block: bytes, closed: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Where the records in a block begin and end.
+    """Offsets of the begins and ends of the records in a block.
 
     Args:
-        block: bytes that begin with a record.
-        closed: whether they also end with one, and what is no row is left out.
+        block: bytes that begin at a record.
+        closed: whether the bytes also end at a record. Then comments and empty lines are left out;
+            otherwise only the ends are returned.
     """
     values = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(values == NEWLINE) + 1
     if b'"' in block:
-        # A line end within quotes belongs to a value.
+        # A line break within quotes is part of a value.
         inside = np.cumsum(values == QUOTE)[ends - 1] % 2
         ends = ends[inside == 0]
     if not closed:

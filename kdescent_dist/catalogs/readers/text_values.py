@@ -1,4 +1,4 @@
-"""Values of rows of text."""
+"""Parses the values of rows of a CSV file."""
 
 import csv
 import importlib
@@ -25,7 +25,7 @@ def is_number(text: str) -> bool:
 
 
 def fields(line: str, delimiter: str | None) -> list[str]:
-    """The values of one row of text."""
+    """The values of a line."""
     return next(_csv(line, delimiter), [])
 
 
@@ -41,17 +41,17 @@ def parse(
 
     Args:
         block: the rows, without a header.
-        rows: how many there are.
+        rows: number of rows.
         columns: names of all columns, in order.
-        names: of the columns to parse.
-        texts: names of those that hold text.
-        delimiter: what separates columns; None for blanks.
+        names: names of the columns to parse.
+        texts: names of the text columns.
+        delimiter: the character that separates columns, None for blanks.
 
     Returns:
-        (rows,) double-precision numbers, NaN where they are missing, or strings, of each column.
+        (rows,) values per column: double-precision numbers, NaN for missing values, or strings.
 
     Raises:
-        ValueError: a value is no number, or a row has more or fewer values than columns.
+        ValueError: a value is not a number, or a row has more or fewer values than columns.
     """
     found = _by_arrow(block, columns, names, texts, delimiter)
     if found is not None and len(found[0]) == rows:
@@ -68,10 +68,10 @@ def parse(
 
 
 def check_row(values: Sequence[str], columns: int) -> None:
-    """Check that a row has one value for each column; further ones may be blank.
+    """Check that a row has one value per column; further values may be blank.
 
     Raises:
-        ValueError: it has more or fewer.
+        ValueError: the row has more or fewer values.
     """
     if len(values) < columns or any(value.strip() for value in values[columns:]):
         raise ValueError(
@@ -81,12 +81,12 @@ def check_row(values: Sequence[str], columns: int) -> None:
 
 
 def _check_rows(text: str, columns: int, delimiter: str | None) -> None:
-    """Check the number of values in rows without quotes; an excess would shift them in silence."""
+    """Check the number of values in rows without quotes; np.loadtxt ignores extra values."""
     characters = np.frombuffer(text.encode(), np.uint8)
     line_ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
     if delimiter is None:
         blank = np.append(True, np.isin(characters, np.frombuffer(b" \t\r\n", np.uint8)))
-        counted, more = blank[:-1] & ~blank[1:], 0  # the first of each word
+        counted, more = blank[:-1] & ~blank[1:], 0  # the first character of each word
     else:
         counted, more = characters == ord(delimiter), 1
     before = np.append(0, np.cumsum(counted))
@@ -105,7 +105,7 @@ def _of_quoted(
     texts: Sequence[str],
     delimiter: str | None,
 ) -> dict[str, np.ndarray]:
-    """As ``parse``, of rows with quotes, within which delimiters and line ends are values."""
+    """Like ``parse``, for rows with quotes, which may contain delimiters and line breaks."""
     rows = [row for row in _csv(text, delimiter) if row]
     for row in rows:
         check_row(row, len(columns))
@@ -137,12 +137,12 @@ def _numbers(
     try:
         table = _load(text, indices, delimiter)
     except ValueError:
-        # Something is missing or wrong: find out what.
+        # A value is missing or not a number: parse with converters, which are slower.
         converters = {i: _number(name) for i, name in zip(indices, names, strict=True)}
         try:
             table = _load(text, indices, delimiter, converters=converters)
         except ValueError as error:
-            # The cause is what a converter raised; it names the column.
+            # The cause is the error of the converter, which names the column.
             raise ValueError(str(error.__cause__ or error)) from error
     return {name: table[:, i] for i, name in enumerate(names)}
 
@@ -165,7 +165,7 @@ def _by_arrow(
     texts: Sequence[str],
     delimiter: str | None,
 ) -> list[np.ndarray] | None:
-    """The same in a fraction of the time, where pyarrow is installed and understands it all."""
+    """Like ``parse``, but faster; None if pyarrow is not installed or cannot parse the block."""
     if delimiter is None:
         return None
     try:
@@ -173,7 +173,7 @@ def _by_arrow(
         reader = importlib.import_module("pyarrow.csv")
     except ImportError:
         return None
-    numbers = [str(i) for i in range(len(columns))]  # names that are unique
+    numbers = [str(i) for i in range(len(columns))]  # unique, unlike names in a header
     wanted = {
         str(columns.index(n)): arrow.string() if n in texts else arrow.float64() for n in names
     }

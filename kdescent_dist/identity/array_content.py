@@ -1,4 +1,4 @@
-"""What tells one array from another: its type, shape and numbers, of NumPy and of JAX."""
+"""Nodes of NumPy and JAX arrays for digests, by type, shape and values."""
 
 import hashlib
 from typing import Any
@@ -14,8 +14,7 @@ from kdescent_dist.identity.graph_digests import Node
 def array_node(value: Any) -> Node:
     """The node of an array, a scalar or a random key of NumPy or JAX.
 
-    An array that JAX traces, or of which other processes hold a part, is told by its type and
-    shape alone.
+    For a traced array, or an array whose parts other processes hold, only type and shape count.
     """
     if not isinstance(value, jax.Array):
         return _numpy_node(value)
@@ -35,11 +34,11 @@ def _numpy_node(value: Any) -> Node:
         mask = np.ma.getmaskarray(value)
         return Node(f"masked {label}", [np.ma.getdata(value), mask, value.fill_value])
     children: list[Any] = []
-    if array.dtype.fields:  # there may be gaps between them
+    if array.dtype.fields:  # by field: the padding between fields is undefined
         children = [array[name] for name in array.dtype.names or ()]
-    elif array.dtype.hasobject:  # of StringDType as well
+    elif array.dtype.hasobject:  # also StringDType
         children = array.reshape(-1).tolist()
-    elif array.dtype.char in "gG":  # some bytes of a long double hold nothing
+    elif array.dtype.char in "gG":  # the padding bytes of a long double are undefined
         label += " ".join(map(repr, array.reshape(-1)))
     elif array.nbytes:
         bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

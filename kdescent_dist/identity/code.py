@@ -1,8 +1,8 @@
-"""What tells a function of the user, such as a model, from that of another process.
+"""The identity of a function of the user, such as a model.
 
-There are three parts. The object is told by its names and contents. Its code is told by the
-user's own modules that it comes from, and by those that these import. What they import from
-installed packages is told by the versions of these.
+The identity has three parts: the digest of the object's contents, the digests of the user's own
+modules that define the code or are imported by it, and the versions of the installed packages that
+these modules import.
 """
 
 import functools
@@ -25,17 +25,17 @@ SCHEME = 2
 
 
 def describe(function: Any) -> dict[str, str]:
-    """Tell a function by what decides its results, apart from its arguments.
+    """Describe everything that determines the results of a function, except its arguments.
 
-    Comments, docstrings, the layout of the source and unused imports do not matter. A function of
-    a script or a notebook is told by its own code and that of what it refers to there.
+    Comments, docstrings, the layout of the source and unused imports do not matter. For a function
+    of a script or a notebook, its own code counts, and the objects in the script that it uses.
 
     Args:
         function: a function, a method, an instance with ``__call__``, a partial, an optimizer or
-            any other value; None for none.
+            any other value; None for no function.
 
     Returns:
-        By name: the digest of the object (``object``), those of the modules of the user
+        Names to values: the digest of the object (``object``), the digests of the user's modules
         (``code.<module>``) and the versions of installed packages (``package.<distribution>``).
         Digests begin with the number of this scheme, as in ``2:0123456789abcdef``.
     """
@@ -50,11 +50,12 @@ def describe(function: Any) -> dict[str, str]:
 
 
 def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
-    """Tell several functions by their roles, such as ``model``; None for one that is not there.
+    """Describe several functions by role, such as ``model``; functions that are None are skipped.
 
     Returns:
-        By name: the digest of each object, by its role, and what ``describe`` tells besides. An
-        object whose contents cannot be told is told by the names of its class and of itself.
+        Names to values: the digest of each object under its role, and the modules and packages of
+        ``describe``. If an object cannot be digested, its name and the name of its class replace
+        the digest.
     """
     told = {}
     for role, function in functions.items():
@@ -62,7 +63,7 @@ def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
             continue
         try:
             found = describe(function)
-        except Exception as error:  # whatever an object raises that is looked into
+        except Exception as error:  # objects of the user may raise any error
             log.warning("%s: its contents cannot be told (%r), only its name", role, error)
             name = getattr(function, "__qualname__", "")
             found = {"object": f"{SCHEME}:{type(function).__qualname__} {name}".strip()}
@@ -71,14 +72,14 @@ def describe_all(functions: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_shipped(function: Any) -> bool:
-    """Whether a function, or the one to which arguments are bound, comes with this package."""
+    """Whether a function, or the function of a partial, comes with this package."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__module__", "")).startswith("kdescent_dist.")
 
 
 def _told(root: Any) -> tuple[str, dict[str, Path], set[str]]:
-    """Digest of a value without the code that its modules tell; these modules; and packages."""
+    """The digest of a value without the code in its modules, its own modules, and packages."""
     modules: set[str] = set()
 
     def told(value: FunctionType | type | ModuleType) -> list[Any]:
@@ -86,7 +87,7 @@ def _told(root: Any) -> tuple[str, dict[str, Path], set[str]]:
             modules.add(value.__name__)
             return []
         name = value.__module__
-        if isinstance(value, FunctionType):  # a wrapper copies the module of what it wraps
+        if isinstance(value, FunctionType):  # functools.wraps copies __module__
             modules.add(str(name))
             name = value.__globals__.get("__name__")
         modules.add(str(name))
@@ -105,5 +106,5 @@ def _file_digest(file: Path) -> str:
     source = file.read_bytes()
     try:
         return syntax_digest(source)
-    except SyntaxError:  # of another version of Python, and not imported here
+    except SyntaxError:  # a module for another version of Python, which is not imported here
         return hashlib.sha256(source).hexdigest()[:DIGITS]

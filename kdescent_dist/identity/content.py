@@ -1,6 +1,6 @@
-"""Digests of any Python values by their contents, equal in every process.
+"""Digests of Python values by their contents, equal in every process.
 
-Neither addresses, nor the seed of the hashes of strings, nor shortened texts are part of them.
+Digests do not depend on addresses, on hash seeds or on abbreviated ``repr`` texts.
 """
 
 import functools
@@ -41,21 +41,21 @@ _WRAPPERS = {
 
 
 def own_code(value: FunctionType | type | ModuleType) -> Sequence[Any]:
-    """What tells a function, beside its name, defaults and closure: its own code."""
+    """The own code of a function, the default of ``told`` in ``content_digest``."""
     return code_contents(value) if isinstance(value, FunctionType) else ()
 
 
 def content_digest(value: Any, told: Told = own_code) -> str:
     """Digest the contents of a value, and of everything in it.
 
-    The order of dicts and sets does not matter. A class, a module or a built-in function is told
-    by its name; an instance by its class and its attributes, or what pickle would keep of it; a
-    function by its name, its own code, its defaults and what its closure holds. What holds nothing
-    that can be told, such as a lock, is told by the name of its class.
+    The order of dicts and sets does not matter. The following contents count: for a class, a module
+    or a built-in function, its name; for an instance, its class and its pickled state, or else its
+    attributes; for a function, its name, its own code, its defaults and its closure. For an object
+    without such contents, such as a lock, only the name of its class counts.
 
     Args:
         value: any value; cycles are allowed.
-        told: what tells a function, a class or a module, beside its name.
+        told: returns further contents of a function, a class or a module, beside its name.
 
     Returns:
         16 hexadecimal digits, the same on Python 3.11 to 3.13.
@@ -68,7 +68,7 @@ def _node(value: Any, told: Told) -> Node:
     if cls in _PLAIN:
         return Node(_plain(value))
     if cls in (list, tuple):
-        if all(type(v) in _PLAIN for v in value):  # one node, however long
+        if all(type(v) in _PLAIN for v in value):  # one node, for speed
             parts = (b" %d:%b" % (len(part), part) for part in map(_plain, value))
             return Node(cls.__name__.encode() + b"".join(parts))
         return Node(cls.__name__, list(value))
@@ -82,7 +82,7 @@ def _node(value: Any, told: Told) -> Node:
         return array_node(value)
     if isinstance(value, np.dtype):
         return Node(f"dtype {value}")
-    if isinstance(value, PurePath):  # where its class is defined differs between Python versions
+    if isinstance(value, PurePath):  # Python versions define its class in different modules
         return Node(f"path {value}")
     if isinstance(value, re.Pattern):
         return Node("pattern", [value.pattern, value.flags])
@@ -104,7 +104,7 @@ def _plain(value: Any) -> bytes:
 
 
 def _code_node(value: Any, told: Told) -> Node | None:
-    """The node of what is code: a function, a class, a module, or what wraps a function."""
+    """The node of a function, a class, a module or a wrapper of a function, else None."""
     if isinstance(value, FunctionType):
         attributes = {k: v for k, v in vars(value).items() if k != "__signature__"}
         closure = [_held(cell) for cell in value.__closure__ or ()]

@@ -1,4 +1,4 @@
-"""Digests that tell whether something is as before: arrays, and the source of functions."""
+"""Digests of arrays, and the digest of functions in old checkpoints."""
 
 import functools
 import hashlib
@@ -25,11 +25,11 @@ def digest(tree: Any) -> str:
 
 
 def block_digests(columns: Mapping[str, np.ndarray], block_size: int) -> np.ndarray:
-    """SHA-256 of each block of rows, (blocks, 32) bytes: of the names, types and values.
+    """SHA-256 of the names, types and values of each block of rows, (blocks, 32) bytes.
 
     Args:
         columns: names to (n, ...) arrays of equal length; their order does not matter.
-        block_size: rows of a block; the last one may be short.
+        block_size: number of rows of a block; the last block may be shorter.
     """
     rows = len(next(iter(columns.values()), ()))
     digests = np.zeros((-(-rows // block_size), 32), np.uint8)
@@ -45,22 +45,22 @@ def block_digests(columns: Mapping[str, np.ndarray], block_size: int) -> np.ndar
 
 
 def combined(digests: np.ndarray) -> str:
-    """SHA-256 of all blocks, whichever process digested them.
+    """SHA-256 of all blocks, whichever process digested which block.
 
     Args:
-        digests: (..., 32) of all blocks in their order, such as those of ``block_digests`` on
-            each process; rows of zeros, which fill up shorter shares, do not count.
+        digests: (..., 32) digests of all blocks in order, from ``block_digests``; rows of zeros,
+            which pad shorter shares, do not count.
     """
     rows = digests.reshape(-1, digests.shape[-1])
     return hashlib.sha256(rows[rows.any(axis=1)].tobytes()).hexdigest()
 
 
 def source_digest_1(function: Callable[..., Any] | None) -> str:
-    """A short digest of the module that defines a function, and of the arguments bound to it.
+    """A short digest of the module that defines a function, and of its bound arguments.
 
-    This is scheme 1, of runs that were made before. It is kept so that these can be continued.
-    A function that was typed in, or whose module is the script that runs, is told by its own
-    source alone, as is one without a source by its name.
+    This is scheme 1 of old runs, kept so that they can be continued. For a function of an
+    interactive session or of the running script, only the function's own source counts; for a
+    function without source, its name.
     """
     if function is None:
         return "none"

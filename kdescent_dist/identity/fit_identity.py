@@ -1,4 +1,4 @@
-"""What tells a fit from another one, as its checkpoints know it."""
+"""The identity of a fit, which its checkpoints store."""
 
 import json
 import logging
@@ -13,8 +13,8 @@ from kdescent_dist.config.schema import Config
 
 log = logging.getLogger(__name__)
 
-# Of what is saved. 2: the bits of a key in place of the key. 3: with a digest of the metadata, and
-# an identity that tells the whole problem.
+# Format of checkpoints. Version 2 stores the bits of a key in place of the key. Version 3 adds a
+# digest of the metadata, and the identity covers the whole problem.
 FORMAT = 3
 _SHIPPED = "code.kdescent_dist."
 _CONFIG = "config."
@@ -22,19 +22,18 @@ _CONFIG = "config."
 
 @dataclass(frozen=True)
 class FitIdentity:
-    """Names and values, ready for JSON; what is at its default is left out.
+    """Names and values, ready for JSON; values at their defaults are left out.
 
-    A value that is left out was at its default, also for a version of this package that did not
-    know of it.
+    So an option of a later version does not change the identity while the option is at its default.
 
     Attributes:
-        now: names and values.
-        before: the values in the form that checkpoints of format 2 have them, by their names.
-        shipped: names of ``before`` whose functions come with this package. Their digests were of
-            the text of a file, which later versions may write otherwise.
+        now: names to values.
+        before: names to values in the form of checkpoints of format 2.
+        shipped: names in ``before`` of functions of this package. Format 2 digests the text of
+            their files, which differs between versions of this package.
         accept: patterns of names, such as ``package.*``, that may differ.
-        version: of this package. Where another one has saved, its shipped models may be written
-            otherwise.
+        version: version of this package. The code of shipped models may differ from the code in a
+            checkpoint of another version.
     """
 
     now: Mapping[str, Any]
@@ -45,18 +44,18 @@ class FitIdentity:
 
     @classmethod
     def of_config(cls, config: Config) -> "FitIdentity":
-        """The part of an identity that a config tells before anything is read."""
+        """The part of an identity that follows from the config alone."""
         return cls(keys_of(config), accept=config.checkpoint.accept)
 
     def to_save(self) -> dict[str, Any]:
-        """What a checkpoint has to have."""
+        """The identity in the form of a checkpoint."""
         return {"format": FORMAT, "version": self.version, **self.now}
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
-        """Lines ``name: saved -> now`` of what differs from a saved identity.
+        """Lines ``name: saved -> now``, one for each difference from a saved identity.
 
         Args:
-            saved: what a checkpoint has, as ``to_save`` made it.
+            saved: the identity in a checkpoint, from ``to_save``.
         """
         saved = dict(saved)
         saved_format, saved_version = saved.pop("format", 1), saved.pop("version", None)
@@ -81,15 +80,15 @@ class FitIdentity:
         return lines
 
     def check(self, what: str, saved: Mapping[str, Any], more: Sequence[str] = ()) -> None:
-        """Refuse what belongs to another fit.
+        """Check that saved data belong to this fit.
 
         Args:
-            what: what was saved, for the message.
-            saved: its identity.
-            more: further lines ``name: saved -> now`` of what differs.
+            what: name of the saved data, for the message.
+            saved: identity of the saved data.
+            more: further differences, as lines ``name: saved -> now``.
 
         Raises:
-            InputError: it belongs to another fit; lists what differs and says what to do.
+            InputError: the data belong to another fit; lists the differences and a remedy.
         """
         different = [*self.differences(saved), *more]
         if not different:
@@ -105,13 +104,13 @@ class FitIdentity:
 
 
 def keys_of(config: Config) -> dict[str, Any]:
-    """The keys of a config that make its problem, ready for an identity."""
+    """The keys of a config that define its problem, in the form of an identity."""
     return {f"{_CONFIG}{key}": value for key, value in identity_of(config).items()}
 
 
 def as_text(value: Any) -> str:
-    """JSON by which what was saved is compared with what is now."""
-    return json.dumps(value, sort_keys=True)  # in which NaN equals NaN, and a tuple a list
+    """JSON text of a value, for comparisons with saved values."""
+    return json.dumps(value, sort_keys=True)  # NaN equals NaN, and a tuple equals a list
 
 
 def _shown(name: str, values: Mapping[str, Any]) -> str:

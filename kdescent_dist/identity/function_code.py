@@ -1,4 +1,4 @@
-"""The code of one function: its syntax tree, or what is known of it without its source."""
+"""The code of one function: its syntax tree, or its constants and names without source."""
 
 import ast
 import dis
@@ -19,10 +19,10 @@ def function_tree(function: FunctionType) -> Tree | None:
     """Find the syntax tree of a function in the source that defines it.
 
     Args:
-        function: one of a file, a notebook or an interactive session.
+        function: a function of a file, a notebook or an interactive session.
 
     Returns:
-        The tree; none where there is no source, or the source has changed.
+        The tree; None if there is no source, or the source has changed.
     """
     code = function.__code__
     try:
@@ -35,7 +35,7 @@ def function_tree(function: FunctionType) -> Tree | None:
 
 
 def code_contents(function: FunctionType) -> list[Any]:
-    """What tells the code of a function: its tree, else its names and constants."""
+    """The code of a function as values to digest: its tree, else its names and constants."""
     tree = function_tree(function)
     if tree is not None:
         return [tree_digest(tree)]
@@ -45,14 +45,14 @@ def code_contents(function: FunctionType) -> list[Any]:
 
 
 def global_names(code: CodeType) -> set[str]:
-    """Names of variables outside all functions that code, or a function in it, refers to."""
+    """Names of the global variables that code, or a function in it, uses."""
     found = {i.argval for i in dis.get_instructions(code) if i.opname in _GLOBAL}
     return found.union(*(global_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 @functools.lru_cache(maxsize=32)
 def _trees(source: str) -> dict[tuple[int, str], list[Tree]]:
-    """All functions of a source, by their first line and name."""
+    """All functions of a source, by first line and name."""
     found: dict[tuple[int, str], list[Tree]] = {}
     try:
         tree = parsed(source)
@@ -68,7 +68,7 @@ def _trees(source: str) -> dict[tuple[int, str], list[Tree]]:
 
 
 def _innermost(trees: list[Tree], code: CodeType) -> Tree | None:
-    """Of functions that begin on one line, the smallest that spans all instructions of a code."""
+    """The smallest of several functions on one line that spans all instructions of a code."""
     places = [p for p in code.co_positions() if None not in p and p[2] != p[3]]
     spanning = []
     for tree in trees:

@@ -1,7 +1,7 @@
 """Digests of values that contain one another, also in cycles.
 
-Each value is a node with a label and further values as children. Values of which each contains
-the others, such as a parent and its children, are told together.
+Each value is a node with a label and further values as children. Values that contain each other,
+such as a parent and its children, are digested together.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ class Node(NamedTuple):
     """A value as a node.
 
     Attributes:
-        label: what tells it apart from others with the same children.
-        children: the values in it.
+        label: distinguishes nodes with the same children.
+        children: the values in the value.
         ordered: whether the order of the children matters.
     """
 
@@ -30,12 +30,12 @@ def graph_digest(root: Any, expand: Callable[[Any], Node]) -> str:
 
     Args:
         root: the value.
-        expand: the node of a value; it is called once for each value.
+        expand: returns the node of a value; called once for each value.
 
     Returns:
         SHA-256, 64 hexadecimal digits.
     """
-    nodes: dict[int, tuple[Any, Node]] = {}  # the value stays alive, so that its id stays its own
+    nodes: dict[int, tuple[Any, Node]] = {}  # keeps the values alive, so that ids stay unique
     number: dict[int, int] = {}
     lowest: dict[int, int] = {}
     digests: dict[int, bytes] = {}
@@ -73,10 +73,14 @@ def graph_digest(root: Any, expand: Callable[[Any], Node]) -> str:
 
 
 def _together(nodes: Mapping[int, Node], known: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Digests of values of which each contains all others, from those of what else they contain.
+    """Digests of the values of a strongly connected component.
 
-    Each starts with its label. A round tells more of what surrounds it. In the end each is told
-    all of them.
+    The first digest of a value is the digest of its label. Each round mixes in the digests of its
+    children. In the end, all digests of the component are mixed into each digest.
+
+    Args:
+        nodes: the nodes of the component, by id.
+        known: digests of values outside the component, by id.
     """
     (key, node), *others = nodes.items()
     if not others and all(id(child) != key for child in node.children):

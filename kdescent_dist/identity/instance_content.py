@@ -1,4 +1,4 @@
-"""What an instance of a class holds: what pickle would keep of it, else its attributes."""
+"""The contents of an instance of a class: its pickled state, else its attributes."""
 
 import collections.abc
 import copyreg
@@ -20,7 +20,7 @@ _WEAK = (
     weakref.WeakValueDictionary,
     weakref.WeakSet,
 )
-# What a wrapper copies from its function.
+# Attributes that functools.wraps copies from the function.
 _COPIED = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotate__", "__type_params__"})
 
 
@@ -31,7 +31,7 @@ class Entries(list):
 def name_of(value: Any) -> str:
     """Module and qualified name of a class or function, as far as the value has them.
 
-    The files of this package move from version to version: a name of theirs has no module.
+    For this package, the module is the package: its files move between versions.
     """
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     module = getattr(value, "__module__", None)
@@ -42,16 +42,16 @@ def name_of(value: Any) -> str:
 
 
 def instance_node(value: Any) -> Node:
-    """The node of an instance of a class, by what pickle or the class itself keeps of it."""
+    """The node of an instance of a class, by its pickled state, else by its attributes."""
     cls = type(value)
     label = f"instance {name_of(cls)}"
-    # NumPy seeds its own generator anew in each process.
+    # NumPy seeds its global generator differently in each process.
     if isinstance(value, _WEAK) or value is getattr(np.random.random, "__self__", None):
         return Node(label)
     reduce = copyreg.dispatch_table.get(cls)
     try:
         parts: Any = reduce(value) if reduce else value.__reduce_ex__(2)
-    except Exception:  # whatever a class of the user raises
+    except Exception:  # classes of the user may raise any error
         return Node(label, [cls, name_of(value), *_contents(value)])
     if isinstance(parts, str):
         return Node(f"{label} {parts}", [cls, name_of(value)])
@@ -69,7 +69,7 @@ def instance_node(value: Any) -> Node:
 
 
 def _state(cls: type, state: Any) -> Any:
-    """The attributes of an instance, without what it only keeps until it is asked again."""
+    """The attributes of an instance, without the values of cached properties."""
     if isinstance(state, tuple) and len(state) == 2:
         return [_state(cls, part) for part in state]
     if type(state) is not dict:
@@ -84,7 +84,7 @@ def _state(cls: type, state: Any) -> Any:
 
 
 def _contents(value: Any) -> list[Any]:
-    """What an instance holds that pickle cannot keep."""
+    """The contents of an instance that cannot be pickled."""
     cls = type(value)
     if isinstance(value, Mapping):
         return [Entries(value.items())]
@@ -98,5 +98,5 @@ def _contents(value: Any) -> list[Any]:
 
 
 def _slots(cls: type) -> list[str]:
-    """Names of the attributes that ``__slots__`` of a class makes."""
+    """Names of the attributes that ``__slots__`` of a class defines."""
     return [name for name, slot in vars(cls).items() if isinstance(slot, MemberDescriptorType)]

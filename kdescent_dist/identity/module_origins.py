@@ -1,4 +1,4 @@
-"""Where modules come from, found without importing them."""
+"""Finds the origin of modules without importing them."""
 
 import site
 import sys
@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE = "kdescent_dist"
-MODELS = f"{PACKAGE}.models."  # the models of the shipped experiments count like a user's own
-_PROTOCOL = frozenset({f"{MODELS}population", f"{MODELS}block_model"})  # but these are no models
+MODELS = f"{PACKAGE}.models."  # shipped models count like a user's own modules
+_PROTOCOL = frozenset({f"{MODELS}population", f"{MODELS}block_model"})  # not models
 
 Origin = Literal["own", "installed", "other"]
 
 
 def origin(name: str) -> tuple[Origin, Path | None]:
-    """Tell whose a module is.
+    """Find the origin of a module.
 
     Args:
         name: dotted name of a module, imported or not.
 
     Returns:
-        - ``own`` and its file: source of the user's;
-        - ``installed``: of a package installed with pip or the like;
-        - ``other``: of the standard library, of this package, a script or notebook that runs, a
-          folder without a module, or not there.
+        - ``own`` and the file: a module of the user;
+        - ``installed``: a module of a package installed with pip or the like;
+        - ``other``: the standard library, this package, the running script or notebook, a folder
+          without a module, or no such module.
     """
     if name == "__main__" or is_internal(name):
         return "other", None
@@ -41,7 +41,7 @@ def origin(name: str) -> tuple[Origin, Path | None]:
 
 
 def is_standard(name: str) -> bool:
-    """Whether a module is of the standard library."""
+    """Whether a module is part of the standard library."""
     file, folders = _places(name)
     if file is None:
         return name.partition(".")[0] in sys.stdlib_module_names and not folders
@@ -49,23 +49,23 @@ def is_standard(name: str) -> bool:
 
 
 def is_told_elsewhere(name: Any) -> bool:
-    """Whether the code of a module is told by its file, or by the version of its package.
+    """Whether the file of a module, or the version of its package, identifies the module's code.
 
-    That of a script or a notebook is not, nor that of a module made of text.
+    This is false for a script, a notebook and a module created from text.
 
     Args:
-        name: dotted name of a module; anything else is that of none.
+        name: dotted name of a module; any other value means no module.
     """
     if not isinstance(name, str) or name == "__main__":
         return False
     if _is_here(name) or origin(name)[0] != "other" or is_standard(name):
         return True
-    package = name.partition(".")[0]  # a compiled module may hold modules without a file
+    package = name.partition(".")[0]  # a compiled module may contain modules without a file
     return origin(package)[0] == "installed" or is_standard(package)
 
 
 def is_internal(name: str) -> bool:
-    """Whether a module is of this package, and not a shipped model."""
+    """Whether a module is part of this package, but not a shipped model."""
     return _is_here(name) and (not name.startswith(MODELS) or name in _PROTOCOL)
 
 
@@ -89,7 +89,7 @@ def _folders(module: Any, spec: ModuleSpec | None) -> list[str]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """The spec of a module; neither it nor its parents are imported for it."""
+    """The spec of a module, without importing the module or its parents."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__spec__", None)
     parent = name.rpartition(".")[0]
@@ -102,7 +102,7 @@ def _spec(name: str) -> ModuleSpec | None:
         try:
             spec = finder.find_spec(name, path)
         except (AttributeError, ImportError, KeyError, ValueError):
-            continue  # a finder of an old kind, or a folder within one that is not imported
+            continue  # a finder without find_spec, or a parent package that is not imported
         if spec is not None:
             return spec
     return None

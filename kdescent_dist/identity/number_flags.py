@@ -1,4 +1,4 @@
-"""Settings of JAX and XLA that change numbers and are not at their default."""
+"""Settings of JAX and XLA that change numbers and differ from their defaults."""
 
 import os
 import shlex
@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-# Defaults of JAX 0.10 to 0.12, which agree. A version without a setting has it at its default.
-# jax_enable_x64 is missing: the type of the numbers is told elsewhere.
+# Defaults of JAX 0.10 to 0.12, which agree. In a version without a setting, the default applies.
+# jax_enable_x64 is missing here: the identity contains the type of the numbers.
 _DEFAULTS: dict[str, Any] = {
     "eager_constant_folding": False,
     "jax_bcoo_cusparse_lowering": False,
@@ -37,7 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "jax_use_simplified_jaxpr_constants": False,
 }
 
-# Beginnings of XLA flags that tell where it writes, how it is launched and how fast it compiles.
+# Prefixes of XLA flags about output files, launching and compile time, which change no numbers.
 _HARMLESS = (
     "--xla_cpu_collective_call_",
     "--xla_cpu_collective_timeout",
@@ -66,9 +66,9 @@ _HARMLESS = (
 
 
 def number_flags() -> dict[str, str]:
-    """Tell the settings of JAX and XLA that change numbers, other than those at their default.
+    """Settings of JAX and XLA that change numbers and differ from their defaults.
 
-    An XLA flag counts unless it is known not to change numbers; its default is not known here.
+    An XLA flag counts, even at its default, unless the flag is known not to change numbers.
 
     Returns:
         Values by ``flag.<name>``, such as ``flag.jax_threefry_partitionable``,
@@ -83,7 +83,7 @@ def number_flags() -> dict[str, str]:
 
 
 def _setting(name: str, default: Any) -> Any:
-    # Some settings are no attributes, as no context manager changes them.
+    # Settings without a context manager are not attributes of jax.config.
     return getattr(jax.config, name, jax.config.values.get(name, default))
 
 
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
 
 
 def _xla_flags(text: str) -> dict[str, str]:
-    """Values of the flags of XLA by name, of which the last one counts."""
+    """Names to values of the XLA flags; the last value of a flag counts."""
     text = text.strip()
     if text and not text.startswith("-"):  # the name of a file with flags
         try:

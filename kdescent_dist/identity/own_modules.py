@@ -1,4 +1,4 @@
-"""The user's own modules that code imports, directly or indirectly, and the installed packages."""
+"""Finds the user's modules and the installed packages that code imports, also indirectly."""
 
 import ast
 import functools
@@ -11,21 +11,21 @@ from pathlib import Path
 from kdescent_dist.identity.module_origins import PACKAGE, is_standard, origin
 from kdescent_dist.identity.syntax_digests import parsed
 
-# Packages whose numbers another one computes.
+# Packages that determine the numbers of other packages.
 _ALONG = {"jax": ("jaxlib",)}
 
 
 def with_imports(names: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
-    """Follow the import statements of modules, wherever they stand in them.
+    """Follow all import statements of modules, without importing the modules.
 
-    Nothing is imported for it. What cannot be found or parsed is left out.
+    Modules that cannot be found or parsed are left out.
 
     Args:
         names: dotted names of modules.
 
     Returns:
-        Files of the user's own modules among these and among those that they import, by name;
-        and the top-level names of the installed packages.
+        Names to files of the user's own modules, among the given modules and all modules that they
+        import; and the top-level names of the installed packages.
     """
     own: dict[str, Path] = {}
     installed: set[str] = set()
@@ -54,7 +54,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
 
     Args:
         tree: syntax tree of a module or a part of one.
-        package: the package that relative imports start from, empty for none.
+        package: the package that relative imports start from, empty for no package.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -72,9 +72,9 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def versions(tops: Iterable[str]) -> dict[str, str]:
-    """Versions of the installed distributions that provide top-level packages, by name.
+    """Names to versions of the installed distributions that provide top-level packages.
 
-    A distribution is named in lower case with dashes; this package itself is left out.
+    Names are in lower case with dashes. This package itself is left out.
     """
     names = {name for top in tops if top != PACKAGE for name in _providers(top)}
     names |= {other for name in names for other in _ALONG.get(name, ())}
@@ -88,7 +88,7 @@ def versions(tops: Iterable[str]) -> dict[str, str]:
 
 
 def _providers(top: str) -> Sequence[str]:
-    """Names of the distributions that provide a top-level package, mostly one of its own name."""
+    """Names of the distributions that provide a top-level package, usually one of the same name."""
     try:
         known = importlib.metadata.distribution(top)
     except importlib.metadata.PackageNotFoundError:
@@ -100,5 +100,5 @@ def _providers(top: str) -> Sequence[str]:
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
-    """Names of distributions by what they provide; to find them, all their files are listed."""
+    """Top-level packages to names of distributions; slow, because it lists all their files."""
     return importlib.metadata.packages_distributions()

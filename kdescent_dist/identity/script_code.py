@@ -1,6 +1,7 @@
-"""The code of a function or class that no module tells: of a script, a notebook or a prompt.
+"""The code of functions and classes of a script, a notebook or an interactive session.
 
-The whole script does not matter. What does is the code itself, and what it refers to in there.
+Only the code of the function or class counts, and the objects of the script that it uses, not the
+whole script.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from kdescent_dist.identity.own_modules import imports
 
 
 def function_contents(function: FunctionType) -> list[Any]:
-    """What tells the code of a function: its own, and the global variables that it refers to."""
+    """The code of a function as values to digest: its own code and the global variables it uses."""
     outside = function.__globals__
     names = global_names(function.__code__)
     return [*code_contents(function), {name: outside[name] for name in names if name in outside}]
@@ -29,7 +30,7 @@ def function_imports(function: FunctionType) -> Iterable[str]:
 
 
 def class_contents(cls: type) -> list[Any]:
-    """What tells the code of a class: its bases, methods, attributes and fields."""
+    """The code of a class as values to digest: its bases, methods, attributes and fields."""
     members = dict(vars(cls))
     annotations = members.get("__annotations__")
     fields = list(annotations) if isinstance(annotations, Mapping) else []
@@ -43,7 +44,7 @@ def class_contents(cls: type) -> list[Any]:
 
 
 def _tells(name: str, member: Any) -> bool:
-    """Whether a member of a class is there because its source says so."""
+    """Whether a member of a class comes from the source of the class."""
     function = getattr(member, "__func__", member)
     if isinstance(function, FunctionType) and _is_made(name, function):
         return False
@@ -53,7 +54,7 @@ def _tells(name: str, member: Any) -> bool:
 
 
 def _is_made(name: str, function: FunctionType) -> bool:
-    """Whether the standard library has made a method, such as those of a dataclass."""
+    """Whether the standard library generated a method, such as ``__init__`` of a dataclass."""
     if is_standard(str(function.__globals__.get("__name__"))):
         return True
     return name.startswith("__") and function.__code__.co_filename == "<string>"

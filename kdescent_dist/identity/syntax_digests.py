@@ -1,8 +1,8 @@
-"""Digests of Python source that tell its meaning, not its looks.
+"""Digests of Python source by its meaning, not its layout.
 
-The syntax tree is written out in a form of our own, which is the same for each Python version.
-Comments, blank lines, positions and docstrings are no part of it. An import statement counts by
-what the names that it binds mean, and only where the source uses them.
+The syntax tree is written out in our own form, which is the same for all Python versions. Comments,
+blank lines, positions and docstrings do not count. Of an import statement, only the names that the
+source uses count, with their meanings.
 """
 
 import ast
@@ -19,17 +19,17 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class _Mark(str):
-    """A word of the written-out tree, unlike a string that is a value in it."""
+    """A token of the written-out tree, as opposed to a string in the tree."""
 
 
 def parsed(source: str | bytes) -> ast.Module:
-    """Parse source; a warning about it is for whoever runs it.
+    """Parse source, without warnings about the source.
 
     Args:
-        source: text, or the bytes of a file, whose encoding its first lines may name.
+        source: text, or the bytes of a file, whose first lines may name the encoding.
 
     Raises:
-        SyntaxError: this is not Python, or not of this version.
+        SyntaxError: the source is not valid in this version of Python.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,7 +49,7 @@ def syntax_digest(source: str | bytes) -> str:
         16 hexadecimal digits, the same on Python 3.11 to 3.13.
 
     Raises:
-        SyntaxError: this is not Python, or not of this version.
+        SyntaxError: the source is not valid in this version of Python.
     """
     return tree_digest(parsed(source))
 
@@ -63,7 +63,7 @@ def tree_digest(tree: ast.AST) -> str:
 
 
 def _tokens(tree: Any) -> Iterator[str]:
-    """Write out a tree, without recursion: a sum of a thousand terms is a thousand deep."""
+    """Write out a tree, without recursion: a sum of a thousand terms is a thousand levels deep."""
     pending = [tree]
     while pending:
         item = pending.pop()
@@ -74,7 +74,7 @@ def _tokens(tree: Any) -> Iterator[str]:
         elif isinstance(item, list | tuple):
             pending += reversed([_Mark("["), *item, _Mark("]")])
         else:
-            # Python versions differ in the letters that repr prints, and limit decimal digits.
+            # Python versions differ in the characters that repr escapes, and limit decimal digits.
             text = f"{item:#x}" if isinstance(item, int) else ascii(item)
             yield f"{type(item).__name__}:{text}"
 
@@ -106,7 +106,7 @@ def _is_text(statements: Sequence[ast.AST]) -> bool:
 
 
 def _joined(values: Sequence[ast.AST]) -> list[ast.AST]:
-    """The parts of an f-string, of which Python versions may cut the text differently."""
+    """The parts of an f-string, with adjacent texts joined: Python versions split them anywhere."""
     joined: list[ast.AST] = []
     for value in values:
         last = joined[-1] if joined else None
@@ -118,12 +118,12 @@ def _joined(values: Sequence[ast.AST]) -> list[ast.AST]:
 
 
 def _lasting(module: str) -> str:
-    """The name of a module; that of this package for its files, which move between versions."""
+    """The name of a module; for this package, whose files move between versions, its own name."""
     return PACKAGE if is_internal(module) else module
 
 
 def _used_imports(tree: ast.AST) -> list[tuple[str, str]]:
-    """Names that the imports of a tree bind and the tree uses, and what they mean."""
+    """Imported names that a tree uses, with their origins."""
     nodes = list(ast.walk(tree))
     used = {node.id for node in nodes if isinstance(node, ast.Name)}
     found = set()

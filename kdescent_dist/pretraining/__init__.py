@@ -1,8 +1,8 @@
-"""Training counts, computed once at many kernels and modes for fits to draw from.
+"""Training counts, computed once at many kernels and modes, from which the steps of a fit draw.
 
 ``draws`` places kernels and modes, ``sample`` is the weighted training sample by blocks,
 ``counting`` chooses direct sums or non-uniform FFTs. ``KPretrainer`` holds the result, ``KCalc``
-compares a sample of your own with the result.
+compares a model sample with the result.
 """
 
 from kdescent_dist.pretraining.kcalc import KCalc

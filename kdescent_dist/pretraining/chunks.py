@@ -1,7 +1,7 @@
-"""Sums over one set of samples at many kernels, in chunks of kernels dealt out to the devices.
+"""Sums over a set of samples at many kernels, in chunks of kernels distributed over the devices.
 
-A chunk is computed in the same way wherever it lands, so the sums are the same bits on any mesh.
-Every device holds all samples, and one block of samples x one chunk of kernels at a time.
+Every device computes a chunk in the same way, so the sums have the same bits on any mesh. Every
+device holds all samples, and computes one block of samples x one chunk of kernels at a time.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from kdescent_dist.distributed.mesh import AXES, platform_of, replicated
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.pretraining.validate import filled_size
 
-# Kernels of a chunk and samples of a block: on a CPU they stay in the cache of a core, and a GPU
-# needs many pairs to keep busy.
+# (kernels of a chunk, samples of a block). On a CPU, a tile fits into the cache of a core. A GPU
+# needs many pairs.
 _TILES = {"cpu": (64, 1024)}
 _TILE = (1024, 8192)
-_LANES = 16  # kernels that vector registers hold
+_LANES = 16  # kernels per vector register
 
-# The sums (rows, chunk) over a block of samples: from the d coordinates and the weights of the
-# samples, (size,) each, and the d coordinates of the kernels, (chunk,) each.
+# (d coordinates of samples (size,), weights (size,), d coordinates of kernels (chunk,)) -> sums
+# (rows, chunk) over a block of samples.
 Body = Callable[[list[jax.Array], jax.Array, list[jax.Array]], jax.Array]
 
 
@@ -35,9 +35,9 @@ class Counting:
 
     Attributes:
         method: ``"direct"``, ``"finufft"`` or ``"auto"``.
-        chunk: kernels that are counted at once by the direct method, None for a good number.
-        mesh: devices that take turns; by default the first one takes all.
-        comm: mpi4py communicator whose ranks share the work, and all get the result.
+        chunk: number of kernels per chunk of the direct method, None for a default.
+        mesh: devices that share the work; by default the first device alone.
+        comm: mpi4py communicator whose ranks share the work; all ranks get the result.
     """
 
     method: str = "auto"
@@ -52,7 +52,7 @@ def chunked_sums(
     """Evaluate sums over samples at any number of kernels.
 
     Args:
-        body: a function of the module level, as its compiled form is kept.
+        body: a module-level function, because its compiled form is cached by function.
         x: (d, n) samples, at least 1; the same in every process of the mesh.
         weights: (n,) weights.
         kernels: (d, K) kernel centers or modes.
@@ -72,8 +72,8 @@ def chunked_sums(
     mine = np.moveaxis(filled.reshape(dims, number, chunk), 1, 0)
     if comm is not None:
         mine = np.array_split(mine, comm.size)[comm.rank]
-    # With at least two blocks: the compiler would merge a loop of a single one into the program
-    # around it, whose last bits then depend on that program.
+    # At least two blocks: XLA would inline a loop over a single block, and the last bits would
+    # depend on the surrounding program.
     table = _evaluate(_compiled(body, mesh, min(block, len(weights) // 2)), x, weights, mine, mesh)
     if comm is not None:
         table = np.concatenate(comm.allgather(table))
@@ -83,7 +83,7 @@ def chunked_sums(
 def _evaluate(program, x, weights, chunks, mesh) -> np.ndarray:
     devices = 1 if mesh is None else mesh.size
     number = len(chunks)
-    # At least one chunk, also for a rank without any, so that the shape of the result is known.
+    # At least one chunk, also for a rank without chunks, so that the result has a known shape.
     fill = -(-max(number, 1) // devices) * devices - number
     empty = np.zeros((fill, *chunks.shape[1:]), chunks.dtype)
     return np.asarray(program(x, weights, np.concatenate([chunks, empty])))[:number]

@@ -1,4 +1,4 @@
-"""Training counts and their errors, by the method that suits the size of the problem."""
+"""Training counts and their errors; chooses the faster method for the size of the problem."""
 
 import logging
 import math
@@ -19,25 +19,25 @@ log = logging.getLogger(__name__)
 
 METHODS = ("auto", "direct", "finufft")
 
-# Nanoseconds of a pair of sample and kernel, or mode, in the direct sums on one core.
+# Nanoseconds per pair of a sample and a kernel or mode, in direct sums on one core.
 _KERNEL_PAIR, _WAVE_PAIR = 0.45, 0.9
-_GAIN = 1.5  # the least that ``"auto"`` takes the transforms for
+_GAIN = 1.5  # least estimated speedup for which ``"auto"`` chooses the transforms
 
-# Transforms are accurate to 1e-12 of the sum of all weights, or better. What is below this share
-# of it is summed again one by one, so that all sums are accurate to 1e-6 of themselves.
+# Errors of transforms are below 1e-12 of the sum of all weights. Sums below 1e-6 of the sum of all
+# weights are computed again by direct sums, so that all relative errors are below 1e-6.
 _TRUSTED = 1e-6
-_FEW = 50  # up to one of so many kernels; of more, the direct sums are faster
+_FEW = 50  # at most 1 in 50 sums is computed again; beyond, direct sums for all are faster
 
 
 def check_method(method: str, columns: Mapping[str, int]) -> None:
-    """Check that a method of pretraining can be had.
+    """Check that a method of pretraining is available.
 
     Args:
         method: ``counts.pretrain``.
         columns: the number of compared columns of each bin, or grid of bins.
 
     Raises:
-        InputError: names the key and what to use instead.
+        InputError: names the key and an alternative.
     """
     if method != "finufft":
         return
@@ -63,14 +63,15 @@ def count_kernels(
         rows: samples of d dimensions, and their weights.
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels.
-        options: how they are counted.
+        options: method and devices.
 
     Returns:
-        (K,) counts, in samples per unit volume, and their errors: the roots of the sums of the
-        squares, 0 where every sample is so far away that its kernel underflows.
+        (K,) counts, in samples per unit volume, and (K,) errors, the square roots of the sums of
+        squares. An error is 0 if all samples are so distant that the kernel underflows.
 
     Raises:
-        InputError: the columns of the samples are linearly dependent, or the method cannot be had.
+        InputError: the columns of the samples are linearly dependent, or the method is not
+            available.
     """
     factor = cholesky_factor(cov.astype(float))
     origin = np.median(centers, axis=0).astype(float)
@@ -95,20 +96,20 @@ def count_modes(
     Args:
         rows: samples of d dimensions, and their weights.
         modes: (K, d) wave vectors, in radians per unit of the samples.
-        options: how they are counted.
+        options: method and devices.
 
     Returns:
-        (K,) complex counts and their errors, ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` plus i times
-        the same of the sine.
+        (K,) complex counts and (K,) errors: ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` plus i times the
+        same expression with the sine.
 
     Raises:
-        InputError: the method cannot be had.
+        InputError: the method is not available.
     """
     dtype = np.result_type(rows.dtype, np.complex64)
     if not len(modes):
         return np.zeros(0, dtype), np.zeros(0, dtype)
-    # Far from the origin a phase is many turns: that of an origin among the samples is added
-    # later, in double precision.
+    # Phases are relative to an origin among the samples: far from the origin, a phase is many
+    # turns. The phase of the origin is added later, in double precision.
     origin = rows.middle()
     k = np.ascontiguousarray(modes.T, float)
     phase = origin @ k
@@ -134,9 +135,9 @@ def _of_all_blocks(
     rows: TrainingSample,
     shape: tuple[int, int],
 ) -> tuple[float, np.ndarray]:
-    """A unit of the weights, and the total of the sums over each block in this unit.
+    """A unit for the weights, and the sums over all blocks in this unit.
 
-    Weights are at most 1 in it, and their squares do not underflow.
+    In this unit, weights are at most 1, and their squares do not underflow.
     """
     unit, parts = rows.unit(), []
     for x, weights in rows.blocks:
@@ -149,10 +150,10 @@ def _of_all_blocks(
 
 
 def _whitened(x: np.ndarray, origin: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Return (d, n) coordinates in which kernels of covariance ``L L^T`` have a covariance of 1."""
+    """Return (d, n) coordinates in which kernels of covariance ``L L^T`` have unit covariance."""
     z = np.empty(x.shape[::-1])
     for i, row in enumerate(factor):
-        # Substituted column by column: a library would start threads for this.
+        # Forward substitution by column; a BLAS library would start threads.
         z[i] = x[:, i] - origin[i]
         for j in range(i):
             z[i] -= row[j] * z[j]
@@ -161,11 +162,11 @@ def _whitened(x: np.ndarray, origin: np.ndarray, factor: np.ndarray) -> np.ndarr
 
 
 def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Counting) -> Any:
-    """Return the plan of transforms where they are to be used, else None."""
+    """Return a plan of transforms, or None for direct sums."""
     if options.method == "direct":
         return None
     wanted = options.method == "finufft"
-    # It is the first rank that transforms; and all ranks must go the same way.
+    # Only the first rank transforms, and all ranks must take the same branch.
     if not _of_first_rank(nufft.installed, options.comm):
         if wanted:
             raise InputError(
@@ -189,14 +190,14 @@ def _plan(transform: type, x, kernels, pair: float, dtype: np.dtype, options: Co
                 f"would have {plan.grid:.1g} cells: use method='auto', or leave out outliers"
             )
         return plan
-    # Results must not depend on how many devices share the work: one core is compared with one.
+    # Both estimates are for one core: the choice must not depend on the number of devices.
     gain = pair * x.shape[1] * kernels.shape[1] / plan.cost
     precise = dtype == np.float32 and platform_of(options.mesh) == "cpu"
     return plan if precise and plan.affordable and gain > _GAIN else None
 
 
 def _of_first_rank(work: Callable[[], Any], comm: Any) -> Any:
-    """Let one rank work for all: the others could differ from it in the last bits."""
+    """Let the first rank work for all ranks: ranks could differ in the last bits."""
     if comm is None:
         return work()
     return comm.bcast(work() if comm.rank == 0 else None, root=0)
@@ -217,7 +218,7 @@ def _wave_sums(plan: nufft.WaveTransform, w: np.ndarray, phase: np.ndarray) -> n
 
 
 def _mended(sums: np.ndarray, poor: np.ndarray, few_sums: Any, plan: Any, w) -> np.ndarray | None:
-    """Replace sums that are too small for a transform; None where they are too many."""
+    """Replace sums that are too small for a transform; None if there are too many."""
     number = np.count_nonzero(poor)
     if number > max(len(poor) // _FEW, 1):
         log.info(
@@ -233,7 +234,7 @@ def _mended(sums: np.ndarray, poor: np.ndarray, few_sums: Any, plan: Any, w) -> 
 
 
 def _turned_squares(sums: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Return (2, K) sums of the squares of cosine and sine, with a phase (K,) added to theirs."""
+    """Return (2, K) sums of squared cosines and sines after a phase shift (K,)."""
     cos, sin, mixed = sums[2:]
     c, s = np.cos(phase), np.sin(phase)
     turned = [

@@ -1,7 +1,7 @@
-"""Training sums pair by pair: every sample at every kernel or mode, in any number of dimensions.
+"""Direct training sums over all pairs of samples and kernels or modes, in any dimension.
 
-Samples, kernels and modes are brought to their own coordinates on the host, in double precision;
-a pair then takes few operations, and one pass gives the sums of the counts and of their errors.
+The host first transforms samples, kernels and modes in double precision: a pair then takes few
+operations. One pass gives the sums of the counts and of their errors.
 """
 
 import math
@@ -17,7 +17,7 @@ from kdescent_dist.counts.kde import FAR, SCALE, gaussian
 from kdescent_dist.numerics.vector_math import cos_sin_turns, exp2_nonpositive
 from kdescent_dist.pretraining.chunks import Counting, chunked_sums
 
-_PAIRS = 1 << 18  # that the host sums at once
+_PAIRS = 1 << 18  # pairs that the host sums at once
 
 
 def kernel_sums(
@@ -26,9 +26,9 @@ def kernel_sums(
     """Sum kernels of unit covariance and height: ``q = exp(-|z_n - c_k|^2 / 2)``.
 
     Args:
-        z: (d, n) white samples, in double precision.
-        weights: (n,) weights of about 1; their dtype is that of the computation.
-        centers: (d, K) white kernel centers, in double precision.
+        z: (d, n) whitened samples, in double precision.
+        weights: (n,) weights of about 1, in the dtype of the computation.
+        centers: (d, K) whitened kernel centers, in double precision.
         options: how the work is shared.
 
     Returns:
@@ -41,11 +41,11 @@ def kernel_sums(
 def wave_sums(
     x: np.ndarray, weights: np.ndarray, modes: np.ndarray, options: Counting
 ) -> np.ndarray:
-    """Sum plane waves, of ``c = cos(k . x_n)`` and ``s = sin(k . x_n)``.
+    """Sum plane waves ``c = cos(k . x_n)`` and ``s = sin(k . x_n)``.
 
     Args:
-        x: (d, n) samples relative to an origin among them, in double precision.
-        weights: (n,) weights of about 1; their dtype is that of the computation.
+        x: (d, n) samples relative to an origin among the samples, in double precision.
+        weights: (n,) weights of about 1, in the dtype of the computation.
         modes: (d, K) modes, in double precision.
         options: how the work is shared.
 
@@ -58,7 +58,7 @@ def wave_sums(
 
 
 def few_kernel_sums(z: np.ndarray, weights: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return what ``kernel_sums`` returns, in double precision on the host."""
+    """Like ``kernel_sums``, in double precision on the host."""
     sums = np.zeros((2, centers.shape[1]))
     for rows in _blocks(z.shape[1], centers.shape[1]):
         square = sum((a[rows, None] - c) ** 2 for a, c in zip(z, centers, strict=True))
@@ -68,7 +68,7 @@ def few_kernel_sums(z: np.ndarray, weights: np.ndarray, centers: np.ndarray) -> 
 
 
 def few_wave_sums(x: np.ndarray, weights: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """Return what ``wave_sums`` returns, in double precision on the host."""
+    """Like ``wave_sums``, in double precision on the host."""
     sums = np.zeros((5, modes.shape[1]))
     for rows in _blocks(x.shape[1], modes.shape[1]):
         phase = x[:, rows].T @ modes

@@ -1,4 +1,4 @@
-"""The density of a training sample: rows are drawn from it, and it is evaluated."""
+"""The density of a training sample, which can be sampled and evaluated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ T = TypeVar("T")
 class KernelDensity:
     """Gaussian kernel density estimate with the bandwidth of Scott (1992).
 
-    It is the ``counts.placement.TrainingDensity`` of a training sample.
+    This class implements ``counts.placement.TrainingDensity``.
 
     Attributes:
         rows: training samples.
-        options: how the estimate is evaluated.
+        options: method and devices for the evaluation.
     """
 
     rows: TrainingSample
@@ -61,7 +61,7 @@ class KernelDensity:
         return self.rows.spread()
 
     def draw(self, key: np.ndarray, number: int) -> np.ndarray:
-        """Draw a training sample for each row by the inverse of the cumulative weights."""
+        """Draw training samples by inverting the cumulative weights, and add kernel offsets."""
         rows, dtype = self.rows, self.rows.dtype
         key_row, key_offset, *key_block = threefry.split(key, 2 if rows.count == 1 else 3)
         level = 1 - threefry.uniform(key_row, (number,), dtype)
@@ -88,7 +88,7 @@ class KernelDensity:
 
     @cached_property
     def _cumulative(self) -> list[np.ndarray]:
-        """Of each block of this process, (n,) cumulative weights up to 1."""
+        """(n,) cumulative weights up to 1, for each block of this process."""
         return [_cumulative(x, w) for x, w in self.rows.blocks]
 
 
@@ -97,11 +97,11 @@ def _cumulative(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         return prefix_sums(np.full(len(x), 1 / len(x), x.dtype))
     if not weights.any():
         return weights
-    return prefix_sums(weights * (1 / total(weights)))  # as XLA divides by one number
+    return prefix_sums(weights * (1 / total(weights)))  # XLA divides by a scalar in this way
 
 
 def _draw_blocks(key: np.ndarray, rows: TrainingSample, number: int) -> np.ndarray:
-    """Draw a block for each row by the inverse of their cumulative weights."""
+    """Draw a block for each of ``number`` draws, with the blocks' weights."""
     weights = np.zeros(rows.count)
     for b, (x, w) in enumerate(rows.blocks, start=rows.first):
         weights[b] = len(x) if w is None else np.sum(w, dtype=float)
@@ -112,6 +112,6 @@ def _draw_blocks(key: np.ndarray, rows: TrainingSample, number: int) -> np.ndarr
 
 @jax.jit
 def _offsets(unit: jax.Array, factor: jax.Array) -> jax.Array:
-    """Turn uniform numbers (number, d) from (-1, 1) into normal ones of covariance ``F F^T``."""
+    """Turn uniform numbers (number, d) from (-1, 1) into normal numbers of covariance ``F F^T``."""
     normal = np.sqrt(2).astype(unit.dtype) * jax.lax.erf_inv(unit)
     return jnp.einsum("ij,nj->ni", factor, normal)

@@ -1,4 +1,4 @@
-"""Comparison of a model sample with a training sample, at kernels drawn at random."""
+"""Comparison of a model sample with a training sample, at randomly drawn kernels and modes."""
 
 from typing import Any, Literal, overload
 
@@ -18,11 +18,10 @@ Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class KCalc:
-    """Draws kernels and modes, and compares model counts with training counts there.
+    """Compares model counts with training counts at randomly drawn kernels and modes.
 
     All methods may be jitted (with ``comm=None``) and differentiated with respect to the model
-    samples and weights; values that NumPy masks are NaN. In several processes give each the same
-    keys.
+    samples and weights. Values masked by NumPy become NaN. Pass the same keys in all processes.
 
     Attributes:
         mesh: devices over which model samples and kernels are sharded, or None.
@@ -30,15 +29,16 @@ class KCalc:
             fourier_err: arrays of the ``KPretrainer``.
         num_eval_kernels, num_eval_fourier_positions, num_pretrain_kernels,
             num_pretrain_fourier_positions, bandwidth_factor, fourier_range_factor,
-            covariant_kernels, inverse_density_weight_power, training_sum_of_weights: its numbers.
+            covariant_kernels, inverse_density_weight_power, training_sum_of_weights: numbers of
+            the ``KPretrainer``.
     """
 
     def __init__(self, pretrainer: KPretrainer, mesh: Mesh | None = None) -> None:
-        """Take over training counts.
+        """Copy training counts to the default device.
 
         Args:
             pretrainer: training counts of d dimensions.
-            mesh: devices that share the work, by default all local ones where there are several.
+            mesh: devices that share the work; by default all local devices, if there are several.
 
         Raises:
             TypeError: ``pretrainer`` is not a ``KPretrainer``.
@@ -68,14 +68,14 @@ class KCalc:
     ) -> jax.Array:
         """Return the mean squared difference of all counts in units of the training errors.
 
-        Real and imaginary parts count separately. Counts whose training error is 0, at kernels
-        that no training sample reaches, are left out of the mean.
+        Real and imaginary parts count separately. The mean leaves out counts whose training error
+        is 0, which are counts at kernels that no training sample reaches.
 
         Args:
-            randkey: random key, split into one for the kernels and one for the modes.
+            randkey: random key, from which the keys of kernels and modes are split.
             x: (n, d) model samples.
             weights: (n,) model weights, 1 by default.
-            density: scale the model to the training sum of weights first.
+            density: whether to scale the model to the training sum of weights first.
         """
         key_kernels, key_modes = jax.random.split(_key(randkey))
         x, weights = unmasked(x), unmasked(weights)
@@ -91,7 +91,7 @@ class KCalc:
         residuals = jnp.concatenate([kde - kde_truth, wave.real, wave.imag])
         errors = jnp.concatenate([kde_err, fourier_err.real, fourier_err.imag])
         known = errors > 0
-        # The division is guarded, not only its result: its derivative would be NaN at 0.
+        # The denominator is replaced, too: the derivative of a division by 0 would be NaN.
         normalized = jnp.where(known, residuals, 0.0) / jnp.where(known, errors, 1.0)
         return jnp.sum(normalized**2) / jnp.maximum(jnp.sum(known), 1)
 
@@ -108,19 +108,19 @@ class KCalc:
         self, randkey: Any, x: Any, weights: Any = ..., *, return_err: Literal[True], comm=...
     ) -> Triple: ...
     def compare_kde_counts(self, randkey, x, weights=None, return_err=False, comm=None):
-        """Count a model sample in kernels drawn at random from those of the training sample.
+        """Count a model sample in randomly drawn kernels of the training sample.
 
         Args:
             randkey: random key of the draw.
             x: (n, d) model samples, or (n,) for one dimension.
             weights: (n,) model weights, 1 by default.
             return_err: also return the errors of the training counts.
-            comm: mpi4py communicator; all ranks use the kernels that rank 0 draws. Not for use
-                under ``jit``: give all ranks the same key there.
+            comm: mpi4py communicator; all ranks use the kernels that rank 0 draws. Do not use
+                ``comm`` under ``jit``: there, pass the same key in all ranks.
 
         Returns:
             Model counts and training counts, (num_eval_kernels,) each, in samples per unit
-            volume; with ``return_err`` also the errors of the latter.
+            volume; with ``return_err`` also the errors of the training counts.
 
         Raises:
             InputError: the shapes do not match.
@@ -153,13 +153,13 @@ class KCalc:
             x: (n, d) model samples, or (n,) for one dimension.
             weights: (n,) model weights, 1 by default.
             return_err: also return the errors of the training counts.
-            comm: mpi4py communicator; all ranks use the modes that rank 0 draws. Not for use
-                under ``jit``: give all ranks the same key there.
+            comm: mpi4py communicator; all ranks use the modes that rank 0 draws. Do not use
+                ``comm`` under ``jit``: there, pass the same key in all ranks.
 
         Returns:
             Complex model counts and training counts, (num_eval_fourier_positions,) each; with
-            ``return_err`` also the errors of the latter, of the real part plus i times that of
-            the imaginary part.
+            ``return_err`` also the errors of the training counts: the error of the real part plus
+            i times the error of the imaginary part.
 
         Raises:
             InputError: the shapes do not match.
@@ -182,7 +182,7 @@ class KCalc:
 
 
 def _key(randkey: Any) -> jax.Array:
-    """A typed key or an integer seed as a typed key; a raw key of uint32 pairs as it is."""
+    """A typed key from a typed key or an integer seed; raw keys of uint32 pairs are unchanged."""
     return as_key(randkey) if np.ndim(randkey) == 0 else randkey
 
 
@@ -194,6 +194,6 @@ def _draw(randkey: Any, among: int, number: int, comm: Any) -> jax.Array:
 
 
 def _samples(x: Any, kernels: jax.Array) -> jax.Array:
-    """Model samples as (n, d), where those of one dimension may be given as (n,)."""
+    """Model samples as (n, d); samples of one dimension may have the shape (n,)."""
     x = jnp.asarray(unmasked(x))
     return x[:, None] if x.ndim == 1 and kernels.shape[1] == 1 else x

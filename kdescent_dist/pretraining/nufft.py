@@ -1,15 +1,15 @@
 """Training sums by non-uniform fast Fourier transforms (FINUFFT), in 1 to 3 dimensions.
 
-The cost grows with samples plus kernels, not with their product. Everything is in double
-precision. Samples come in batches whose sizes depend on the problem alone, each of them
-transformed by one thread and added up in their order: the sums are the same bits whatever the
-number of threads.
+The cost grows with samples plus kernels, not with their product. All numbers are in double
+precision. The sizes of batches of samples depend on the problem alone. One thread transforms a
+batch, and batches are added in a fixed order, so the sums have the same bits for any number of
+threads.
 
-A sum of Gaussian kernels is smooth: its Fourier series, over a box large enough that the kernels
-of neighboring boxes vanish, ends where the transform of a kernel does. One transform takes the
-samples to the series, another one the series to the kernel centers, as in the fast Gauss
-transform with non-uniform FFTs (Greengard, Jiang, Rachh & Wang 2024). Sums of plane waves are
-non-uniform transforms by themselves.
+A sum of Gaussian kernels is smooth. On a periodic box that is large enough for periodic images to
+vanish, its Fourier series can be truncated like the Fourier transform of a kernel. One transform
+maps the samples to the series, and another maps the series to the kernel centers, as in the fast
+Gauss transform with non-uniform FFTs (Greengard, Jiang, Rachh & Wang 2024). Sums of plane waves are
+non-uniform transforms themselves.
 
 References: Barnett, Magland & af Klinteberg (2019), SIAM J. Sci. Comput. 41, C479.
 """
@@ -24,14 +24,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 LARGEST_DIMS = 3
-# The tolerance of a transform is relative to the sum of the absolute weights. With more than one
-# thread, FINUFFT adds up in an order that changes from run to run.
+# The tolerance of a transform is relative to the sum of the absolute weights. With several threads,
+# the order of summation in FINUFFT would change from run to run.
 _OPTIONS = {"eps": 1e-13, "nthreads": 1}
-_WIDTH = 15  # grid cells in each dimension that one sample is spread over, at this tolerance
-_CUT = 8.3  # standard deviations at which a Gaussian falls below 1e-15
+_WIDTH = 15  # grid cells per dimension over which a sample is spread, at this tolerance
+_CUT = 8.3  # standard deviations beyond which a Gaussian is below 1e-15
 _LARGEST_GRID = 1 << 24  # cells of 16 bytes
-_ALL_GRIDS = 1 << 26  # of all threads
-_BATCH = 1 << 15  # samples of one transform, at least
+_ALL_GRIDS = 1 << 26  # cells of the grids of all threads
+_BATCH = 1 << 15  # least number of samples per transform
 
 
 def installed() -> bool:
@@ -42,19 +42,19 @@ class KernelTransform:
     """Sums of kernels of unit covariance and height at many centers.
 
     Attributes:
-        cost: estimate of the time on one core, in nanoseconds.
-        grid: cells of the largest grid.
-        affordable: whether that fits in memory.
+        cost: estimated time on one core, in nanoseconds.
+        grid: number of cells of the largest grid.
+        affordable: whether the grid is at most ``_LARGEST_GRID``.
     """
 
     def __init__(self, z: np.ndarray, centers: np.ndarray) -> None:
-        """Plan for (d, n) white samples and (d, K) white kernel centers."""
+        """Plan for (d, n) whitened samples and (d, K) whitened kernel centers."""
         self.samples, self.kernels = z, centers
         low = np.minimum(z.min(axis=1), centers.min(axis=1))
         high = np.maximum(z.max(axis=1), centers.max(axis=1))
         self.middle = 0.5 * (low + high)
-        self.step = 2.0 * math.pi / (high - low + _CUT)  # of the wave numbers of the series
-        # The square of a kernel is narrower by sqrt(2), its transform wider.
+        self.step = 2.0 * math.pi / (high - low + _CUT)  # step in wave number of the series
+        # The square of a kernel is narrower by sqrt(2), so its transform is wider by sqrt(2).
         self.last = np.ceil(math.sqrt(2.0) * _CUT / self.step)
         self.grid = float(np.prod(2.0 * (2.0 * self.last + 1.0)))
         self.affordable = self.grid <= _LARGEST_GRID
@@ -77,8 +77,8 @@ class KernelTransform:
 
         size = max(_BATCH, 2 * self.kernels.shape[1], int(self.grid) // 16)
         series = _add_up(to_series, self.samples.shape[1], size, self.grid)
-        # Gaussians of variance 1 and 1/2: their series are of real numbers, and keep the two
-        # powers of the weights apart as real and imaginary part.
+        # Gaussians of variance 1 and 1/2 have real coefficients, so the two powers of the weights
+        # stay separate in the real and the imaginary part.
         both = np.stack([series, series])
         for axis, (last, step) in enumerate(zip(self.last, self.step, strict=True)):
             k = np.arange(-last, last + 1) * step
@@ -104,12 +104,12 @@ class KernelTransform:
 
 
 class WaveTransform:
-    """Sums of plane waves at many modes; attributes as those of ``KernelTransform``."""
+    """Sums of plane waves at many modes, with the attributes of ``KernelTransform``."""
 
     def __init__(self, x: np.ndarray, modes: np.ndarray) -> None:
         """Plan for (d, n) samples around the origin and (d, K) modes."""
         self.samples, self.kernels = x, modes
-        # Both a mode and its opposite tell the two powers of the weights apart.
+        # A mode and its opposite together separate the two powers of the weights.
         self.targets = np.concatenate([modes, -modes, 2.0 * modes, -2.0 * modes], axis=1)
         extent = 0.25 * np.ptp(x, axis=1) * np.ptp(self.targets, axis=1)
         self.grid = float(np.prod(2.0 * (4.0 / math.pi * extent + _WIDTH + 1.0)))
@@ -119,7 +119,7 @@ class WaveTransform:
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """Return (5, K): sums of ``w c, w s, w^2 c^2, w^2 s^2, w^2 c s``, for weights (n,).
 
-        The squares follow from the modes doubled: ``2 c^2 = 1 + cos(2 k . x)``.
+        The squares follow from doubled modes: ``2 c^2 = 1 + cos(2 k . x)``.
         """
         import finufft
 
@@ -141,12 +141,12 @@ class WaveTransform:
 
 
 def _cost(dims: int, points: int, cells: float) -> float:
-    """Nanoseconds as they were measured: of any transform, of each sample, of each cell."""
+    """Nanoseconds, from measurements: a constant, plus a time per point and a time per cell."""
     return 2e6 + points * (60.0 + 0.5 * _WIDTH**dims) + 25.0 * cells
 
 
 def _both_powers(weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return ``w + i b w^2``, and the b that makes both parts weigh the same."""
+    """Return ``w + i b w^2``, and the b for which both parts have the same sum."""
     w = weights.astype(float)
     balance = float(np.sum(w) / np.sum(w * w))
     return w + 1j * balance * w * w, balance
@@ -163,13 +163,13 @@ def _add_up(work: Callable[[slice], np.ndarray], number: int, size: int, grid: f
 def _in_threads(
     work: Callable[[slice], np.ndarray], number: int, size: int, grid: float
 ) -> Iterator[np.ndarray]:
-    """Yield the results for batches of ``size`` of ``number`` points, in their order."""
+    """Yield the results for batches of about ``size`` out of ``number`` points, in order."""
     batches = max(round(number / size), 1)
     edges = [number * i // batches for i in range(batches + 1)]
     rows = [slice(a, b) for a, b in itertools.pairwise(edges)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = min(cores or 1, batches, max(int(_ALL_GRIDS / grid), 1))
     with ThreadPoolExecutor(threads) as pool:
-        # No more batches at a time than threads: each holds its result.
+        # At most one batch per thread at a time, to limit the memory of the results.
         for begin in range(0, batches, threads):
             yield from pool.map(work, rows[begin : begin + threads])

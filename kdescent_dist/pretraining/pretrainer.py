@@ -1,4 +1,4 @@
-"""Training counts, computed once at many kernels and modes, for fits to draw from."""
+"""Training counts, computed once at many kernels and modes, from which the steps of a fit draw."""
 
 import dataclasses
 import zipfile
@@ -22,29 +22,31 @@ from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import check_training_data
 
-PRETRAINED_PER_DRAWN = 300  # by default, kernels or modes of a bin for each drawn in a step
+PRETRAINED_PER_DRAWN = 300  # default number of pretrained kernels or modes per drawn one
 
 
 @dataclasses.dataclass
 class KPretrainer:
-    """Kernel and Fourier counts of a training sample of d dimensions, and what they depend on.
+    """Kernel and Fourier counts of a training sample of d dimensions, and their parameters.
 
     Attributes:
         kernel_centers: (num_pretrain_kernels, d) centers, drawn from the training density.
         fourier_positions: (num_pretrain_fourier_positions, d) wave vectors, in radians per unit.
         kernelcov: (d, d) covariance of the kernels.
         kde_counts: training counts at the centers, in samples per unit volume.
-        kde_err: their errors, 0 where a kernel is empty.
+        kde_err: errors of ``kde_counts``, 0 for an empty kernel.
         fourier_counts: complex training counts at the wave vectors.
-        fourier_err: their errors: of the real part, plus i times that of the imaginary part.
-        num_eval_kernels: kernels that a comparison draws.
-        num_eval_fourier_positions: wave vectors that a comparison draws.
-        num_pretrain_kernels: kernels to draw from.
-        num_pretrain_fourier_positions: wave vectors to draw from.
+        fourier_err: errors of ``fourier_counts``: the error of the real part plus i times the
+            error of the imaginary part.
+        num_eval_kernels: number of kernels that a comparison draws.
+        num_eval_fourier_positions: number of wave vectors that a comparison draws.
+        num_pretrain_kernels: number of kernels to draw from.
+        num_pretrain_fourier_positions: number of wave vectors to draw from.
         bandwidth_factor: factor of the width of the kernels.
         fourier_range_factor: factor of the largest wave vector.
         covariant_kernels: whether the kernels have the correlations of the training sample.
-        inverse_density_weight_power: how much more often kernels lie in low density.
+        inverse_density_weight_power: kernels are drawn from p^(1 - power), see
+            ``from_training_data``.
         training_sum_of_weights: sum of the training weights.
         seed: random seed of the centers and wave vectors.
     """
@@ -89,48 +91,50 @@ class KPretrainer:
         drop_non_finite: bool = False,
         method: str = "auto",
     ) -> "KPretrainer":
-        """Draw kernels and modes for a training sample, and count it there.
+        """Draw kernels and modes for a training sample, and compute the training counts.
 
         The result is the same on any mesh and any number of ranks, bit for bit.
 
         Args:
-            training_x: (n, d) training samples, or (n,) for one dimension; or ``TrainingSample``,
-                weights included, of which each of several processes holds some.
+            training_x: (n, d) training samples, or (n,) for one dimension; or a
+                ``TrainingSample``, which includes weights and may be spread over processes.
             training_weights: (n,) weights, 1 by default.
-            num_eval_kernels: kernels that a comparison draws, by default 10 d. It sets the
-                bandwidth: ``num_eval_kernels^(-1 / (d + 4))`` standard deviations.
-            num_eval_fourier_positions: modes that a comparison draws, by default 10 d.
-            num_pretrain_kernels: kernels to draw from, by default 300 times those drawn.
-            num_pretrain_fourier_positions: modes to draw from, by default 300 times those drawn.
+            num_eval_kernels: number of kernels that a comparison draws, by default 10 d. This
+                number sets the bandwidth: ``num_eval_kernels^(-1 / (d + 4))`` standard deviations.
+            num_eval_fourier_positions: number of modes that a comparison draws, by default 10 d.
+            num_pretrain_kernels: number of kernels to draw from, by default 300 times
+                ``num_eval_kernels``.
+            num_pretrain_fourier_positions: number of modes to draw from, by default 300 times
+                ``num_eval_fourier_positions``.
             bandwidth_factor: factor of the bandwidth.
             fourier_range_factor: largest component of a mode, in units of one over the standard
                 deviation of the training samples.
-            covariant_kernels: give the kernels the correlations of the training sample.
-            inverse_density_weight_power: 0 draws kernels from the density p of the training
-                sample, 1 about evenly where there is any, and others from ``p^(1 - power)``.
-            num_idw_draws: with such a power, draws from p to choose among, by default 100 times
-                ``num_pretrain_kernels``.
-            chunk_size: kernels that are counted at once by direct sums; it bounds the memory.
+            covariant_kernels: whether kernels have the correlations of the training sample.
+            inverse_density_weight_power: kernels are drawn from ``p^(1 - power)``, where p is the
+                density of the training sample. 0 draws from p; 1 draws about evenly where p > 0.
+            num_idw_draws: for a power other than 0, number of draws from p to choose from, by
+                default 100 times ``num_pretrain_kernels``.
+            chunk_size: number of kernels per chunk of the direct sums; bounds the memory.
             seed: random seed.
-            comm: mpi4py communicator whose ranks share the work. All must be given the same
-                training sample, and all get the result.
-            mesh: devices that share the work, by default all local ones.
-            fourier_half_space: draw modes from the whole half-space of independent ones, scaled
-                with the weighted standard deviation, instead of from the positive orthant, scaled
-                with the unweighted one.
+            comm: mpi4py communicator whose ranks share the work. All ranks must pass the same
+                training sample, and all ranks get the result.
+            mesh: devices that share the work, by default all local devices.
+            fourier_half_space: whether to draw modes from the half-space of independent modes,
+                scaled by the weighted standard deviation; by default modes are drawn from the
+                positive orthant, scaled by the unweighted standard deviation.
             drop_non_finite: drop rows with NaN or infinite values, instead of refusing them.
-            method: ``"direct"`` sums pair by pair on all devices. ``"finufft"`` takes non-uniform
+            method: ``"direct"`` sums over all pairs on all devices. ``"finufft"`` uses non-uniform
                 fast Fourier transforms on the CPU of the host, for up to 3 columns; their cost
-                grows with samples plus kernels, not with their product. Where over 2 % of the
-                counts are next to nothing, too small for a transform, all are summed pair by pair
-                even so, which is logged. ``"auto"`` takes the transforms for single precision on
-                CPU where finufft is installed and they are faster by far. Both agree to the
-                rounding of single precision, not to the last bit: there the same call may differ
-                between machines with and without finufft.
+                grows with samples plus kernels, not with their product. If over 2 % of the counts
+                are too small for a transform, all counts are direct sums, which is logged.
+                ``"auto"`` uses the transforms in single precision on CPUs, if finufft is installed
+                and the transforms are clearly faster. Both methods agree to the rounding error of
+                single precision, but not in the last bit: results of ``"auto"`` may differ between
+                machines with and without finufft.
 
         Raises:
-            InputError: samples or weights that cannot be used, a number out of range, or a method
-                that cannot be had.
+            InputError: samples or weights are not valid, a number is out of range, or the method
+                is not available.
         """
         rows = training_x
         if not isinstance(rows, TrainingSample):
@@ -197,7 +201,7 @@ class KPretrainer:
         )
 
     def statistics(self) -> dict[str, TrainingCounts]:
-        """The counts by the names of their statistics, with complex numbers as their two parts."""
+        """Names of statistics to counts, with complex numbers split into two parts."""
         centers = Points({"centers": self.kernel_centers}, {"cov": np.atleast_2d(self.kernelcov)})
         modes = Points({"modes": self.fourier_positions}, {})
         kernels, waves = self.num_eval_kernels, self.num_eval_fourier_positions
@@ -209,16 +213,16 @@ class KPretrainer:
         }
 
     def save(self, filename: Any) -> None:
-        """Write all attributes to a ``.npz`` file; the suffix is added where it is missing."""
+        """Write all attributes to a ``.npz`` file; a missing suffix is added."""
         np.savez(filename, **{name: getattr(self, name) for name in _TYPES})
 
     @classmethod
     def load(cls, filename: Any) -> "KPretrainer":
-        """Read what ``save`` wrote; files of diffopt's ``KPretrainer.save`` are read, too.
+        """Read a file of ``save``, or of diffopt's ``KPretrainer.save``.
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: it is no such file, or an attribute is missing or unknown.
+            InputError: the file has another format, or an attribute is missing or unknown.
         """
         path = Path(filename)
         if not path.exists() and path.with_name(path.name + ".npz").exists():

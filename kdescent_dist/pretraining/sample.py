@@ -1,4 +1,4 @@
-"""A weighted training sample in blocks of rows, of which each of several processes holds some."""
+"""A weighted training sample in blocks of rows, which processes share."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Moments:
 
     Attributes:
         weight: sum of the weights.
-        square: sum of their squares.
+        square: sum of the squared weights.
         mean: (d,) weighted mean.
         covariance: (d, d) unbiased weighted covariance.
     """
@@ -31,17 +31,17 @@ class Moments:
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Training samples of d dimensions; results are the same bits whoever holds which block.
+    """Training samples of d dimensions. Results have the same bits for any distribution of blocks.
 
     Attributes:
-        blocks: samples (n, d) and weights (n,), or None for weights of 1, of each block that this
-            process holds.
-        first: number of the first of them.
-        count: blocks of all processes.
+        blocks: for each block of this process, samples (n, d) and weights (n,), or None for
+            weights of 1.
+        first: number of the first block of this process.
+        count: number of blocks of all processes.
         dims: d.
-        dtype: of samples and weights.
-        processes: who holds the blocks.
-        moments: of all samples with their weights.
+        dtype: type of samples and weights.
+        processes: the processes that share the blocks.
+        moments: weighted moments of all samples.
     """
 
     blocks: list[tuple[np.ndarray, np.ndarray | None]]
@@ -53,11 +53,11 @@ class TrainingSample:
     moments: Moments = field(init=False)
 
     def __post_init__(self) -> None:
-        """Add up the moments; all processes make their objects together.
+        """Compute the moments; all processes must create their objects together.
 
         Raises:
-            InputError: fewer than 2 samples count, or a column does not vary, or too little for
-                the precision of the samples.
+            InputError: fewer than 2 samples have a nonzero weight, or the variance of a column is
+                0 or out of the range of the type of the samples.
         """
         numbers = [len(x) if w is None else np.count_nonzero(w) for x, w in self.blocks]
         counted = int(self.processes.added(np.array([sum(numbers)], np.int64))[0])
@@ -70,15 +70,15 @@ class TrainingSample:
 
     @classmethod
     def whole(cls, x: np.ndarray, weights: np.ndarray | None) -> "TrainingSample":
-        """One block, (n, d) samples and (n,) weights, which every process has."""
+        """A single block, (n, d) samples and (n,) weights, the same in every process."""
         return cls([(x, weights)], 0, 1, x.shape[1], x.dtype, Processes(()))
 
     def added(self, parts: list[Any], shape: tuple[int, ...]) -> np.ndarray:
-        """The sum of arrays of a shape, one for each block of this process, over all blocks."""
+        """The sum over all blocks; ``parts`` has one array of ``shape`` per block here."""
         return exact_total(parts, shape, self.count, self.processes)
 
     def unit(self) -> float:
-        """A power of 2 that no weight exceeds, and the largest by less than a factor of 2."""
+        """The smallest power of 2 that no weight exceeds."""
         largest = [1.0 if w is None else np.max(w, initial=0.0) for _, w in self.blocks]
         exponent = np.ceil(np.log2(max(largest, default=0.0) or np.finfo(float).tiny))
         return float(np.exp2(self.processes.largest(np.array([exponent], np.int32))[0]))
@@ -88,7 +88,7 @@ class TrainingSample:
         return np.sqrt(np.diagonal(self._moments(weighted=False).covariance))
 
     def middle(self) -> np.ndarray:
-        """(d,) a point among the samples, wherever the farthest of them are."""
+        """(d,) a point among the samples, which outliers do not move: the median of some rows."""
         mine = next((x for x, _ in self.blocks if len(x)), None)
         numbers = np.zeros(self.processes.count, np.int64)
         numbers[self.processes.index] = mine is not None
@@ -99,7 +99,7 @@ class TrainingSample:
         return self.processes.merged(middle)
 
     def _moments(self, weighted: bool) -> Moments:
-        # Column by column: no library adds up in an order that depends on its threads.
+        # Column by column: a BLAS library may sum in an order that depends on its threads.
         dims, parts = self.dims, []
         for x, w in self._doubles(weighted):
             parts.append([np.sum(w), np.sum(w * w), *(np.sum(w * a) for a in x)])
@@ -116,7 +116,7 @@ class TrainingSample:
         return Moments(float(weight), float(square), mean, covariance)
 
     def _doubles(self, weighted: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Columns (d, n) and weights (n,) of each block, copies in double precision."""
+        """Copies of the columns (d, n) and weights (n,) of each block, in double precision."""
         for x, w in self.blocks:
             weights = w if weighted and w is not None else np.ones(len(x))
             yield x.T.astype(float), weights.astype(float)

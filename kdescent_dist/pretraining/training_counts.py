@@ -1,4 +1,4 @@
-"""What a training sample has at the points of one statistic."""
+"""The counts of a training sample at the points of one statistic."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from kdescent_dist.counts.points import Points
 
 @dataclass(frozen=True)
 class TrainingCounts:
-    """Counts of one statistic of a training sample, at the points that a step draws from.
+    """Counts of one statistic of a training sample, at the points from which a step draws.
 
     Attributes:
-        points: p points, as arrays of NumPy.
+        points: p points, as NumPy arrays.
         values: (p, parts) counts.
-        errors: (p, parts) errors of the counts, 0 where nothing is known to compare with.
+        errors: (p, parts) errors of the counts; 0 for counts that are not compared.
         drawn: the number of points that a step draws.
-        every: whether a step takes all points in their order, and draws none.
-        given: whether the counts were given, and not counted in the training catalog.
+        every: whether a step uses all points in order instead of drawing points.
+        given: whether the user gave the counts, instead of a training catalog.
     """
 
     points: Points
@@ -35,18 +35,18 @@ class TrainingCounts:
         return len(self.values)
 
     def save(self, file: Path) -> None:
-        """Write counts that were counted, of which a step takes all points, to an ``.npz`` file."""
+        """Write counts with ``every`` that were not given to an ``.npz`` file."""
         arrays = {f"each/{name}": values for name, values in self.points.each.items()}
         arrays |= {f"common/{name}": values for name, values in self.points.common.items()}
         np.savez(file, values=self.values, errors=self.errors, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> "TrainingCounts":
-        """Read what ``save`` wrote.
+        """Read a file of ``save``.
 
         Raises:
-            InputError: the arrays do not fit together.
-            Exception: what reading a truncated or altered file raises.
+            InputError: the arrays differ in length.
+            Exception: the file is truncated or altered.
         """
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}

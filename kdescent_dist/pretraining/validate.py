@@ -1,4 +1,4 @@
-"""Training samples as they are given, checked before anything is computed from them."""
+"""Checks of training samples before any computation."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ from kdescent_dist.numerics.arrays import unmasked
 
 log = logging.getLogger(__name__)
 
-LARGEST_SMALL = 65_536  # training samples that are filled up to a power of 2
+LARGEST_SMALL = 65_536  # up to this size, training samples are padded to a power of 2
 
 
 def check_training_data(
@@ -49,10 +49,10 @@ def check_training_data(
 
 
 def check_variances(covariance: np.ndarray, dtype: np.dtype) -> None:
-    """Check the diagonal of a covariance (d, d) of samples of a type.
+    """Check the variances in a covariance (d, d) of samples of a type.
 
     Raises:
-        InputError: a column does not vary, or too little for the precision of its type.
+        InputError: a variance is 0, or out of the range of the type.
     """
     for i, variance in enumerate(np.diagonal(covariance)):
         if not np.finfo(dtype).tiny < variance < np.finfo(dtype).max:
@@ -68,7 +68,8 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
     Raises:
         InputError: the columns of the training sample are linearly dependent.
     """
-    # The bits are those of JAX, which takes SciPy's routine; a restarted fit does without both.
+    # JAX calls the same LAPACK routine, so the bits agree. The import is slow, and a restarted fit
+    # does not need it.
     from scipy.linalg import cholesky
 
     try:
@@ -81,28 +82,28 @@ def cholesky_factor(cov: np.ndarray) -> np.ndarray:
 
 
 def float_array(values: Any, name: str) -> np.ndarray:
-    """Return an array of real numbers in the precision that JAX computes in.
+    """Return an array of real numbers in the precision of JAX.
 
-    A value that is masked, or beyond that precision, is not finite in it.
+    Masked values become NaN, and values that overflow become infinite.
 
     Raises:
-        InputError: it has other values.
+        InputError: the values are not real numbers.
     """
     array = np.asarray(unmasked(values))
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise InputError(f"{name} has values of type {array.dtype}: must be real numbers")
-    # The type that JAX computes in: double precision only where it was turned on.
+    # JAX has double precision only with jax_enable_x64.
     wide = array.dtype.kind in "iu" or array.dtype.itemsize > 4
     with np.errstate(over="ignore"):
         return array.astype(canonicalize_dtype(np.float64 if wide else np.float32), copy=False)
 
 
 def filled_size(size: int) -> int:
-    """Return a number of samples that many training samples share, filled up with weights of 0.
+    """Return a padded number of training samples; padding has weight 0.
 
-    Compiled programs depend on the size: with hundreds of bins, each of another one, compiling
-    would take longer than counting. Small sizes become powers of 2, and large ones, where
-    counting takes longer, grow by an eighth at most.
+    A compiled program depends on the number of samples. With hundreds of bins of different sizes,
+    compiling would take longer than counting. Small sizes are padded to powers of 2. Large sizes,
+    for which counting takes longer, are padded by an eighth at most.
     """
     power = 1 << (size - 1).bit_length()
     step = power if size <= LARGEST_SMALL else power // 16

@@ -1,9 +1,10 @@
-"""The loop.
+"""The optimization loop.
 
-``steps`` compiles many updates into one dispatch, ``loop`` runs dispatches and between them saves,
-reports and stops. ``state`` is all that a resume needs, in one pytree. ``checkpoints`` keep the
-state with a digest. ``coordinates`` are what the optimizer moves: parameters that are not fixed,
-without ``bounds``. ``callbacks`` see every step. ``dropin`` has diffopt's ``adam`` and ``bfgs``.
+``steps`` compiles many updates into one dispatch. ``loop`` runs dispatches, and saves, reports and
+stops between dispatches. ``state`` is a pytree with everything that a resume needs. ``checkpoints``
+store the state with a digest. ``coordinates`` are the variables of the optimizer: free parameters,
+mapped to unbounded ones by ``bounds``. ``callbacks`` see every step. ``dropin`` has diffopt's
+``adam`` and ``bfgs``.
 """
 
 from kdescent_dist.fitting.bounds import Bounds

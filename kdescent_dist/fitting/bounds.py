@@ -1,8 +1,9 @@
-"""Bounded parameters, and the unbounded ones that the optimizer moves.
+"""Maps between bounded parameters and the unbounded variables of the optimizer.
 
-With both bounds finite, ``u = s tan((p - mid) / s)`` with ``s = (high - low) / pi``; with one,
-``u = p - low + 1 / (low - p)`` or its mirror image; without, the identity: the transformations
-of diffopt's ``kdescent``, so that a given optimizer takes the same path.
+With two finite bounds, ``u = s tan((p - mid) / s)`` with ``s = (high - low) / pi``. With one finite
+bound, ``u = p - low + 1 / (low - p)`` or its mirror image. Without bounds, the map is the identity.
+These are the transformations of diffopt's ``kdescent``, so that a given optimizer takes the same
+path.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from kdescent_dist.config.limits import check_within, limits_of
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lower and upper bounds of each parameter, infinite where there is none.
+    """Lower and upper bounds of each parameter; a missing bound is infinite.
 
     Attributes:
         low: (parameters,) lower bounds.
@@ -32,7 +33,7 @@ class Bounds:
         """Build bounds from one ``(low, high)`` or None for each parameter.
 
         Raises:
-            InputError: their number is not ``size``.
+            InputError: the number of pairs is not ``size``.
         """
         return cls(*limits_of(pairs, size))
 
@@ -40,12 +41,12 @@ class Bounds:
         """Check the bounds themselves, and that ``params`` lie strictly within them.
 
         Raises:
-            InputError: names the first parameter that does not.
+            InputError: names the first parameter outside its bounds.
         """
         check_within(params, self.low, self.high, names, what)
 
     def to_unbounded(self, params: jax.Array | np.ndarray) -> jax.Array:
-        """Map bounded (..., parameters) to unbounded ones."""
+        """Map bounded parameters (..., parameters) to unbounded variables."""
         params = jnp.asarray(params)
         both, only_low, only_high = self._cases()
         low, high, mid, scale = self._constants(params.dtype)
@@ -59,7 +60,7 @@ class Bounds:
         )
 
     def to_bounded(self, unbounded: jax.Array) -> jax.Array:
-        """Map unbounded (..., parameters) to bounded ones."""
+        """Map unbounded variables (..., parameters) to bounded parameters."""
         both, only_low, only_high = self._cases()
         low, high, mid, scale = self._constants(unbounded.dtype)
         two = mid + scale * jnp.arctan(unbounded / scale)
@@ -75,8 +76,8 @@ class Bounds:
         return has_low & has_high, has_low & ~has_high, ~has_low & has_high
 
     def _constants(self, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-        # Placeholders stand where a bound is infinite, so that unused branches stay finite and
-        # their zero cotangents do not turn into NaN.
+        # Placeholders replace infinite bounds: unused branches stay finite, and their zero
+        # cotangents do not become NaN.
         both, only_low, only_high = self._cases()
         low = np.where(both | only_low, self.low, 0.0)
         high = np.where(both | only_high, self.high, 1.0)

@@ -1,7 +1,7 @@
-"""What happens between the dispatches of a fit: progress, metrics, and rules to stop.
+"""Callbacks between the dispatches of a fit: progress, metrics, and stopping rules.
 
-A callback is called with an ``Event`` after each dispatch; it stops the fit by raising
-``StopFit``. It never changes the state.
+A callback is called with an ``Event`` after each dispatch, and stops the fit by raising
+``StopFit``. Callbacks never change the state.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from kdescent_dist.fitting.history import History
 
 @dataclass(frozen=True)
 class Event:
-    """Where a fit stands after a dispatch.
+    """The progress of a fit after a dispatch.
 
     Attributes:
-        step: updates done.
-        steps: updates that the fit will do.
+        step: number of updates done.
+        steps: number of updates of the whole fit.
         first: step of the first row of ``history``.
-        history: what this dispatch computed.
-        seconds: wall time that it took.
-        samples: model samples of one step, 0 where unknown.
+        history: the steps of this dispatch.
+        seconds: wall time of this dispatch.
+        samples: number of model samples per step, 0 if unknown.
     """
 
     step: int
@@ -56,9 +56,9 @@ class ProgressBar:
     """A bar with the loss, steps per second and time left.
 
     Args:
-        steps: steps of the whole fit.
-        done: steps done before.
-        show: None for only on a terminal.
+        steps: number of steps of the whole fit.
+        done: number of steps done before.
+        show: whether to show the bar, None for only on a terminal.
     """
 
     def __init__(self, steps: int, done: int = 0, show: bool | None = None) -> None:
@@ -76,14 +76,14 @@ class ProgressBar:
         self._bar.close()
 
 
-_KEPT = ("step", "seconds", "time")  # of a row of the metrics: what is read again
+_KEPT = ("step", "seconds", "time")  # entries that a valid row of the metrics must have
 _NUMBER = int | float
 
 
 class Metrics:
     """Appends a line per step to ``metrics.jsonl``.
 
-    Lines of steps that are done again after a restart are cut off first.
+    After a restart, lines of steps that are repeated are removed first.
 
     Args:
         path: the file.
@@ -114,29 +114,28 @@ class Metrics:
         try:
             with self.path.open("a") as file:
                 file.writelines(lines)
-        except OSError as error:  # of a full disk, which names no file
+        except OSError as error:  # the error of a full disk names no file
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _cut(self, step: int) -> None:
         if not self.path.exists():
             return
         kept = [row for row in read_metrics(self.path) if row["step"] < step]
-        # In a new file, so that a run that is killed here has the old or the new one.
+        # Written to a new file: if the run is killed here, the old or the new file is intact.
         temporary = self.path.with_name(f".{self.path.name}")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(temporary, self.path)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; none where there is no file.
+    """The rows of a metrics file; empty if there is no file.
 
-    A row that is not whole is left out, such as one that was being written when the run was
-    killed.
+    Incomplete rows are left out, such as a row that was being written when the run was killed.
     """
     rows = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):  # no JSON, or no text at all
+            with contextlib.suppress(ValueError):  # not JSON, or not text
                 row = json.loads(line)
                 if isinstance(row, dict) and all(isinstance(row.get(k), _NUMBER) for k in _KEPT):
                     rows.append(row)
@@ -144,10 +143,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class StopWhenFlat:
-    """Stop when the mean loss of ``window`` steps is no longer below that of the window before.
+    """Stop when the mean loss of ``window`` steps is not below the mean of the window before.
 
     Args:
-        window: steps in a window.
+        window: number of steps in a window.
         tolerance: relative decrease that still counts as progress.
     """
 

@@ -1,9 +1,9 @@
-"""Orbax checkpoints of the fit state, with a digest that tells a damaged one from a good one.
+"""Orbax checkpoints of the fit state, with a digest that detects damage.
 
-The state is the same in all processes and small: the primary alone saves and restores it, as host
-arrays, and tells the others; so it is continued on any mesh. Each checkpoint stands alone. The
-history of the fit is in a file next to the checkpoints, to which each save appends; what is lost of
-that file is lost to the plots, never to the fit.
+The state is small and the same in all processes. The primary alone saves and restores the state, as
+host arrays, and sends it to the other processes; so a fit can be continued on any mesh. Checkpoints
+do not depend on each other. Each save appends to the history of the fit in a separate file. Damage
+to this file affects the plots, never the fit.
 """
 
 import errno
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROOM = 128 * 1024  # bytes that the small files of a checkpoint take
+_ROOM = 128 * 1024  # bytes of the small files of a checkpoint
 
 
 def latest_step(directory: Path) -> int | None:
-    """Step of the latest committed checkpoint in a folder, None without one."""
+    """Step of the latest committed checkpoint in a folder, None if there is no checkpoint."""
     if not directory.is_dir():
         return None
     return max((int(d.name) for d in directory.iterdir() if d.name.isdigit()), default=None)
 
 
 class Checkpoints:
-    """Saves states in ``<directory>/<step>/`` in the background, and restores the latest good one.
+    """Saves states in ``<directory>/<step>/`` in the background; restores the latest intact one.
 
-    For the primary process alone.
+    Only the primary process uses this class.
 
     Args:
-        directory: folder of the checkpoints, made when needed.
-        config: how often to save and how many to keep.
-        identity: of the fit; a state saved under another identity is not restored.
-        saved: called with the step of each checkpoint once it is complete.
+        directory: folder of the checkpoints, created when needed.
+        config: how often to save, and how many checkpoints to keep.
+        identity: identity of the fit; a state with another identity is not restored.
+        saved: called with the step of each checkpoint once the checkpoint is complete.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Checkpoints:
         self.interval = SaveInterval(config.every_seconds)
 
     def _open(self) -> "ocp.CheckpointManager":
-        # Importing Orbax adds a handler to the root logger, so it waits until it is needed.
+        # Imported late, because the import adds a handler to the root logger.
         import orbax.checkpoint as ocp
 
         self.directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(self.config.keep),
             cleanup_tmp_directories=True,
-            create=False,  # by Orbax for all processes only
+            create=False,  # Orbax can create the folder only with all processes together
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=jax.process_index(), active_processes={jax.process_index()}
             ),
@@ -99,10 +99,10 @@ class Checkpoints:
         return self.interval.due()
 
     def save(self, state: FitState, history: History) -> None:
-        """Save in the background; the previous save is complete when this returns.
+        """Save in the background. When this method returns, the previous save is complete.
 
         Raises:
-            SaveError: it, or the save before it, failed; names the folder and the reason.
+            SaveError: this save or the previous save failed; names the folder and the reason.
         """
         import orbax.checkpoint as ocp
 
@@ -111,7 +111,7 @@ class Checkpoints:
         if step == self._saved_step:
             return
         try:
-            if not self.directory.exists():  # as after a purge of old files
+            if not self.directory.exists():  # for example after a purge of old files
                 log.warning("%s is gone, with all checkpoints: it is made anew", self.directory)
                 self.directory.mkdir()
             arrays = to_host(state)
@@ -130,7 +130,7 @@ class Checkpoints:
                 ),
                 force=True,
             )
-        except Exception as error:  # of the disk, or of whatever Orbax makes of that
+        except Exception as error:  # an error of the disk, or any error that Orbax raises then
             raise self._failed(step, error) from error
         if not saved:
             raise self._failed(step, RuntimeError("Orbax refused it"))
@@ -138,20 +138,20 @@ class Checkpoints:
         self.interval.saved(time.monotonic() - begun)
 
     def _check_room(self, arrays: FitState) -> None:
-        """Refuse a save for which the disk has no room, before it has begun."""
+        """Raise an error before a save starts if the disk has no room for the save."""
         needed = 2 * sum(array.nbytes for array in jax.tree.leaves(arrays)) + _ROOM
         disk = shutil.disk_usage(self.directory)
-        if disk.total and disk.free < needed:  # some file systems tell no sizes
+        if disk.total and disk.free < needed:  # some file systems report no sizes
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def commit(self, *, wait: bool = True) -> None:
-        """Tell of the save under way, once it is complete.
+        """Finish the pending save: check it, log it, and call ``saved``.
 
         Args:
-            wait: for that; else return where it is still under way.
+            wait: whether to wait for the save; else return if the save is still in progress.
 
         Raises:
-            SaveError: it failed.
+            SaveError: the save failed.
         """
         if self._pending is None or not (wait or not self._manager.is_saving_in_progress()):
             return
@@ -179,30 +179,30 @@ class Checkpoints:
         )
 
     def close(self) -> None:
-        """Wait for the save under way, so that it is not lost, and release the folder."""
+        """Wait for the pending save, and release the folder."""
         try:
             self.commit()
         finally:
             self._manager.close()
-        for name in _LOGGERS:  # not after an error, of which more may come to light
+        for name in _LOGGERS:  # not after an error, because Orbax may log more of the error later
             logging.getLogger(name).removeFilter(self._quiet)
 
     def restore(self, like: FitState, parameters: int) -> tuple[FitState, History] | None:
-        """Restore the latest checkpoint that is whole, as host arrays of the kind of ``like``.
+        """Restore the latest intact checkpoint, as host arrays in the structure of ``like``.
 
-        Damaged ones are renamed to ``<step>.damaged`` once an older one is restored. Where not one
-        is whole, all of them stay as they are. Rows of the history that are lost are NaN.
+        Damaged checkpoints are renamed to ``<step>.damaged`` once an older checkpoint is restored.
+        If all checkpoints are damaged, all stay as they are. Lost rows of the history are NaN.
 
         Args:
             like: a state of the fit.
-            parameters: number of parameters, which a row of the history has.
+            parameters: number of parameters in a row of the history.
 
         Returns:
-            The state and the history up to it, or None where there is no checkpoint.
+            The state and the history up to the state, or None if there is no checkpoint.
 
         Raises:
-            InputError: they belong to another fit.
-            CheckpointError: there are checkpoints, and not one of them can be used.
+            InputError: the checkpoints belong to another fit.
+            CheckpointError: all checkpoints are damaged.
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -210,7 +210,7 @@ class Checkpoints:
                 state, rows = self._restore_step(step, like)
             except (InputError, PermissionError):
                 raise
-            except Exception as error:  # whatever a truncated or altered file raises
+            except Exception as error:  # truncated or altered files raise all kinds of errors
                 damaged[step] = _reason(error)
                 log.warning(
                     "checkpoint of step %d cannot be used (%s): trying an older one",
@@ -238,16 +238,16 @@ class Checkpoints:
         return None
 
     def _load_history(self, saved: Any, step: int, size: int, dtype: Any) -> tuple[History, int]:
-        """The history, and how many of its rows are lost."""
+        """The history, and the number of its lost rows."""
         try:
             if saved["rows"] == step and np.dtype(saved["dtype"]) == dtype:
                 return self._history.load(saved, size)
-        except (KeyError, TypeError):  # damage of metadata of format 2, which have no digest
+        except (KeyError, TypeError):  # damaged metadata of format 2, which have no digest
             pass
         return History.lost(step, size, dtype), step
 
     def _restore_step(self, step: int, like: FitState) -> tuple[FitState, dict[str, Any]]:
-        """The state, and what the history needs to load its rows."""
+        """The state, and the entry of the metadata from which the history is loaded."""
         import orbax.checkpoint as ocp
 
         def read(**items: Any) -> Any:
@@ -270,11 +270,11 @@ class Checkpoints:
     def _quarantine(self, steps: list[int]) -> None:
         if not steps:
             return
-        # The manager keeps a list of steps and would refuse to save at or below a bad one.
+        # The manager caches the list of steps, and would not save at or below a damaged step.
         self._manager.close()
         for step in steps:
             aside, number = self.directory / f"{step}.damaged", 1
-            while aside.exists():  # the same step was damaged before
+            while aside.exists():  # an earlier checkpoint of the same step was damaged
                 number += 1
                 aside = self.directory / f"{step}.damaged.{number}"
             (self.directory / str(step)).rename(aside)
@@ -291,12 +291,12 @@ def _sha256(meta: dict[str, Any]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What was wrong at the bottom of a chain of errors, in one line."""
+    """The root cause of a chain of errors, in one line."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        # TensorStore says pages of words around it.
+        # TensorStore's messages contain the error code in pages of text.
         if number := re.search(r"os_error_code='(\d+)'", str(cause)):
             return os.strerror(int(number[1]))
         cause = cause.__cause__ or cause.__context__
@@ -305,7 +305,7 @@ def _reason(error: BaseException) -> str:
 
 
 class _Quiet(logging.Filter):
-    """Keeps what Orbax logs of a failed save, with pages of tracebacks, for those who debug."""
+    """Demotes Orbax's errors about failed saves, with long tracebacks, to the level DEBUG."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
@@ -320,5 +320,5 @@ class _Quiet(logging.Filter):
         return not failed
 
 
-# Orbax logs to the first; the others tell of errors that it leaves behind.
+# Orbax logs to absl. The other loggers report errors that Orbax does not handle.
 _LOGGERS = ("absl", "asyncio", "concurrent.futures")

@@ -1,4 +1,4 @@
-"""What an optimizer moves: parameters that are not fixed, unbounded, in units of their scale."""
+"""The variables of the optimizer: free parameters, unbounded and in units of their scale."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from kdescent_dist.fitting.bounds import Bounds
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The way from the parameters of a model to what an optimizer moves, and back.
+    """The map from the parameters of a model to the variables of the optimizer, and its inverse.
 
     Attributes:
-        bounds: bounds of the F parameters that move, in units of their scale.
-        scale: (F,) lengths in which the parameters are measured.
-        free: (F,) places in the vector of all P parameters, in ascending order.
-        held: (P,) values of all parameters, of which those that are fixed are kept.
+        bounds: bounds of the F free parameters, in units of their scale.
+        scale: (F,) scales of the free parameters.
+        free: (F,) indices of the free parameters among all P parameters, in ascending order.
+        held: (P,) values of all parameters, which supply the fixed parameters.
     """
 
     bounds: Bounds
@@ -28,17 +28,17 @@ class Coordinates:
 
     @classmethod
     def of(cls, parameters: Parameters) -> "Coordinates":
-        """The coordinates of parameters whose guess is in the precision of the fit."""
+        """The coordinates of parameters, whose guess has the precision of the fit."""
         free = np.flatnonzero(~parameters.fixed)
         scale = parameters.scale[free]
-        # Before the bounds, whose map with a single bound has a length of 1.
+        # The scale is applied before the bounds: the map of a single bound has a unit length.
         bounds = Bounds(parameters.low[free] / scale, parameters.high[free] / scale)
         return cls(bounds, scale, free, parameters.guess)
 
-    # What has nothing to do is left out, so that it changes no program.
+    # Without fixed or scaled parameters, these operations are skipped: the program is unchanged.
 
     def of_params(self, params: jax.Array | np.ndarray) -> jax.Array:
-        """The coordinates (F,) of parameters (P,) that lie within their bounds."""
+        """The coordinates (F,) of parameters (P,), which must be within their bounds."""
         params = jnp.asarray(params)
         if self._some_fixed:
             params = params[self.free]

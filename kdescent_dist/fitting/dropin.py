@@ -1,4 +1,4 @@
-"""The drop-in optimizers ``adam`` and ``bfgs``: any loss, a guess and bounds; no run directory."""
+"""The drop-in optimizers ``adam`` and ``bfgs``, for any loss and without a run directory."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -40,10 +40,10 @@ def adam(
     optimizer: optax.GradientTransformation | None = None,
     **other_kwargs: Any,
 ) -> tuple[jax.Array, jax.Array]:
-    """Descend the gradient of a loss with Adam, or any other optax optimizer.
+    """Minimize a loss with Adam or another optax optimizer.
 
-    Each call compiles the loss. To compile it once for all calls and scripts, whatever the number
-    of steps, the guess and the seed, give JAX a folder before anything is computed::
+    Each call compiles the loss. To reuse the compiled program in all calls and scripts, for any
+    number of steps, guess and seed, set a cache folder of JAX before any computation::
 
         jax.config.update("jax_compilation_cache_dir", "/some/folder")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -57,27 +57,27 @@ def adam(
         learning_rate: learning rate, or an optax schedule.
         randkey: seed or key; None for a loss without a ``randkey`` argument.
         const_randkey: pass the same key at every step.
-        thin: return every ``thin``-th step; 0 for the last one alone.
+        thin: return every ``thin``-th step; 0 for the last step only.
         progress: show a progress bar.
         optimizer: an optax optimizer to use in place of ``optax.adam(learning_rate)``.
         **other_kwargs: passed on to ``lossfunc``.
 
     Returns:
-        Trial parameters (nsteps + 1, parameters) and the losses (nsteps + 1,) at them, thinned;
-        or the last ones, (parameters,) and (), with ``thin=0``.
+        Trial parameters (nsteps + 1, parameters) and their losses (nsteps + 1,), thinned; with
+        ``thin=0``, the last trial parameters (parameters,) and their loss ().
 
     Raises:
         InputError: the guess is outside its bounds, or a bound is reversed.
-        NonFiniteLossError: the loss or its gradient is not finite; carries the steps before.
+        NonFiniteLossError: the loss or its gradient is not finite; carries the earlier steps.
     """
     if nsteps < 0 or thin < 0:
         raise InputError(f"nsteps={nsteps} and thin={thin} must not be negative")
     key = as_key(0 if randkey is None else randkey)
-    # The first half of this split starts the chain of keys; the second is the constant key.
+    # As in diffopt, the first key of this split starts the chain, the second is the constant key.
     key, constant_key = _halves(key)
     bar = ProgressBar(nsteps, show=None if progress else False)
-    # A ``KCalc`` of the loss works on all local devices: a state that starts elsewhere would have
-    # the program compiled twice.
+    # A ``KCalc`` in the loss uses all local devices. If the first state were on other devices, the
+    # program would be compiled twice.
     mesh = default_mesh()
     try:
         result = fit(
@@ -85,7 +85,7 @@ def adam(
             guess,
             optax.adam(learning_rate) if optimizer is None else optimizer,
             bounds=param_bounds,
-            # The number of steps is not part of the program, which a cache may hold already.
+            # The program does not depend on the number of steps, so that a cached program fits.
             config=FitConfig(steps=nsteps, steps_per_call=_STEPS_PER_CALL),
             seed=constant_key if const_randkey else key,
             schedule=fixed_schedule if const_randkey else chain_schedule,
@@ -99,7 +99,7 @@ def adam(
 
 
 def _halves(key: jax.Array) -> Sequence[jax.Array]:
-    """What ``jax.random.split(key)`` returns, where possible without a program to compile."""
+    """``jax.random.split(key)``, without compilation for the default type of key."""
     if not is_default(key):
         return list(jax.random.split(key))
     halves = split(np.asarray(jax.random.key_data(key)))
@@ -107,10 +107,10 @@ def _halves(key: jax.Array) -> Sequence[jax.Array]:
 
 
 def _thinned(nsteps: int, thin: int) -> list[int]:
-    """Steps that are kept: the guess unless thinned away, every ``thin``-th, and the last.
+    """Steps to return: the last step of each stretch of ``thin`` steps.
 
-    Each row is the last step of its stretch of ``thin``, counted from step 1, where the first
-    stretch also takes in the guess when ``thin`` is above 1.
+    Stretches are counted from step 1. The guess, step 0, is a row of its own with ``thin=1``; else
+    the guess belongs to the first stretch.
     """
     stretch = thin or max(nsteps, 1)
     kept: list[int] = []
@@ -132,16 +132,16 @@ def bfgs(
     progress: bool = True,
     **other_kwargs: Any,
 ) -> "tuple[jax.Array, jax.Array, OptimizeResult]":
-    """Minimize a loss with L-BFGS-B (Byrd et al. 1995), holding its random key fixed.
+    """Minimize a loss with L-BFGS-B (Byrd et al. 1995), with a constant random key.
 
     Args:
-        lossfunc: as in ``adam``; called with the constant ``randkey``, or without if None. Or an
-            objective, such as a ``PopulationObjective``, whose key is of seed 0 if None.
+        lossfunc: a loss as in ``adam``, called with the constant ``randkey``, or without a key if
+            ``randkey`` is None; or an objective, such as a ``PopulationObjective``.
         guess: (parameters,) starting parameters.
         maxsteps: largest number of iterations.
         param_bounds: one ``(low, high)`` or None per parameter; the guess may be on a bound.
-        randkey: seed or key.
-        thin: return every ``thin``-th iteration; 0 for the last one alone.
+        randkey: seed or key; for an objective, None means seed 0.
+        thin: return every ``thin``-th iteration; 0 for the last iteration only.
         progress: show a progress bar.
         **other_kwargs: passed on to ``lossfunc``.
 
@@ -153,7 +153,7 @@ def bfgs(
         InputError: the guess is outside its bounds, a bound is reversed, or an objective is given
             with other options.
     """
-    # Not with the module: it takes long, and most programs have no use for it.
+    # Imported here: the import is slow, and most programs do not need it.
     from scipy.optimize import minimize
 
     start = np.asarray(guess, float)
@@ -191,7 +191,7 @@ def bfgs(
             options={"maxiter": maxsteps},
             callback=record,
         )
-    if not params:  # already at a minimum: the guess is the only trial
+    if not params:  # the guess is already a minimum, and the only trial
         params, losses = [np.array(result.x)], [float(result.fun)]
     kept = _thinned(len(params) - 1, thin)
     rows, values = jnp.asarray(np.array(params)[kept]), jnp.asarray(np.array(losses)[kept])
@@ -209,12 +209,12 @@ def _objective(
 
 
 def _inside(guess: np.ndarray, bounds: Bounds, dtype: np.dtype) -> np.ndarray:
-    """The guess, checked against closed bounds: one on a bound as rounded to ``dtype`` is on it."""
+    """Check a guess against closed bounds; a guess equal to a rounded bound moves to the bound."""
     rounded = dtype if np.issubdtype(dtype, np.floating) else np.float64
     at_low = guess == bounds.low.astype(rounded)
     at_high = guess == bounds.high.astype(rounded)
     start = np.where(at_low, bounds.low, np.where(at_high, bounds.high, guess))
-    # Bounds.check is for open intervals: it sees the nearest number within.
+    # Bounds.check requires open intervals: check the nearest number inside the bounds.
     inwards = np.where(at_low, np.inf, np.where(at_high, -np.inf, start))
     bounds.check(np.nextafter(start, inwards), [f"p{i}" for i in range(len(start))])
     return start

@@ -1,4 +1,4 @@
-"""The parameters of a fit as they are given to it, and as its checkpoints know them."""
+"""The parameters of a fit from its arguments, and their part of the identity of the fit."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from kdescent_dist.objective.protocol import Objective
 
 
 def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> Parameters:
-    """The parameters of a fit, with the guess in its precision: single, unless x64 is on.
+    """The parameters of a fit, with the guess in single precision unless x64 is enabled.
 
     Args:
-        guess: the parameters, or (parameters,) starting values.
-        bounds: bounds, one ``(low, high)`` or None per parameter, or None; with values alone.
-        names: names of the parameters, or None; with values alone.
+        guess: ``Parameters``, or (parameters,) starting values.
+        bounds: bounds, or one ``(low, high)`` or None per parameter; None with ``Parameters``.
+        names: names of the parameters, or None; None with ``Parameters``.
         objective: the objective of the fit.
 
     Raises:
-        InputError: the objective is of other parameters, a guess is outside its bounds, or what is
-            given does not fit together.
+        InputError: the objective has other parameters, a guess is outside its bounds, or the
+            arguments contradict each other.
     """
     if isinstance(guess, Parameters):
         if bounds is not None or names is not None:
@@ -53,7 +53,7 @@ def _takes_a_vector(objective: Objective) -> bool:
 
 
 def identity_of(parameters: Parameters) -> dict[str, Any]:
-    """The parameters in the identity of a fit; what is at its default is left out."""
+    """The parameters in the identity of a fit; values at their defaults are left out."""
     told: dict[str, Any] = {
         "names": list(parameters.names),
         "guess": parameters.guess.tolist(),

@@ -1,4 +1,4 @@
-"""The history of a fit: trial parameters and losses of each step, in memory and in a file."""
+"""The history of a fit, with trial parameters and losses of all steps, in memory and in a file."""
 
 import hashlib
 import logging
@@ -18,9 +18,9 @@ class History:
     """Trial parameters and losses of consecutive steps, in host memory.
 
     Attributes:
-        params: (steps, parameters) bounded parameters at which the loss was taken.
+        params: (steps, parameters) trial parameters, within their bounds.
         loss: (steps,) losses.
-        grad_norm: (steps,) norms of the gradient with respect to what the optimizer moves.
+        grad_norm: (steps,) norms of the gradient with respect to the optimizer's variables.
     """
 
     params: np.ndarray
@@ -33,7 +33,7 @@ class History:
 
     @classmethod
     def lost(cls, rows: int, size: int, dtype: Any) -> "History":
-        """Rows of which nothing is known: NaN."""
+        """Lost rows, filled with NaN."""
         nan = np.full((rows, size + 2), np.nan, dtype)
         return cls(nan[:, :size], nan[:, size], nan[:, size + 1])
 
@@ -41,16 +41,16 @@ class History:
         return len(self.loss)
 
     def part(self, first: int, last: int | None = None) -> "History":
-        """The rows from ``first`` up to, but without, ``last``; nothing is copied."""
+        """Rows ``first`` to ``last`` (excluded), without a copy."""
         rows = slice(first, last)
         return History(self.params[rows], self.loss[rows], self.grad_norm[rows])
 
 
 class GrowingHistory:
-    """A history to which rows are appended, at the cost of these rows alone on average.
+    """A history to which rows are appended, in amortized constant time per row.
 
     Args:
-        start: the rows that are there already.
+        start: the first rows.
     """
 
     def __init__(self, start: History) -> None:
@@ -68,7 +68,7 @@ class GrowingHistory:
         self._size = size
 
     def part(self, first: int = 0) -> History:
-        """The rows from ``first`` on, which those appended later leave alone."""
+        """The rows from ``first`` on; later calls of ``append`` do not change these rows."""
         return self._buffer.part(first, self._size)
 
 
@@ -79,11 +79,11 @@ def _copied(array: np.ndarray, rows: int) -> np.ndarray:
 
 
 class HistoryFile:
-    """The rows of a history in one file that only grows: a save writes what is new.
+    """The rows of a history in one file; each save appends the new rows.
 
-    A row is the parameters, the loss and the norm of the gradient of a step, in the precision of
-    the fit. A checkpoint knows how many rows belong to it, and the SHA-256 of their bytes. A
-    second file, ``<name>.crc``, has the CRC-32 of each row. Damage costs the damaged rows alone.
+    A row has the parameters, the loss and the norm of the gradient of a step, in the precision of
+    the fit. A checkpoint stores the number of its rows and the SHA-256 of their bytes. A second
+    file, ``<name>.crc``, has the CRC-32 of each row: damage costs only the damaged rows.
 
     Args:
         path: the file.
@@ -91,7 +91,7 @@ class HistoryFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = 0  # of the file that need not be written again
+        self._rows = 0  # number of rows that need not be written again
         self._sha = hashlib.sha256()
         self._sums = bytearray()
 
@@ -100,12 +100,12 @@ class HistoryFile:
         return self.path.with_suffix(".crc")
 
     def save(self, history: History) -> dict[str, Any]:
-        """Append the rows that are not in the file, and return what ``load`` needs.
+        """Append the rows that are not in the file, and return the argument ``saved`` of ``load``.
 
-        The file is written anew where it is gone or shorter than it was.
+        If the file is gone or too short, the whole file is written again.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         row_size = (history.params.shape[1] + 2) * history.params.itemsize
         if self._rows and _size(self.path) < self._rows * row_size:
@@ -126,14 +126,14 @@ class HistoryFile:
         return {"rows": self._rows, "dtype": table.dtype.str, "sha256": self._sha.hexdigest()}
 
     def load(self, saved: dict[str, Any], parameters: int) -> tuple[History, int]:
-        """Read the rows of a checkpoint; those that are saved next follow after them.
+        """Read the rows of a checkpoint; the next save continues after these rows.
 
         Args:
-            saved: what ``save`` returned.
-            parameters: their number.
+            saved: the result of ``save``.
+            parameters: number of parameters.
 
         Returns:
-            The history, and how many of its rows are lost: these are NaN.
+            The history, and the number of its lost rows, which are NaN.
         """
         row = np.dtype((saved["dtype"], parameters + 2))
         data = _read(self.path, saved["rows"] * row.itemsize)
@@ -164,9 +164,9 @@ def _row_sums(table: np.ndarray) -> bytes:
 
 
 def _append(path: Path, size: int, data: bytes | bytearray) -> None:
-    """Cut a file to ``size`` bytes and write after them; a new file is there whole or not at all.
+    """Truncate a file to ``size`` bytes, and append data; a new file is created atomically.
 
-    What is cut off is of a checkpoint that was damaged, or that was never completed.
+    The truncated bytes belong to a checkpoint that is damaged or was never completed.
     """
     if path.is_dir():
         aside = path.with_name(f"{path.name}.damaged")
@@ -184,7 +184,7 @@ def _append(path: Path, size: int, data: bytes | bytearray) -> None:
 
 
 def _read(path: Path, size: int) -> bytes:
-    """The first bytes of a file, fewer or none where they are not there."""
+    """Up to ``size`` first bytes of a file; empty if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(size)

@@ -1,4 +1,4 @@
-"""The fit loop: many steps per dispatch, and between dispatches checkpoints and callbacks."""
+"""The fit loop: many steps per dispatch, with checkpoints and callbacks between dispatches."""
 
 import logging
 import time
@@ -41,9 +41,9 @@ class FitResult:
 
     Attributes:
         parameters: the parameters of the fit, with its guess and bounds.
-        params: (steps + 1, parameters) trial parameters, the guess first and the fit last.
-        losses: (steps + 1,) losses at them.
-        grad_norms: (steps + 1,) norms of the gradient of what the optimizer moves.
+        params: (steps + 1, parameters) trial parameters, from the guess to the final parameters.
+        losses: (steps + 1,) losses at the trial parameters.
+        grad_norms: (steps + 1,) norms of the gradient with respect to the optimizer's variables.
         state: the final state.
         message: why the fit ended.
     """
@@ -67,7 +67,7 @@ class FitResult:
 
     @property
     def tree(self) -> Any:
-        """The final parameters in the form in which the model takes them."""
+        """The final parameters as the pytree that the model takes."""
         return self.parameters.tree.unflatten(self.params[-1])
 
 
@@ -90,39 +90,38 @@ def fit(
     fast_cpu: bool = True,
     problem: Mapping[str, Any] | None = None,
 ) -> FitResult:
-    """Descend the gradient of an objective from ``guess``, or continue from a checkpoint.
+    """Minimize an objective from ``guess``, or continue from a checkpoint.
 
-    The trajectory is a function of the arguments up to ``schedule`` alone: how many steps run in
-    a dispatch, restarts and the mesh do not change it.
+    The trajectory depends only on the arguments up to ``schedule``. The number of steps per
+    dispatch, restarts and the mesh do not change the trajectory.
 
     Args:
         objective: a ``PopulationObjective``, or a ``LossObjective`` around any loss function.
-        guess: the parameters of the fit; or (parameters,) starting values, for which ``bounds`` and
-            ``names`` tell the rest.
+        guess: ``Parameters``; or (parameters,) starting values, with ``bounds`` and ``names``.
         optimizer: an optax optimizer.
         bounds: bounds, or one ``(low, high)`` or None per parameter.
         names: parameter names, by default ``p0``, ``p1``, ...
         config: number of steps and size of a dispatch.
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
-        checkpoints: folder of checkpoints, from which an earlier fit is continued; its
-            parameters, seed, optimizer, model, loss, bins and catalogs must be the same.
+        checkpoints: folder of checkpoints. A fit in the folder is continued; its parameters,
+            seed, optimizer, model, loss, bins and catalogs must be the same.
         checkpoint: how often to save.
         callbacks: called after each dispatch.
-        stop_requested: asked between dispatches; when true the fit saves and raises ``Preempted``.
-        saved: called, in the process that saves, with the step of each checkpoint once it is
-            complete.
-        samples: model samples per step, for the callbacks.
-        fast_cpu: whether steps on CPUs take forms of the loss that look inside JAX for speed.
-        problem: names and values, ready for JSON, that tell this fit from others, in place of what
-            ``optimizer``, ``schedule`` and the settings of the objective do; what is at its
-            default is left out.
+        stop_requested: called between dispatches; if true, the fit saves and raises ``Preempted``.
+        saved: called, in the process that saves, with the step of each checkpoint once the
+            checkpoint is complete.
+        samples: number of model samples per step, for the callbacks.
+        fast_cpu: whether steps on CPUs use the faster forms of ``numerics.fast_cpu``.
+        problem: names to values, ready for JSON, for the identity of the fit, in place of
+            ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
+            are left out.
 
     Raises:
-        InputError: the guess is outside its bounds; the objective is of other parameters; the
-            checkpoints are of another fit, or beyond the last step.
-        CheckpointError: a checkpoint could not be saved, or not one of those there can be used.
-        Preempted: a stop was requested; the state is saved where there are checkpoints.
+        InputError: the guess is outside its bounds, the objective has other parameters, or the
+            checkpoints belong to another fit or are beyond the last step.
+        CheckpointError: a checkpoint could not be saved, or all checkpoints are damaged.
+        Preempted: a stop was requested; the state is saved if there is a folder of checkpoints.
         NonFiniteLossError: the loss or its gradient is not finite; the last good state is saved.
     """
     config = config or FitConfig()
@@ -189,7 +188,7 @@ def fit(
 
 @contextmanager
 def _completing(saver: SharedCheckpoints | None) -> Iterator[None]:
-    """Complete the saves where all processes get here, and at least the own ones elsewhere."""
+    """Complete all saves, together if all processes end here, else those of this process."""
     together = True
     try:
         yield
@@ -216,7 +215,7 @@ class _Loop:
     def to_the_end(self, state: FitState, parameters: Parameters) -> FitResult:
         ending, count = "", 1
         if int(state.step) < self.config.steps:
-            state, _ = self._run(state, 0, moving=True)  # compile, which is not a step's time
+            state, _ = self._run(state, 0, moving=True)  # compile before the first timed step
         if self.saver is not None:
             self.saver.begin()
         while (step := int(state.step)) < self.config.steps:
@@ -229,7 +228,7 @@ class _Loop:
                 known = self.history.part()
                 raise Preempted(message, step, known.params, known.loss)
             state, seconds = self._dispatch(state, count)
-            # The first dispatch, of one step, is mostly compilation and tells no speed.
+            # The time of the first dispatch, of one step, is not representative.
             if (step and seconds > 0) or count > 1:
                 count = self._next_count(count, seconds)
             else:
@@ -244,7 +243,10 @@ class _Loop:
         return self._result(state, parameters, ending or "all steps done")
 
     def _agreed(self, ending: str, count: int) -> tuple[bool, str, int]:
-        """Whether any process was asked to stop, why any ends, and the primary's next steps."""
+        """Whether any process must stop, the reason why any process ends, and the next count.
+
+        The count of the primary is the number of steps of the next dispatch.
+        """
         known = np.array([self.stop_requested(), bool(ending), count], np.int64)
         asked, endings, counts = self.processes.exchange(known).T
         if endings.any():
@@ -252,7 +254,7 @@ class _Loop:
         return bool(asked.any()), ending, int(counts[0])
 
     def _next_count(self, count: int, seconds: float) -> int:
-        """Steps of the next dispatch: as many as fit into ``seconds_per_call``."""
+        """Number of steps of the next dispatch, to take about ``seconds_per_call``."""
         fitting = int(count * self.config.seconds_per_call / max(seconds, 1e-9))
         return int(np.clip(fitting, 1, min(self.config.steps_per_call, 4 * count)))
 
@@ -296,7 +298,7 @@ class _Loop:
             self.saver.save(state, self.history.part())
 
     def _result(self, state: FitState, parameters: Parameters, message: str) -> FitResult:
-        # One more evaluation, whose update is not taken, gives the loss at the final parameters.
+        # One more evaluation, without an update, gives the loss at the final parameters.
         state, good = self._run(state, 1, moving=False)
         if not good:
             self._fail(state)

@@ -14,10 +14,10 @@ from kdescent_dist.config.registry import Registry
 from kdescent_dist.config.schema import OptimizerConfig
 from kdescent_dist.fitting.schedules import SCHEDULES
 
-# From a learning rate, or a schedule of learning rates, and options to an optimizer.
+# (learning rate or schedule of learning rates, **options) -> optimizer
 Factory = Callable[..., optax.GradientTransformation]
 
-# Beside those of optax: functions with an attribute ``name``.
+# Optimizers beside those of optax: functions with an attribute ``name``.
 OPTIMIZERS: Registry[Factory] = Registry("kdescent_dist.optimizers", ())
 
 
@@ -25,7 +25,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     """Build the optax chain of a config, for a fit of ``steps`` steps.
 
     Raises:
-        InputError: there is no such optimizer or schedule, or it does not take these options.
+        InputError: there is no such optimizer or schedule, or the options are not valid.
     """
     key, factory = find_factory(config)
     taken = inspect.signature(factory).parameters
@@ -51,7 +51,7 @@ def find_factory(config: OptimizerConfig) -> tuple[str, Factory]:
     """The function that makes the optimizer of a config.
 
     Returns:
-        The config key that names the function, with its value; and the function.
+        The config key that names the function, with its value, and the function.
 
     Raises:
         InputError: there is no such function.
@@ -74,10 +74,10 @@ def find_factory(config: OptimizerConfig) -> tuple[str, Factory]:
 def learning_rate_schedule(config: OptimizerConfig, steps: int) -> float | optax.Schedule:
     """Learning rate as a function of the step: an optional linear warm-up, then the schedule.
 
-    A constant learning rate is a number: some optimizers of optax take no function of the step.
+    A constant learning rate is returned as a number: some optax optimizers accept no schedule.
 
     Raises:
-        InputError: there is no such schedule, or it does not take its options.
+        InputError: there is no such schedule, or the schedule does not take the options.
     """
     if config.schedule == "constant" and not config.warmup_steps:
         return config.learning_rate
@@ -100,7 +100,7 @@ def _made(factory: Factory, rate: Any, options: dict[str, Any]) -> optax.Gradien
     taken = inspect.signature(factory).parameters
     if "learning_rate" in taken or _takes_any(taken):
         return factory(learning_rate=rate, **options)
-    return factory(**options)  # such as Polyak's step length, which follows from the loss
+    return factory(**options)  # such as polyak_sgd, whose step length follows from the loss
 
 
 def _takes_any(parameters: Any) -> bool:
@@ -108,7 +108,7 @@ def _takes_any(parameters: Any) -> bool:
 
 
 def _failure(factory: Factory, rate: Any, options: dict[str, Any]) -> str:
-    """Why an optimizer cannot be made or cannot update a vector; empty if it can."""
+    """Why an optimizer cannot be made or cannot update a vector; empty if both work."""
     vector, loss = jnp.zeros(3), jnp.zeros(())
     try:
         optimizer = optax.with_extra_args_support(_made(factory, rate, options))

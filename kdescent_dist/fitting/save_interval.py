@@ -1,23 +1,23 @@
-"""When a periodic save is due by wall time: early at first, then by what a save costs."""
+"""When a periodic save is due by wall time: early at first, then by the cost of a save."""
 
 import time
 from collections.abc import Callable
 
 FIRST = 2.0  # seconds from the first step to the first save
 LEAST = 5.0  # seconds between saves
-SHARE = 0.005  # of the time of a fit that may be spent on saves
+SHARE = 0.005  # largest fraction of the time of a fit for saves
 
 
 class SaveInterval:
-    """Tells when to save, so that a run gets on that is killed again and again.
+    """Decides when to save, so that a run makes progress even if it is killed often.
 
-    The first save comes ``FIRST`` seconds after the first step begins. From then on, saves are as
-    far apart as keeps their cost below ``SHARE`` of the time, at least ``LEAST`` and never more
-    than ``most`` seconds.
+    The first save comes ``FIRST`` seconds after the first step begins. Later intervals keep the
+    cost of saves below ``SHARE`` of the time. They are at least ``LEAST`` and at most ``most``
+    seconds.
 
     Args:
-        most: seconds between saves at most; None: no save by wall time.
-        clock: the time in seconds, which only goes forward.
+        most: most seconds between saves, None for no saves by wall time.
+        clock: returns a monotonic time in seconds.
     """
 
     def __init__(self, most: float | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class SaveInterval:
         self.begin()
 
     def begin(self) -> None:
-        """Begin to wait, as the first step begins."""
+        """Start the interval, when the first step begins."""
         self._last = self._clock()
 
     def due(self) -> bool:
@@ -38,14 +38,14 @@ class SaveInterval:
         return self._clock() - self._last >= min(wait, self._most)
 
     def saved(self, cost: float) -> None:
-        """Begin to wait for the next save.
+        """Start the interval to the next save.
 
         Args:
-            cost: seconds for which this save has kept the fit waiting.
+            cost: seconds by which this save has delayed the fit.
         """
         self._cost = cost
         self.begin()
 
     def told(self, cost: float) -> None:
-        """Count what came after a save, such as the record of it."""
+        """Add the cost of work after a save, such as writing its record."""
         self._cost = (self._cost or 0.0) + cost

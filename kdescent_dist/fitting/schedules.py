@@ -1,4 +1,4 @@
-"""Learning-rate schedules; a new one is one class and one line in ``SCHEDULES``.
+"""Learning-rate schedules; a new schedule is one class and one line in ``SCHEDULES``.
 
 Other packages add a schedule by the entry point ``kdescent_dist.schedules``.
 """
@@ -22,10 +22,10 @@ class Schedule(Protocol):
 
     @property
     def make(self) -> Callable[..., optax.Schedule]:
-        """``make(peak, final_fraction, steps, **options)``, the learning rate by the step.
+        """``make(peak, final_fraction, steps, **options)`` returns the learning rate by step.
 
-        ``peak`` is the learning rate at step 0, ``final_fraction`` that after ``steps`` steps
-        relative to the peak, and ``options`` are ``optimizer.schedule_options``.
+        ``peak`` is the learning rate at step 0. ``final_fraction`` is the learning rate after
+        ``steps`` steps, relative to the peak. ``options`` are ``optimizer.schedule_options``.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a fit as all of its processes see them: the primary reads and writes."""
+"""The checkpoints of a fit with several processes, which the primary reads and writes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +15,16 @@ from kdescent_dist.identity.fit_identity import FitIdentity
 
 
 class SharedCheckpoints:
-    """Saves what is the same in every process once, and restores it in all of them.
+    """Saves the state once, in the primary, and restores the state in all processes.
 
     Args:
-        processes: those of the fit; all of them make this object, restore and complete.
+        processes: the processes of the fit; all of them must create this object and call
+            ``restore`` and ``complete``.
         directory: folder of the checkpoints.
-        config: how often to save and how many to keep.
-        identity: of the fit, see ``Checkpoints``.
-        saved: called by the primary with the step of each checkpoint once it is complete.
+        config: how often to save, and how many checkpoints to keep.
+        identity: identity of the fit, see ``Checkpoints``.
+        saved: called by the primary with the step of each checkpoint once the checkpoint is
+            complete.
     """
 
     def __init__(
@@ -42,11 +44,11 @@ class SharedCheckpoints:
         processes.on_primary(begin)
 
     def restore(self, like: FitState, parameters: int) -> tuple[FitState, History] | None:
-        """Restore the latest checkpoint that is whole, onto the devices of ``like``.
+        """Restore the latest intact checkpoint to the devices of ``like``.
 
         Args:
             like: a state of the fit.
-            parameters: number of parameters, of which some may be fixed.
+            parameters: number of parameters, free and fixed.
 
         Raises:
             InputError, CheckpointError: see ``Checkpoints.restore``.
@@ -64,24 +66,24 @@ class SharedCheckpoints:
         return from_host(jax.tree.unflatten(jax.tree.structure(like), leaves), like), history
 
     def begin(self) -> None:
-        """Begin to wait for the first save by wall time."""
+        """Start the interval to the first save by wall time."""
         if self._own is not None:
             self._own.interval.begin()
 
     def save(self, state: FitState, history: History) -> None:
-        """Save in the background; the save before is complete when this returns."""
+        """Save in the background. When this method returns, the previous save is complete."""
         if self._own is not None:
             self._own.save(state, history)
 
     def save_if_due(self, state: FitState, history: History) -> None:
-        """Save when it is time for it, by steps or by wall time."""
+        """Save if a save is due by steps or by wall time."""
         if self._own is not None:
             self._own.commit(wait=False)
             if self._own.due(int(state.step)):
                 self._own.save(state, history)
 
     def complete(self) -> None:
-        """Return once what was saved is complete: from then on any process may end."""
+        """Return once the saves of all processes are complete; then any process may end."""
         self.close()
         self._processes.barrier()
 

@@ -19,7 +19,7 @@ class FitState:
 
     Attributes:
         step: number of updates, int32.
-        params: what the optimizer moves, see ``Coordinates``: all parameters that are not fixed.
+        params: variables of the optimizer, one per free parameter, see ``Coordinates``.
         opt_state: state of the optax optimizer.
         key: random key of the fit.
     """
@@ -37,19 +37,19 @@ def init_state(
     mesh: jax.sharding.Mesh | None,
     moved: Callable[[jax.Array], jax.Array] = lambda params: params,
 ) -> FitState:
-    """The state before the first update, whole on each device of the mesh.
+    """The state before the first update, replicated on the devices of the mesh.
 
-    It is made under jit, so that in several processes every leaf is a global array, and in one
-    program, as each operation on its own would be compiled.
+    The state is created by one jitted function: with several processes, every leaf is then a
+    global array, and the operations are compiled together instead of one by one.
 
     Args:
         params: (parameters,) guess.
         optimizer: an optax optimizer.
         key: random key of the fit.
-        mesh: devices, by default the first one.
-        moved: map from the parameters to what the optimizer moves.
+        mesh: devices, by default the first device.
+        moved: map from the parameters to the variables of the optimizer.
     """
-    # Only a host copy of the key's bits can be handed to a mesh that it does not live on.
+    # A key on other devices than the mesh must be passed as a host copy of its bits.
     key_bits, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
 
     def init(params: jax.Array, key_bits: jax.Array) -> FitState:
@@ -62,12 +62,12 @@ def init_state(
 
 
 def to_host(state: FitState) -> FitState:
-    """The state as NumPy arrays that this process holds alone, the bits of a key for the key."""
+    """The state as NumPy arrays, with the bits of the key in place of the key."""
     return jax.tree.map(lambda leaf: np.asarray(_bits(leaf)), state)
 
 
 def from_host(arrays: FitState, like: FitState) -> FitState:
-    """The state that ``to_host`` took apart, on the devices of another one of the same kind."""
+    """The inverse of ``to_host``, on the devices of the state ``like``."""
 
     def place(array: np.ndarray, leaf: jax.Array) -> jax.Array:
         mesh = getattr(leaf.sharding, "mesh", None)

@@ -1,4 +1,4 @@
-"""The compiled steps of a fit: loss, gradient and update, many of them in one program."""
+"""The compiled steps of a fit: many evaluations and updates in one program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,21 +24,22 @@ def compile_steps(
     capacity: int,
     fast_cpu: bool,
 ) -> Callable:
-    """Compile up to ``capacity`` steps; how many is a run-time argument, so it compiles once.
+    """Compile up to ``capacity`` steps into one program, whose number of steps is an argument.
 
-    A step whose loss or gradient is not finite is recorded, not taken, and ends the dispatch.
-    Without ``moving`` no step is taken: it is one more evaluation.
+    A step whose loss or gradient is not finite is recorded, but the state is not updated, and the
+    dispatch ends. Without ``moving``, steps evaluate the loss, but never update the state.
 
-    ``coordinates`` lead from what is moved to the parameters. ``fast_cpu`` is that of ``evaluate``.
+    ``coordinates`` map the optimizer's variables to the parameters; see ``evaluate`` for
+    ``fast_cpu``.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
-        objective. It returns the state; the record of its steps, ``params`` (capacity,
-        parameters), ``loss`` (capacity,) and ``grad_norm`` (capacity,); how many of these rows
-        are filled; and whether the last one is finite.
+        objective. The function returns the state; the record of its steps, ``params`` (capacity,
+        parameters), ``loss`` (capacity,) and ``grad_norm`` (capacity,); the number of recorded
+        steps; and whether the last step is finite.
     """
 
-    # Some optimizers take the loss, or search along a line: the others drop what they do not know.
+    # Some optimizers take the loss or do a line search; other optimizers ignore these arguments.
     update = optax.with_extra_args_support(optimizer).update
 
     size = len(coordinates.held)

@@ -24,6 +24,7 @@ from kdescent_dist.config.errors import (
     NonFiniteLossError,
     Preempted,
 )
+from kdescent_dist.config.loader import accept_old_keys
 from kdescent_dist.distributed.runtime import complain, is_first
 from kdescent_dist.run.runner import run
 from kdescent_dist.run.sweep import SweepJobError, end_sweep_job, is_sweep_job
@@ -38,6 +39,7 @@ def main() -> None:
     gc.set_threshold(50_000, 50, 100)
     # Hydra then raises instead of printing a traceback of its own and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    accept_old_keys(_complain)
     ConfigStore.instance().store(name="schema", node=configs.schema(sys.argv[1:]))
     folders = _own_folders()
     codes = [DONE]
@@ -54,7 +56,7 @@ def main() -> None:
     start = hydra.main(version_base="1.3", config_path=str(_conf()), config_name="config")(job)
     try:
         start()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, InputError) as error:
         _complain(_message(error))
         sys.exit(BAD_INPUT)
     except SweepJobError as error:

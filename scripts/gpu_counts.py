@@ -26,15 +26,15 @@ def problem(samples: int, kernels: int, dims: int) -> list[np.ndarray]:
     return [a.astype(np.float32) for a in (x, w, centers, 0.3 * np.eye(dims) + 0.05)]
 
 
-def loss_of(counts: str, form: str) -> Callable:
+def loss_of(counts: str, backend: str) -> Callable:
     """The sum of the squares of counts: ``kde``, ``fourier`` or ``both``."""
 
     def loss(x, w, centers, cov):
         total = 0.0
         if counts in ("kde", "both"):
-            total += jnp.sum(kde_counts(x, w, centers, cov, form=form) ** 2)
+            total += jnp.sum(kde_counts(x, w, centers, cov, backend=backend) ** 2)
         if counts in ("fourier", "both"):
-            total += jnp.sum(jnp.abs(fourier_counts(x, w, centers, form=form)) ** 2)
+            total += jnp.sum(jnp.abs(fourier_counts(x, w, centers, backend=backend)) ** 2)
         return total
 
     return loss
@@ -65,12 +65,12 @@ def reference(counts: str, *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return np.sum(np.abs(sums) ** 2), grad_x, grad_w
 
 
-def parity(form: str, shapes: Sequence[tuple[int, int, int]]) -> Iterator[Row]:
+def parity(backend: str, shapes: Sequence[tuple[int, int, int]]) -> Iterator[Row]:
     """Errors against double precision, and whether a second call has the same bits."""
     for counts, (samples, kernels, dims) in itertools.product(("kde", "fourier"), shapes):
         arrays = problem(samples, kernels, dims)
         begun = time.perf_counter()
-        program = compiled(jax.value_and_grad(loss_of(counts, form), (0, 1)), *arrays)
+        program = compiled(jax.value_and_grad(loss_of(counts, backend), (0, 1)), *arrays)
         compile_s = time.perf_counter() - begun
         found, again = (jax.tree.leaves(program(*arrays)) for _ in range(2))
         errors = {
@@ -84,7 +84,7 @@ def parity(form: str, shapes: Sequence[tuple[int, int, int]]) -> Iterator[Row]:
         }
         same = all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
         yield {
-            "form": form,
+            "backend": backend,
             "counts": counts,
             "samples": samples,
             "kernels": kernels,
@@ -100,16 +100,16 @@ def timing(cases: Sequence[Row], seconds: float = 0.4) -> Iterator[Row]:
     """Times of the loss with the gradients in samples and weights, and of the loss alone.
 
     Args:
-        cases: ``form``, ``counts``, ``samples``, ``kernels`` and ``dims`` of each case.
+        cases: ``backend``, ``counts``, ``samples``, ``kernels`` and ``dims`` of each case.
         seconds: how long to repeat a call.
     """
     for case in cases:
-        if case["form"] == "pallas" and jax.default_backend() != "gpu":
+        if case["backend"] == "pallas" and jax.default_backend() != "gpu":
             yield {**case, "note": f"{NEEDS_GPU}: a CPU interprets the kernels"}
             continue
         samples, kernels = case["samples"], case["kernels"]
         arrays = [jax.device_put(a) for a in problem(samples, kernels, case["dims"])]
-        loss = loss_of(case["counts"], case["form"])
+        loss = loss_of(case["counts"], case["backend"])
         program = compiled(jax.value_and_grad(loss, (0, 1)), *arrays)
         both = repeated_seconds(partial(program, *arrays), seconds, most=100)
         alone = repeated_seconds(partial(compiled(loss, *arrays), *arrays), seconds, most=100)
@@ -139,7 +139,7 @@ def fast_pallas(shapes: Sequence[tuple[int, int, int]], cases: Sequence[Row]) ->
         built.append(True)
         return kernel(*args, compiler_params=params, **options)
 
-    cases = [{"form": "pallas", **case} for case in cases]
+    cases = [{"backend": "pallas", **case} for case in cases]
     jax.clear_caches()  # the counts may have been traced before
     try:
         with mock.patch.object(mosaic_gpu, "kernel", approximate):

@@ -103,7 +103,7 @@ def objective_of(
         problem: the experiment.
         size: samples of a step, by default the number in the experiment.
         block_size: samples per block.
-        bins: form of the bins, see ``CountsConfig``.
+        bins: sums of the bins, see ``CountsConfig``.
     """
     settings = problem.settings
     target = {"_target_": settings["model"]["_target_"], **settings["model"].get("options", {})}
@@ -138,7 +138,7 @@ def steps(
         experiment: name of the experiment.
         size: samples of a step, by default the number in the experiment.
         block_size: samples per block.
-        bins: form of the bins, see ``CountsConfig``.
+        bins: sums of the bins, see ``CountsConfig``.
         most_bins: the largest number of bins, by default all.
         options: options of the compiler.
         trace: folder for a profile of three steps.

@@ -58,7 +58,7 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
     few = 200 if smoke else None
     planar = {"samples": many, "kernels": 20, "dims": 2}
     spatial = {"samples": many, "kernels": 60, "dims": 3}
-    forms = ("fused", "pallas")
+    backends = ("fused", "pallas")
 
     def section(name: str, estimate: float, function: str, **more: Any) -> Section:
         known = {key: more.pop(key) for key in ("needs_gpu", "decisive") if key in more}
@@ -78,12 +78,20 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         # Do the counts run at all, and are the numbers right?
         *[
             section(
-                f"parity-{form}", 30, "gpu_counts.parity", form=form, shapes=shapes, decisive=True
+                f"parity-{backend}",
+                30,
+                "gpu_counts.parity",
+                backend=backend,
+                shapes=shapes,
+                decisive=True,
             )
-            for form in forms
+            for backend in backends
         ],
         # Is the issue of instructions the limit?
-        *[timing(f"kde-{form}", 10, {"form": form, "counts": "kde", **planar}) for form in forms],
+        *[
+            timing(f"kde-{backend}", 10, {"backend": backend, "counts": "kde", **planar})
+            for backend in backends
+        ],
         # How much of a step is the launching of kernels, and do CUDA graphs or one block save it?
         steps("quickstart-default", 30, trace=trace),
         steps(
@@ -105,7 +113,7 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         timing(
             "60-kernels",
             40,
-            *[{"form": f, "counts": c, **spatial} for f in forms for c in ("kde", "fourier")],
+            *[{"backend": f, "counts": c, **spatial} for f in backends for c in ("kde", "fourier")],
         ),
         # Which size of blocks suits a GPU?
         steps("quickstart-1e6", 30, size=many, count=5, needs_gpu=True),
@@ -117,10 +125,10 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         timing(
             "large",
             30,
-            *[{"form": f, "counts": "both", **planar, "samples": most} for f in forms],
+            *[{"backend": f, "counts": "both", **planar, "samples": most} for f in backends],
             needs_gpu=True,
         ),
-        timing("blocked", 10, {"form": "blocked", "counts": "kde", **planar}),
-        # On CPUs, many bins take another form.
+        timing("tiled", 10, {"backend": "tiled", "counts": "kde", **planar}),
+        # On CPUs, many bins take other sums.
         steps("galaxy_colors", 200, size=few, bins="dense", count=3, needs_gpu=True),
     ]

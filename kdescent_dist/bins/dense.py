@@ -13,7 +13,7 @@ from kdescent_dist.numerics.tiles import map_rows, matmul
 
 
 def dense_sums(
-    form: str,
+    backend: str,
     x: Sequence[jax.Array],
     conditions: Sequence[jax.Array],
     weights: jax.Array,
@@ -21,7 +21,7 @@ def dense_sums(
     hard: tuple[bool, ...],
     squares: bool,
 ) -> tuple[BinSums, BinSums | None]:
-    """As ``sparse_sums``, from all samples for each bin, with the counts in a form."""
+    """As ``sparse_sums``, from all samples for each bin, with the counts of a backend."""
     samples = jnp.stack(x, axis=1)
 
     # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
@@ -32,7 +32,7 @@ def dense_sums(
         in_bin = within * weights
         statistics = ordered(bin_.points)
         counts = {
-            name: one.counts(samples, in_bin, bin_.points[name], form)
+            name: one.counts(samples, in_bin, bin_.points[name], backend)
             for name, one in statistics.items()
         }
         sums = BinSums(matmul(within, weights), counts)
@@ -41,7 +41,7 @@ def dense_sums(
         x, once = lax.stop_gradient((samples, in_bin))
         total = matmul(once, once)
         noise = {
-            name: one.squares(x, once, bin_.points[name], form, total)
+            name: one.squares(x, once, bin_.points[name], backend, total)
             for name, one in statistics.items()
         }
         return sums, BinSums(total, noise)

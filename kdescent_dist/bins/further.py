@@ -128,13 +128,13 @@ def check_errors_known(key: str, config: BinsConfig, found: Mapping[str, Given])
     for name, given in found.items():
         if given.values is not None and given.errors is None:
             raise InputError(
-                f"{key}.statistics.{name}: its counts have no errors, which loss.statistic=chisq "
-                "needs: give them, or take loss.statistic=mse"
+                f"{key}.statistics.{name}: its counts have no errors, which loss.kind=chisq "
+                "needs: give them, or take loss.kind=mse"
             )
         if config.number_density and given.weight is not None and not given.weight_err:
             raise InputError(
                 f"{key}.statistics.{name}: the weight in the bin has no error, which "
-                f"{key}.number_density and loss.statistic=chisq need: give weight_err"
+                f"{key}.number_density and loss.kind=chisq need: give weight_err"
             )
 
 

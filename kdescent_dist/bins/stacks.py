@@ -71,17 +71,17 @@ class Stack:
 
 
 def stack_bins(
-    bins: Sequence[PretrainedBin], dtype: Any, form: str = "auto", platform: str = "cpu"
+    bins: Sequence[PretrainedBin], dtype: Any, sums: str = "auto", platform: str = "cpu"
 ) -> list[tuple[Stack, StackArrays]]:
     """Stack pretrained bins of equal shape.
 
     Args:
         bins: the bins.
         dtype: floating-point type of the arrays.
-        form: ``dense`` for sums over all samples in each bin, ``sparse`` for sums over sorted
+        sums: ``dense`` for sums over all samples in each bin, ``sparse`` for sums over sorted
             blocks within its reach, or ``auto`` for the one that is expected to be faster.
-        platform: where they are computed. The sparse form is a loop over small blocks, made and
-            measured for CPUs: elsewhere it is not taken by itself.
+        platform: where they are computed. Sparse sums are a loop over small blocks, made and
+            measured for CPUs: elsewhere they are not taken by themselves.
     """
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
@@ -101,7 +101,7 @@ def stack_bins(
             drawn=numbers,
             every=frozenset(name for name, _, every in drawn if every),
             hard=hard,
-            sparse=bool(conditions) and (form == "sparse" or (form == "auto" and faster)),
+            sparse=bool(conditions) and (sums == "sparse" or (sums == "auto" and faster)),
         )
         stacked.append((stack, _stack_data(members, stack.drawn, dtype)))
     return stacked
@@ -110,7 +110,7 @@ def stack_bins(
 def _sparse_is_faster(bins: Sequence[PretrainedBin], points: int) -> bool:
     """Whether sorting pays, by the share of the training samples that each bin reaches.
 
-    Measured on CPU: a pair of sample and kernel takes 1.25 times as long in the sparse form, and
+    Measured on CPU: a pair of sample and kernel takes 1.25 times as long in sparse sums, and
     sorting a sample as long as 40 pairs.
     """
     reached = sum(p.reached for p in bins)

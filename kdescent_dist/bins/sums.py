@@ -116,7 +116,7 @@ def stack_sums(
     kernel_block: jax.Array,
     population: Population,
     orders: Mapping[str, jax.Array],
-    form: str,
+    backend: str,
     squares: bool = False,
 ) -> list[dict[str, BinSums]]:
     """The sums of a population in the bins of each stack, at one block of points.
@@ -128,7 +128,7 @@ def stack_sums(
         population: the samples.
         orders: permutations (n,) that sort the samples by conditional columns, where they are
             known, by the names in ``sparse_groups``.
-        form: form of the counts over all samples.
+        backend: backend of the counts over all samples.
         squares: whether to sum squares as well.
 
     Returns:
@@ -146,7 +146,7 @@ def stack_sums(
             for name, points in draw.points.items()
         }
         bins = replace(data.bins, points=block)
-        samples, of_bins = population, partial(dense_sums, form)
+        samples, of_bins = population, partial(dense_sums, backend)
         if stack.sparse:
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
         x = [samples.x[column] for column in stack.columns]
@@ -165,7 +165,7 @@ def sums_of_stack(stack: Stack, sums: BinSums) -> BinSums:
 
 
 def sparse_groups(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
-    """Those stacks of sparse form that share an order of the samples, by a name of it."""
+    """The stacks of sparse sums that share an order of the samples, by a name of it."""
     groups: dict[str, list[Stack]] = {}
     for stack in stacks:
         if stack.sparse:

@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.problem import SCHEMA, add_implied
+from kdescent_dist.config.renamed import rename_keys
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 _SCHEMA_KEY = "schema_version"  # in config.yaml
@@ -41,7 +42,7 @@ def schema(overrides: Iterable[str] = ()) -> DictConfig:
         can be set; ``from_omegaconf`` makes it None again.
     """
     config = Config()
-    config.catalog.make, config.loss.custom, config.loss.statistics = {}, {}, {}
+    config.catalog.make, config.loss.custom, config.loss.extra_sums = {}, {}, {}
     config.input.catalog = CatalogConfig(make={})
     for override in overrides:
         if added := re.match(r"\+\+?(bins|parameters)\.([^.=]+)[.=]", override):
@@ -89,7 +90,7 @@ def _refuse_unknown(part: Any, prefix: str = "") -> None:
 
 def _empty_to_none(config: Config) -> None:
     config.loss.custom = config.loss.custom or None
-    config.loss.statistics = config.loss.statistics or None
+    config.loss.extra_sums = config.loss.extra_sums or None
     config.catalog.make = config.catalog.make or None
     if config.input.catalog is not None:
         config.input.catalog.make = config.input.catalog.make or None
@@ -141,6 +142,7 @@ def from_yaml(text: str) -> Config:
     above, _, digest = text.rpartition(_DIGEST)
     if schema > 1 and digest.strip() != _sha256(above):
         raise InputError("it was cut or changed since the run has written it")
+    rename_keys(tree)
     return from_omegaconf(OmegaConf.create(add_implied(tree, schema)))
 
 

@@ -2,7 +2,8 @@
 
 A run directory of any earlier version can be continued: what is at its default has no part in a
 fingerprint or in an identity, so that a key that is added later changes neither; and a key that an
-old ``config.yaml`` lacks means what its own version did without it.
+old ``config.yaml`` lacks means what its own version did without it. A key that was renamed has its
+earlier name in a fingerprint.
 """
 
 import hashlib
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.knobs import knobs
+from kdescent_dist.config.renamed import earlier_name
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
-SCHEMA = 3  # version of the keys and their defaults; config.yaml of version 1 does not tell it
+SCHEMA = 4  # version of the keys and their defaults; config.yaml of version 1 does not tell it
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,6 @@ CHANGES: tuple[Change, ...] = (
     Change(3, "optimizer.schedule_options", before={}, added=True),
     Change(3, "runtime.fast_cpu", before=True, added=True),
     Change(3, "bins.*.statistics", before={}, added=True),
-    Change(3, "loss.weights", before={}, added=True),
     Change(3, "parameters.*.fixed", before=False, added=True),
     Change(3, "parameters.*.scale", before=None, added=True),
 )
@@ -118,12 +119,16 @@ def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) ->
 
 
 def non_default(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass of ``settings`` that are not at their defaults, as plain values.
+    """The dotted keys of a dataclass of the schema that are not at their defaults, as plain values.
 
     From Python they may be arrays, tuples and scalars of NumPy.
     """
-    values, defaults = _plain(asdict(config)), _plain(asdict(type(config)()))
-    return {name: value for name, value in values.items() if _text(value) != _text(defaults[name])}
+    values, defaults = (flatten(_plain(asdict(one))) for one in (config, type(config)()))
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in defaults or _text(value) != _text(defaults[key])
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +159,9 @@ def fingerprint_1(config: Config, changes: Sequence[Change] = CHANGES) -> str | 
 
 
 def _short(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text(values).encode()).hexdigest()[:10]
+    # By the names of schemas 1 to 3, as run directories that exist are called.
+    named = dict(earlier_name(key, value) for key, value in values.items())
+    return hashlib.sha256(_text(named).encode()).hexdigest()[:10]
 
 
 def _text(value: Any) -> str:

@@ -116,9 +116,9 @@ class CountsConfig:
 
     # dense: every bin sums over all samples; sparse: over the samples in its reach
     bins: str = knob("auto", one_of=("auto", "dense", "sparse"))
-    # Of bins that sum over all samples: blocked (for CPUs) | fused (for GPUs) | pallas (a kernel
+    # Of bins that sum over all samples: tiled (for CPUs) | fused (for GPUs) | pallas (a kernel
     # for NVIDIA GPUs, Hopper or later)
-    form: str = "auto"
+    backend: str = "auto"
     # finufft: for up to 3 columns, if finufft is installed
     pretrain: str = knob("auto", one_of=("auto", "direct", "finufft"))
     # Training rows that a process counts at a time
@@ -130,20 +130,22 @@ class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
     # mse: plain differences; chisq: in units of their errors
-    statistic: str = knob("mse", one_of=("mse", "chisq"))
+    kind: str = knob("mse", one_of=("mse", "chisq"))
     # Errors of chisq: of the training catalog and of the model, or of the training catalog alone.
     model_errors: bool = True
-    kde: float = knob(1.0, at_least=0)
-    fourier: float = knob(1.0, at_least=0)
+    # Of the counts of each statistic, by name; 1 where it is not given
+    weights: dict[str, float] = knob(factory=dict, at_least=0, free=True)
     number_density: float = knob(1.0, at_least=0)
-    # Of the further statistics of bins, by name; 1 where it is not given
-    weights: dict[str, float] = field(default_factory=dict)
     # Divides the model and training numbers of the number-density term
     volume: float = knob(1.0, above=0)
     # {_target_: ...}: term(sums, truth, params) -> scalar
     custom: Any = knob(target=True, free=True)
-    # {_target_: ...}: statistics(population) -> sums
-    statistics: Any = knob(target=True, free=True)
+    # {_target_: ...}: extra_sums(population) -> further sums that the term of custom gets
+    extra_sums: Any = knob(target=True, free=True)
+
+    def __post_init__(self) -> None:
+        # The same problem, whether a weight of 1 is given or not.
+        self.weights = {"kde": 1.0, "fourier": 1.0, **self.weights}
 
 
 @dataclass
@@ -198,14 +200,15 @@ class MeshConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Processes, devices and precision. ``runtime=auto|local|slurm|mpi`` sets the launcher."""
+    """Processes, devices and precision. ``runtime=auto|local|slurm|mpi|jax`` sets the first."""
 
     # What started the processes: local, slurm (srun) or mpi (mpirun)
-    launcher: str = knob("auto", resumable=True)
+    started_by: str = knob("auto", resumable=True)
     # host:port where processes meet, by default on the first node
     coordinator: str | None = knob(resumable=True)
-    processes: int | None = knob(resumable=True)  # with launcher=local: how many are started by
-    process: int | None = knob(resumable=True)  # hand, and which one this is
+    # With started_by=local: how many processes are started by hand, and which one this is
+    processes: int | None = knob(resumable=True)
+    process: int | None = knob(resumable=True)
     # GPUs of this process, by default its share of the GPUs of a node
     local_devices: list[int] | None = knob(resumable=True)
     # Seconds to wait for all processes at the start

@@ -32,20 +32,20 @@ def check_values(part: Any, key: str = "") -> None:
 
 
 def _check_value(key: str, value: Any, rules: Rules) -> None:
+    if rules.target:
+        return check_target(key, value)
+    if isinstance(value, Mapping):  # of which each value has the rules
+        for name, one in value.items():
+            _check_value(f"{key}.{name}", one, rules)
+        return
     if rules.at_least is not None:
         at_least(key, value, rules.at_least)
     if rules.above is not None:
         above(key, value, rules.above)
     if rules.one_of:
         one_of(key, value, rules.one_of)
-    if rules.target:
-        check_target(key, value)
     if rules.expression:
-        if isinstance(value, Mapping):
-            for name, text in value.items():
-                check_expression(f"{key}.{name}", text)
-        else:
-            check_expression(key, value)
+        check_expression(key, value)
 
 
 def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
@@ -73,7 +73,11 @@ def above(key: str, value: float, least: float) -> None:
 
 
 def _finite(key: str, value: float) -> None:
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except TypeError as error:
+        raise InputError(f"{key}={value}: must be a number") from error
+    if not finite:
         raise InputError(f"{key}={value}: must be finite")
 
 

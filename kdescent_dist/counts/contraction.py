@@ -1,8 +1,8 @@
-"""What the sums over samples x kernels are made of, and what a form of them must do.
+"""What the sums over samples x kernels are made of, and what a backend of them must do.
 
 A pair of a sample and a kernel has one value or two, computed from the coordinates of both; every
 count and every gradient is such a table of values, contracted over the samples or the kernels. A
-form does that with memory for few pairs at a time, in the way that suits one kind of hardware.
+backend does that with memory for few pairs at a time, in the way that suits one kind of hardware.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class PairTables:
     tables: Callable[[Columns, Columns], tuple[jax.Array, ...]]
 
 
-class Form(Protocol):
+class Backend(Protocol):
     """One implementation of the contractions; all of them give the same numbers to rounding."""
 
     def exp2(self, t: jax.Array, /) -> jax.Array:

@@ -3,7 +3,7 @@
 Phases are taken relative to an origin near the samples, in turns, and reduced to half a turn;
 the phase of the origin itself is added exactly, so that an offset of the samples costs no digits.
 
-The form is that of the sums and of all their gradients. The sums of squares, for the errors, have
+A backend computes the sums, and all their gradients. The sums of squares, for the errors, have
 none: they are always computed in blocks.
 """
 
@@ -12,10 +12,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from kdescent_dist.counts.backends import in_form
-from kdescent_dist.counts.contraction import Columns, Form, PairTables
+from kdescent_dist.counts.backends import with_backend
+from kdescent_dist.counts.contraction import Backend, Columns, PairTables
 from kdescent_dist.counts.origin import near_origin
-from kdescent_dist.counts.tiled import BlockedForm, tile_tables
+from kdescent_dist.counts.tiled import TiledBackend, tile_tables
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_tiles
@@ -23,20 +23,20 @@ from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_t
 
 
 def _fourier_sums(
-    form: str, x: jax.Array, weights: jax.Array, modes: jax.Array
+    backend: str, x: jax.Array, weights: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return ``sum_n w_n cos(k . x_n)`` and the same of the sine, (K,) each; all of one dtype."""
-    return in_form(form, _sums, x, weights, modes)
+    return with_backend(backend, _sums, x, weights, modes)
 
 
-def _backward(form, arrays, cotangents):
+def _backward(backend, arrays, cotangents):
     """Two computations, of which the compiler drops one that no one asks for."""
-    grad_x, grad_weights = in_form(form, _sample_gradients, *arrays, *cotangents)
-    return grad_x, grad_weights, in_form(form, _mode_gradients, *arrays, *cotangents)
+    grad_x, grad_weights = with_backend(backend, _sample_gradients, *arrays, *cotangents)
+    return grad_x, grad_weights, with_backend(backend, _mode_gradients, *arrays, *cotangents)
 
 
-def _plain(form: str, x, weights, modes):
-    """The same in blocks, whatever the form, for the other derivatives."""
+def _plain(backend: str, x, weights, modes):
+    """The same in blocks, whatever the backend, for the other derivatives."""
     origin = near_origin(x)
 
     # The waves of all blocks would otherwise be kept for a reverse pass.
@@ -78,7 +78,7 @@ def _squared_backward(arrays, cotangents):
 def _plain_squared_sums(x, weights, modes):
     """By waves of twice the frequency: ``2 cos^2 a = 1 + cos 2a``, ``2 sin^2 a = 1 - cos 2a``."""
     total = jnp.sum(weights)
-    cos, _ = _plain("blocked", x, weights, 2.0 * modes)
+    cos, _ = _plain("tiled", x, weights, 2.0 * modes)
     return 0.5 * (total + cos), 0.5 * (total - cos)
 
 
@@ -89,7 +89,7 @@ def make_waves(modes: jax.Array):
     """Return the function from coordinates to the waves (K, size) of one block."""
 
     def waves(columns: Columns, origin: jax.Array) -> tuple[jax.Array, ...]:
-        pairs = _pairs(BlockedForm(), modes, origin)
+        pairs = _pairs(TiledBackend(), modes, origin)
         return tile_tables(pairs, pairs.prepare(columns))
 
     return waves
@@ -108,11 +108,11 @@ def plain_cos_sin(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.cos(radians), jnp.sin(radians)
 
 
-def _pairs(form: Form, modes: jax.Array, origin: jax.Array) -> PairTables:
+def _pairs(backend: Backend, modes: jax.Array, origin: jax.Array) -> PairTables:
     def prepare(columns: Columns) -> Columns:
         shifted = [column - o for column, o in zip(columns, origin, strict=True)]
         # No more than a way to have them stored: else they are computed anew for every mode.
-        return form.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
+        return backend.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
 
     return PairTables(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
 
@@ -130,9 +130,9 @@ def phase_of(start: float, z: Columns, per_turn: Columns) -> jax.Array:
     return jnp.asarray(phase)
 
 
-def _sums(form: Form, x, weights, modes):
+def _sums(backend: Backend, x, weights, modes):
     origin = near_origin(x)
-    cos, sin = form.over_samples(_pairs(form, modes, origin), x, weights, lambda _, w: [w])
+    cos, sin = backend.over_samples(_pairs(backend, modes, origin), x, weights, lambda _, w: [w])
     return rotate(cos[:, 0], sin[:, 0], phase_turns(modes, origin))
 
 
@@ -156,7 +156,7 @@ def gradient_rows(
     return of_cos, jnp.stack([grad_sin, *(-grad_cos * k for k in components)], axis=-2)
 
 
-def _sample_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
+def _sample_gradients(backend: Backend, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
     # The gradient turns back with the waves, from the true phase to that relative to the origin.
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
@@ -166,14 +166,14 @@ def _sample_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
         return [*(w * slope for slope in slopes), total]
 
     rows = list(gradient_rows(modes, grad_cos, grad_sin))
-    *columns, total = form.over_kernels(_pairs(form, modes, origin), x, weights, rows, finish)
+    *columns, total = backend.over_kernels(_pairs(backend, modes, origin), x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 
 
-def _mode_gradients(form: Form, x, weights, modes, grad_cos, grad_sin):
+def _mode_gradients(backend: Backend, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
-    pairs = _pairs(form, modes, origin)
-    cos, sin = form.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])
+    pairs = _pairs(backend, modes, origin)
+    cos, sin = backend.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])
     slopes = grad_sin[:, None] * cos - grad_cos[:, None] * sin
     return slopes[:, 1:] + slopes[:, :1] * origin

@@ -21,7 +21,7 @@ _UNROLL = 8  # kernels in one pass over the samples: compile time grows faster t
 _BLOCK = 1024  # samples summed by one group of threads; the sum of more rounds more
 
 
-class FusedForm:
+class FusedBackend:
     """All samples at once, of which each thread computes what it adds up."""
 
     exp2 = staticmethod(jnp.exp2)

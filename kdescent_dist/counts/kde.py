@@ -4,8 +4,8 @@ With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x 
 its norm. Samples and centers are whitened once, relative to the median of the centers so that an
 offset of both costs no digits, and a pair then takes one difference and one product a dimension.
 
-The form is that of the sums and of the gradients in samples, weights and centers. The gradient in
-the covariance takes its second moment of the samples in blocks, whatever the form.
+A backend computes the sums, and the gradients in samples, weights and centers. The gradient in
+the covariance takes its second moment of the samples in blocks, whatever the backend.
 """
 
 import math
@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from kdescent_dist.counts.backends import in_form
-from kdescent_dist.counts.contraction import Columns, Form, PairTables
-from kdescent_dist.counts.tiled import BlockedForm
+from kdescent_dist.counts.backends import with_backend
+from kdescent_dist.counts.contraction import Backend, Columns, PairTables
+from kdescent_dist.counts.tiled import TiledBackend
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_tiles
@@ -32,21 +32,21 @@ _SLOPE = 2.0 * math.log(2.0)  # 2^-d^2 has the derivative -_SLOPE d 2^-d^2
 
 
 def _kde_sums(
-    form: str, x: jax.Array, weights: jax.Array, centers: jax.Array, cov: jax.Array
+    backend: str, x: jax.Array, weights: jax.Array, centers: jax.Array, cov: jax.Array
 ) -> jax.Array:
     """Return ``sum_n w_n N(x_n; center_k, cov)`` of shape (K,); all arrays of one dtype."""
-    return in_form(form, _sums, x, weights, centers, cov)
+    return with_backend(backend, _sums, x, weights, centers, cov)
 
 
-def _backward(form, arrays, cotangent):
+def _backward(backend, arrays, cotangent):
     """Three computations, of which the compiler drops those that no one asks for."""
     gradients = [_sample_gradients, _center_gradients, _cov_gradient]
-    of_samples, *others = (in_form(form, g, *arrays, cotangent) for g in gradients)
+    of_samples, *others = (with_backend(backend, g, *arrays, cotangent) for g in gradients)
     return *of_samples, *others
 
 
-def _plain(form: str, x, weights, centers, cov):
-    """The same in blocks, whatever the form, for the other derivatives."""
+def _plain(backend: str, x, weights, centers, cov):
+    """The same in blocks, whatever the backend, for the other derivatives."""
     whiten, white_centers, norm = whitening(centers, cov)
 
     # The kernels of all blocks would otherwise be kept for a reverse pass.
@@ -75,7 +75,7 @@ class Whitening:
     matrix: Any
 
     def __call__(self, columns: Columns) -> Columns:
-        return BlockedForm().transform(self.matrix, self.scaled(columns))
+        return TiledBackend().transform(self.matrix, self.scaled(columns))
 
     def scaled(self, columns: Columns) -> Columns:
         """The first step alone."""
@@ -140,19 +140,19 @@ def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
 
 
 def _pairs(
-    form: Form, centers: jax.Array, cov: jax.Array
+    backend: Backend, centers: jax.Array, cov: jax.Array
 ) -> tuple[PairTables, Whitening, jax.Array]:
     whiten, white_centers, norm = whitening(centers, cov)
 
     def prepare(columns: Columns) -> Columns:
-        return form.transform(whiten.matrix, whiten.scaled(columns))
+        return backend.transform(whiten.matrix, whiten.scaled(columns))
 
-    return PairTables(prepare, white_centers, partial(gaussian, form.exp2)), whiten, norm
+    return PairTables(prepare, white_centers, partial(gaussian, backend.exp2)), whiten, norm
 
 
-def _sums(form: Form, x, weights, centers, cov):
-    pairs, _, norm = _pairs(form, centers, cov)
-    return norm * form.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
+def _sums(backend: Backend, x, weights, centers, cov):
+    pairs, _, norm = _pairs(backend, centers, cov)
+    return norm * backend.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
 
 
 def block_gradients(z, weights, centers, rows):
@@ -175,36 +175,36 @@ def _finish(z: Columns, weights: jax.Array, sums: Columns) -> tuple[Columns, jax
     return [factor * (c * total - first) for c, first in zip(z, firsts, strict=True)], total
 
 
-def _sample_gradients(form: Form, x, weights, centers, cov, cotangent):
-    pairs, whiten, norm = _pairs(form, centers, cov)
+def _sample_gradients(backend: Backend, x, weights, centers, cov, cotangent):
+    pairs, whiten, norm = _pairs(backend, centers, cov)
 
     def finish(z, w, sums):
         gradients, total = _finish(z, w, sums)
         return [*whiten.pull_back(gradients), total]
 
     rows = [gradient_rows(pairs.kernels, norm * cotangent)]
-    *columns, total = form.over_kernels(pairs, x, weights, rows, finish)
+    *columns, total = backend.over_kernels(pairs, x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 
 
-def _center_gradients(form: Form, x, weights, centers, cov, cotangent):
-    pairs, whiten, norm = _pairs(form, centers, cov)
-    white = _white_center_gradients(form, x, weights, pairs, norm * cotangent)
+def _center_gradients(backend: Backend, x, weights, centers, cov, cotangent):
+    pairs, whiten, norm = _pairs(backend, centers, cov)
+    white = _white_center_gradients(backend, x, weights, pairs, norm * cotangent)
     return jnp.stack(whiten.pull_back(white), axis=1)
 
 
-def _white_center_gradients(form: Form, x, weights, pairs, cotangent):
-    moments = form.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])[0]
+def _white_center_gradients(backend: Backend, x, weights, pairs, cotangent):
+    moments = backend.over_samples(pairs, x, weights, lambda z, w: [w, *(w * c for c in z)])[0]
     factor = _SLOPE * cotangent
     return [factor * (moments[:, i + 1] - c * moments[:, 0]) for i, c in enumerate(pairs.kernels)]
 
 
-def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
+def _cov_gradient(backend: Backend, x, weights, centers, cov, cotangent):
     """With d = z - c: ``W^T (sum_kn g_k w_n N_nk [2 ln2 d d^T - 1]) W / (2 scale^2)``.
 
     The second moment comes from the gradients in z and c, which hold one factor d already.
     """
-    pairs, whiten, norm = _pairs(form, centers, cov)
+    pairs, whiten, norm = _pairs(backend, centers, cov)
     cotangent = norm * cotangent
     rows = gradient_rows(pairs.kernels, cotangent)
 
@@ -214,7 +214,7 @@ def _cov_gradient(form: Form, x, weights, centers, cov, cotangent):
         return matmul(jnp.stack(gradients), jnp.stack(z, axis=1)), matmul(w, total)
 
     second, counts = (tree_sum(part) for part in scan_tiles(body, x, weights))
-    white = _white_center_gradients(form, x, weights, pairs, cotangent)
+    white = _white_center_gradients(backend, x, weights, pairs, cotangent)
     second = second + matmul(jnp.stack(white), jnp.stack(pairs.kernels, axis=1))
     middle = -second - counts * jnp.eye(len(cov), dtype=cov.dtype)
     inverse = whiten.matrix * whiten.scale

@@ -3,8 +3,8 @@
 All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
 (or ``psum`` them) before anything that is not linear. They are differentiable with respect to every
 array, any number of times, in forward and in reverse mode, and no derivative holds samples x
-kernels. Gradients are fast in any form; all other derivatives are computed in blocks. The dtype is
-that of the arguments, at least float32.
+kernels. Gradients are fast with any backend; all other derivatives are computed in blocks. The
+dtype is that of the arguments, at least float32.
 """
 
 from functools import partial
@@ -14,18 +14,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.counts.backends import check_form
+from kdescent_dist.counts.backends import check_backend
 from kdescent_dist.counts.fourier import fourier_squared_sums, fourier_sums
 from kdescent_dist.counts.kde import kde_sums, square_norm
 
 
-@partial(jax.jit, static_argnames="form")
+@partial(jax.jit, static_argnames="backend")
 def kde_counts(
     x: jax.Array,
     weights: jax.Array | None,
     centers: jax.Array,
     cov: jax.Array,
-    form: str = "auto",
+    backend: str = "auto",
 ) -> jax.Array:
     """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
 
@@ -37,30 +37,30 @@ def kde_counts(
         weights: (n,) weights, 1 by default.
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels, positive definite.
-        form: how it is computed, which changes the numbers by no more than rounding: "blocked"
+        backend: how it is computed, which changes the numbers by no more than rounding: "tiled"
             for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
             hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests. The
-            gradient in ``cov`` is computed in blocks in any form.
+            gradient in ``cov`` is computed in blocks by any backend.
 
     Returns:
         (K,) counts, in samples per unit volume.
 
     Raises:
-        InputError: the shapes do not match, or there is no such form.
+        InputError: the shapes do not match, or there is no such backend.
     """
-    check_form(form)
+    check_backend(backend)
     x, weights, centers, cov = _arrays(x, weights, centers, cov)
     _check_shapes(x, weights, centers, "centers")
     if cov.shape != (x.shape[1],) * 2:
         raise InputError(f"cov has shape {cov.shape} for samples of {x.shape[1]} dimensions")
     if not len(x) or not len(centers):
         return jnp.zeros(len(centers), x.dtype)
-    return kde_sums(form, x, weights, centers, cov)
+    return kde_sums(backend, x, weights, centers, cov)
 
 
-@partial(jax.jit, static_argnames="form")
+@partial(jax.jit, static_argnames="backend")
 def fourier_counts(
-    x: jax.Array, weights: jax.Array | None, modes: jax.Array, form: str = "auto"
+    x: jax.Array, weights: jax.Array | None, modes: jax.Array, backend: str = "auto"
 ) -> jax.Array:
     """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
 
@@ -68,7 +68,7 @@ def fourier_counts(
         x: (n, d) samples.
         weights: (n,) weights, 1 by default.
         modes: (K, d) wave vectors, in radians per unit of ``x``.
-        form: how it is computed, which changes the numbers by no more than rounding: "blocked"
+        backend: how it is computed, which changes the numbers by no more than rounding: "tiled"
             for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
             hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests.
 
@@ -76,14 +76,14 @@ def fourier_counts(
         (K,) complex counts.
 
     Raises:
-        InputError: the shapes do not match, or there is no such form.
+        InputError: the shapes do not match, or there is no such backend.
     """
-    check_form(form)
+    check_backend(backend)
     x, weights, modes = _arrays(x, weights, modes)
     _check_shapes(x, weights, modes, "modes")
     if not len(x) or not len(modes):
         return lax.complex(*[jnp.zeros(len(modes), x.dtype)] * 2)
-    return lax.complex(*fourier_sums(form, x, weights, modes))
+    return lax.complex(*fourier_sums(backend, x, weights, modes))
 
 
 @jax.jit
@@ -94,7 +94,7 @@ def kde_errors(
 
     Equal to the count over the square root of its effective sample size, and 0 where the kernel
     is empty: in single precision, where every sample is more than 9 standard deviations away.
-    They are computed in the form that suits the platform.
+    They are computed by the backend that suits the platform.
 
     Args:
         x: (n, d) samples.

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
-from kdescent_dist.counts.fused import FusedForm
+from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.numerics.reductions import tree_sum
 
 _BLOCK = 1024  # samples: eight in the registers of each thread
 
 
 @dataclass(frozen=True)
-class PallasForm(FusedForm):
+class PallasBackend(FusedBackend):
     """One program per block of samples.
 
     Attributes:

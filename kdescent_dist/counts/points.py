@@ -37,7 +37,7 @@ class Given:
         points: the k points, all of which every step takes, in their order. None for points that
             ``Statistic.place`` places in the training sample of each bin.
         values: (k, parts) counts to compare with; None to count the training catalog.
-        errors: (k, parts) their errors, 0 where a count is unknown. For ``loss.statistic=chisq``.
+        errors: (k, parts) their errors, 0 where a count is unknown. For ``loss.kind=chisq``.
         weight: sum of the weights in the bin that goes with ``values``, None where it is unknown.
         weight_err: its error.
         number: how many points are to be placed, None where ``place`` knows it.

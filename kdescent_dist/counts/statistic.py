@@ -157,16 +157,16 @@ class Statistic(ABC):
         total, pull = jax.vjp(per_weight, columns)
         return pull(weights)[0], total
 
-    def counts(self, x: jax.Array, weights: jax.Array, points: Points, form: str) -> jax.Array:
+    def counts(self, x: jax.Array, weights: jax.Array, points: Points, backend: str) -> jax.Array:
         """Counts (k, parts) of samples, with all their derivatives in samples and weights.
 
         Args:
             x: (n, d) samples.
             weights: (n,) weights.
             points: the points.
-            form: which form of the sums is taken, see ``counts.backends``.
+            backend: the backend of the sums, see ``counts.backends``.
         """
-        del form
+        del backend
         prepared = self.prepare(points, jax.lax.stop_gradient(near_origin(x)))
 
         # The values of all blocks would otherwise be kept for a reverse pass.
@@ -178,7 +178,7 @@ class Statistic(ABC):
         return self.finish(jnp.stack([tree_sum(part) for part in parts]), prepared)
 
     def squares(
-        self, x: jax.Array, weights: jax.Array, points: Points, form: str, total: jax.Array
+        self, x: jax.Array, weights: jax.Array, points: Points, backend: str, total: jax.Array
     ) -> jax.Array:
         """Sums (k, parts) of the squares of what each sample adds to the counts.
 
@@ -186,10 +186,10 @@ class Statistic(ABC):
             x: (n, d) samples.
             weights: (n,) weights.
             points: the points.
-            form: as of ``counts``.
+            backend: as of ``counts``.
             total: sum of the squared weights.
         """
-        del form
+        del backend
         prepared = self.prepare(points, near_origin(x))
 
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:

@@ -12,7 +12,7 @@ from kdescent_dist.numerics.tiles import matmul, scan_tiles
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 
 
-class BlockedForm:
+class TiledBackend:
     """One block of samples x all kernels at a time, contracted as small matrix products."""
 
     exp2 = staticmethod(exp2_nonpositive)

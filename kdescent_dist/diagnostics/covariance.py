@@ -82,20 +82,20 @@ def parameter_errors(
     pull = None
     if objective.custom is not None:
         of_step = sets[number:], found.bins[number:]
-        pull = custom_pull(objective, params, *of_step, found.weight, found.statistics)
+        pull = custom_pull(objective, params, *of_step, found.weight, found.extra_sums)
         # Half the mean is what the sum of all squares is compared with.
         pull = pull.times(0.5 * max(sum(one.count for one in linear), 1.0))
     inverse, determined = inverse_curvature(linear, free, pull.curvature if pull else None)
     response = [inverse @ (one.slopes * one.weights) for one in linear]
     training = [one.training.factors(r) for one, r in zip(linear, response, strict=True)]
     model = [one.model.factors(r) for one, r in zip(linear, response, strict=True)]
-    statistics = None
+    extra_sums = None
     if pull is not None:
         # A row of the training catalog acts with the sign of its influence, one of the model with
         # the opposite sign.
         training += [one.of(-inverse) for one in pull.training]
         model += [one.of(inverse) for one in pull.model]
-        statistics = inverse @ pull.statistics
+        extra_sums = inverse @ pull.extra_sums
     used, input_rows = problem.training.only(problem.columns), problem.input_rows
     covariance = _given_products(sets, training)
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
@@ -111,7 +111,7 @@ def parameter_errors(
             fixed_key=problem.fixed_key,
             training=None if input_rows is None else picked,
             training_factors=training,
-            statistics=statistics,
+            extra_sums=extra_sums,
         )
     covariance = _without_negative(covariance)
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)

@@ -35,17 +35,17 @@ class CustomPull:
     Attributes:
         curvature: (P, P) by the parameters, through the sums and directly.
         model, training: of each bin, by the sums of the model and of the training catalog.
-        statistics: (P, S) by the S sums of ``loss.statistics``.
+        extra_sums: (P, S) by the S sums of ``loss.extra_sums``.
     """
 
     curvature: np.ndarray
     model: list[Factors]
     training: list[Factors]
-    statistics: np.ndarray
+    extra_sums: np.ndarray
 
     def times(self, factor: float) -> "CustomPull":
         """That of the term times a factor."""
-        values = (self.curvature, self.model, self.training, self.statistics)
+        values = (self.curvature, self.model, self.training, self.extra_sums)
         return CustomPull(*jax.tree.map(lambda a: factor * a, values))
 
 
@@ -75,7 +75,7 @@ def custom_pull(
     sets: Sequence[EvaluationPoints],
     found: Sequence[SumDerivatives],
     weight: tuple[np.ndarray, np.ndarray],
-    statistics: tuple[Any, Any],
+    extra_sums: tuple[Any, Any],
 ) -> CustomPull:
     """Differentiate the term of the user's own.
 
@@ -85,7 +85,7 @@ def custom_pull(
         sets: the bins, as of ``points_of_a_step``.
         found: the sums of the model at them.
         weight: sum of all weights of the model, and its derivatives (P,).
-        statistics: the sums of ``loss.statistics``, and their derivatives (P, ...); empty without.
+        extra_sums: the sums of ``loss.extra_sums``, and their derivatives (P, ...); empty without.
     """
     stacks, tree, custom = objective.stacks, objective.model.tree, objective.custom
     assert custom is not None
@@ -104,7 +104,7 @@ def custom_pull(
             tree.unflatten(params),
         )
 
-    own, own_slopes = statistics if objective.statistics is not None else (None, None)
+    own, own_slopes = extra_sums if objective.extra_sums is not None else (None, None)
     with jax.enable_x64(True):
         model = double((weight[0], [one.sums for one in found], own))
         slopes = double((weight[1], [one.slopes for one in found], own_slopes))

@@ -80,7 +80,7 @@ def _loss_weights(
     """
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
     errors = None
-    if config.statistic == "chisq":
+    if config.kind == "chisq":
         errors = training.errors(counted.errors)
         if config.model_errors:
             of_model = model.errors(jax.tree.map(np.sqrt, found.squares))

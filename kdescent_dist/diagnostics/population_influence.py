@@ -44,13 +44,13 @@ class PopulationDerivatives:
     Attributes:
         weight: the sum of all weights, and its derivatives (P,).
         bins: the sums of each bin.
-        statistics: what ``loss.statistics`` adds up to, and its derivatives (P, ...); empty
+        extra_sums: what ``loss.extra_sums`` adds up to, and its derivatives (P, ...); empty
             without.
     """
 
     weight: tuple[np.ndarray, np.ndarray]
     bins: list[SumDerivatives]
-    statistics: tuple[Any, Any]
+    extra_sums: tuple[Any, Any]
 
 
 class PopulationInfluences:
@@ -81,7 +81,7 @@ class PopulationInfluences:
         self.catalog = objective.data["catalog"]
         self.sets, self.params, self.progress = sets, params, progress
         self.width = len(names) + 1  # values of a sample
-        self.names = None if objective.statistics is not None else names
+        self.names = None if objective.extra_sums is not None else names
         self._seeds = np.random.SeedSequence(seed).generate_state(ROUNDS)
         turns, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         points = sum(s.number for s in sets)
@@ -100,7 +100,7 @@ class PopulationInfluences:
         self._draw = compiled(self._draw_local, drawn, split)
         self._linearize = compiled(self._linearize_local, (*drawn, whole), (split, split, whole))
         self._products = compiled(_products, block, whole)
-        self._of_statistics = compiled(self._statistics_local, (split, split, whole), split)
+        self._of_extra_sums = compiled(self._extra_sums_local, (split, split, whole), split)
 
         @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
@@ -132,11 +132,11 @@ class PopulationInfluences:
             replace(of_bin, slopes=joined(*(part.bins[i].slopes for part in parts)))
             for i, of_bin in enumerate(first.bins)
         ]
-        own, _ = first.statistics
+        own, _ = first.extra_sums
         return PopulationDerivatives(
             (first.weight[0], joined(*(part.weight[1] for part in parts))),
             bins,
-            (own, joined(*(part.statistics[1] for part in parts))),
+            (own, joined(*(part.extra_sums[1] for part in parts))),
         )
 
     def _directions(self, size: int) -> Iterator[np.ndarray]:
@@ -165,8 +165,8 @@ class PopulationInfluences:
                 bins[i] = added(bins[i], program(*chosen, counted.window, counted.points))
                 self.progress()
         scale = self.scale / self.rounds
-        (weight, statistics), bins = jax.tree.map(lambda a: scale * a, (of_all, bins))
-        return PopulationDerivatives(weight, bins, statistics)
+        (weight, extra_sums), bins = jax.tree.map(lambda a: scale * a, (of_all, bins))
+        return PopulationDerivatives(weight, bins, extra_sums)
 
     def products(
         self,
@@ -175,7 +175,7 @@ class PopulationInfluences:
         fixed_key: bool,
         training: Callable[[np.ndarray], Any] | None = None,
         training_factors: Sequence[Factors] = (),
-        statistics: np.ndarray | None = None,
+        extra_sums: np.ndarray | None = None,
     ) -> np.ndarray:
         """Sums of products (P, P) of influences of the rows from which the population is made.
 
@@ -191,13 +191,13 @@ class PopulationInfluences:
                 influences change of the sum of the products of the influences of the training
                 catalog.
             training_factors: of each bin, those of the training catalog.
-            statistics: (P, S) derivatives by the S sums of ``loss.statistics``, None without.
+            extra_sums: (P, S) derivatives by the S sums of ``loss.extra_sums``, None without.
         """
         size = len(self.params)
         total, first_sum = np.zeros((size, size)), np.zeros(size)
         for turn in self.turns:
-            first = self._turn(turn, self._seeds[0], factors, statistics)
-            second = first if fixed_key else self._turn(turn, self._seeds[1], factors, statistics)
+            first = self._turn(turn, self._seeds[0], factors, extra_sums)
+            second = first if fixed_key else self._turn(turn, self._seeds[1], factors, extra_sums)
             rows = self._zeros()
             if training is not None:
                 rows = self._of_rows(turn, training, training_factors)
@@ -210,12 +210,12 @@ class PopulationInfluences:
         return self.scale * 0.5 * (total + total.T)
 
     def _turn(
-        self, turn: int, seed: Any, factors: Sequence[Factors], statistics: np.ndarray | None
+        self, turn: int, seed: Any, factors: Sequence[Factors], extra_sums: np.ndarray | None
     ) -> jax.Array:
         population = self._draw(self.params, seed, np.int32(turn), self.catalog)
         total = self._add_up(population, factors)
-        if statistics is not None and statistics.size:
-            total = self._of_statistics(total, population, statistics)
+        if extra_sums is not None and extra_sums.size:
+            total = self._of_extra_sums(total, population, extra_sums)
         return total
 
     def _of_rows(self, turn: int, training: Callable, factors: Sequence[Factors]) -> jax.Array:
@@ -254,9 +254,9 @@ class PopulationInfluences:
         drawn = draw_block(self.objective, self.names, params, seed, turn, catalog)
         return jax.tree.map(lambda a: a[None], drawn)
 
-    def _statistics_local(self, total, population, factors):
-        """Add the influences of the samples of a block through ``loss.statistics``."""
-        own = self.objective.statistics
+    def _extra_sums_local(self, total, population, factors):
+        """Add the influences of the samples of a block through ``loss.extra_sums``."""
+        own = self.objective.extra_sums
         assert own is not None
         drawn = jax.tree.map(lambda a: a[0], population)
 
@@ -270,9 +270,9 @@ class PopulationInfluences:
     def _linearize_local(self, params, seed, turn, catalog, directions):
         """The population of a block, its derivatives along directions, and what it adds up to.
 
-        The latter are the sum of the weights and ``loss.statistics``, each with its derivatives.
+        The latter are the sum of the weights and ``loss.extra_sums``, each with its derivatives.
         """
-        own = self.objective.statistics
+        own = self.objective.extra_sums
 
         def of(params: jax.Array) -> Any:
             columns, weights = draw_block(self.objective, self.names, params, seed, turn, catalog)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import default_of, identity_of
+from kdescent_dist.config.renamed import earlier_name, present_name
 from kdescent_dist.config.schema import Config
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 FORMAT = 3
 _SHIPPED = "code.kdescent_dist."
 _CONFIG = "config."
+_COUNTS = "counts"  # of an objective: its backend, a comma, which stacks are sparse
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class FitIdentity:
         Args:
             saved: the identity in a checkpoint, from ``to_save``.
         """
-        saved = dict(saved)
+        saved = _with_present_names(saved)
         saved_format, saved_version = saved.pop("format", 1), saved.pop("version", None)
         if saved_format not in (2, FORMAT):
             return [f"format: {saved_format} -> {FORMAT}, which cannot be continued"]
@@ -73,11 +75,17 @@ class FitIdentity:
                 log.warning("the digests of %s cannot be compared, and are taken for equal", name)
             elif name.startswith(_SHIPPED) and saved_version != self.version:
                 log.warning("%s: another version of this package, which is accepted", line)
-            elif any(fnmatchcase(name, pattern) for pattern in self.accept):
+            elif self._accepts(name):
                 log.warning("accepted by checkpoint.accept: %s", line)
             else:
                 lines.append(line)
         return lines
+
+    def _accepts(self, name: str) -> bool:
+        """Whether ``accept`` has a name, or the one that the key had in earlier versions."""
+        key = name.removeprefix(_CONFIG)
+        names = (name, name.removesuffix(key) + earlier_name(key, None)[0])
+        return any(fnmatchcase(one, pattern) for one in names for pattern in self.accept)
 
     def check(self, what: str, saved: Mapping[str, Any], more: Sequence[str] = ()) -> None:
         """Check that saved data belong to this fit.
@@ -106,6 +114,19 @@ class FitIdentity:
 def keys_of(config: Config) -> dict[str, Any]:
     """The keys of a config that define its problem, in the form of an identity."""
     return {f"{_CONFIG}{key}": value for key, value in identity_of(config).items()}
+
+
+def _with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, maybe by an earlier version, with the names that keys have now."""
+    found = {}
+    for name, value in saved.items():
+        key = name.removeprefix(_CONFIG)
+        new, value = present_name(key, value)
+        if name == _COUNTS:
+            backend, *rest = value.split(",")
+            value = ",".join([present_name("counts.form", backend)[1], *rest])
+        found[name.removesuffix(key) + new] = value
+    return found
 
 
 def as_text(value: Any) -> str:

@@ -23,7 +23,7 @@ from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
-from kdescent_dist.counts.backends import check_form
+from kdescent_dist.counts.backends import check_backend
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
@@ -101,7 +101,7 @@ class PopulationObjective:
         loss: terms of the loss.
         custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` as for the
             model.
-        statistics: ``statistics(population) -> pytree``, additive over samples.
+        extra_sums: ``extra_sums(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
         block_size: samples per block, see ``SampleBlocks``.
         kernel_blocks: units of kernel work, by default the mesh's kernels axis.
@@ -130,7 +130,7 @@ class PopulationObjective:
         columns: Sequence[str] = (),
         loss: LossConfig | None = None,
         custom: Callable[[Sums, Sums, Any], jax.Array] | None = None,
-        statistics: Callable[[Population], Any] | None = None,
+        extra_sums: Callable[[Population], Any] | None = None,
         mesh: jax.sharding.Mesh | None = None,
         block_size: int | None = None,
         kernel_blocks: int | None = None,
@@ -162,7 +162,7 @@ class PopulationObjective:
         compared = {p.bin.name: p.bin.config for p in bins}
         check_terms(self.config, compared, custom=custom is not None)
         self.custom = custom
-        self.statistics = statistics
+        self.extra_sums = extra_sums
         self.mesh = mesh or make_mesh()
         self.processes = Processes.of(self.mesh)
         self.processes.together(lambda: _check_input(catalog, dtype))
@@ -176,28 +176,28 @@ class PopulationObjective:
         )
         counts = counts or CountsConfig()
         check_values(counts, "counts")
-        check_form(counts.form, "counts.form")
-        self._count_form = counts.form
+        check_backend(counts.backend, "counts.backend")
+        self._backend = counts.backend
         platform = platform_of(self.mesh)
-        if counts.form == "pallas" and platform != "gpu":
+        if counts.backend == "pallas" and platform != "gpu":
             raise InputError(
-                f"counts.form=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
-                "use counts.form=auto"
+                f"counts.backend=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
+                "use counts.backend=auto"
             )
         stacked = stack_bins(bins, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
-        functions = {"model": model, "loss.custom": custom, "loss.statistics": statistics}
+        functions = {"model": model, "loss.custom": custom, "loss.extra_sums": extra_sums}
         further = ordered(name for pretrained in bins for name in pretrained.further)
         added = {f"statistics.{name}": type(one) for name, one in further.items()}
         arrays = {
             "training catalog": digest([_counted(b) for b in bins]),
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
-            "counts": f"{counts.form}, sparse: {[stack.sparse for stack in self.stacks]}",
+            "counts": f"{counts.backend}, sparse: {[stack.sparse for stack in self.stacks]}",
         }
         self.identity = {**describe_all({**functions, **added}), **arrays}
         terms = {
-            "loss": non_default(replace(self.config, custom=None, statistics=None)),
+            "loss": non_default(replace(self.config, custom=None, extra_sums=None)),
             "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
             "sums": {"kernel_blocks": self._sums.kernel_blocks, "reproducible": reproducible},
         }
@@ -244,12 +244,12 @@ class PopulationObjective:
             InputError: one fails.
         """
         key = jax.random.key(0)
-        if self.custom is not None or self.statistics is not None:
+        if self.custom is not None or self.extra_sums is not None:
             try:
                 jax.eval_shape(self.value_and_grad, params, key, self.data)
             except Exception as error:
                 raise InputError(
-                    f"loss.custom or loss.statistics: {type(error).__name__}: {error}"
+                    f"loss.custom or loss.extra_sums: {type(error).__name__}: {error}"
                 ) from error
 
     def value_and_grad(
@@ -279,12 +279,12 @@ class PopulationObjective:
                     kernel_block,
                     population,
                     catalog["orders"],
-                    self._count_form,
-                    squares=self.config.statistic == "chisq" and self.config.model_errors,
+                    self._backend,
+                    squares=self.config.kind == "chisq" and self.config.model_errors,
                 ),
             }
-            if self.statistics is not None:
-                sums["statistics"] = self.statistics(population)
+            if self.extra_sums is not None:
+                sums["extra_sums"] = self.extra_sums(population)
             return sums
 
         def loss(params, sums):
@@ -312,7 +312,7 @@ class PopulationObjective:
             )
             if self.custom is not None:
                 total += self.custom(
-                    Sums(weight, by_group(self.stacks, model), first(sums.get("statistics"))),
+                    Sums(weight, by_group(self.stacks, model), first(sums.get("extra_sums"))),
                     Sums(shared["training_weight"], by_group(self.stacks, truth)),
                     self.model.tree.unflatten(params),
                 )

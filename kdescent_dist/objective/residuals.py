@@ -132,5 +132,4 @@ def residuals(
 
 def weight_of(config: LossConfig, name: str) -> float:
     """The weight of a statistic in the loss."""
-    own = {"kde": config.kde, "fourier": config.fourier}
-    return own[name] if name in own else float(config.weights.get(name, 1.0))
+    return float(config.weights.get(name, 1.0))

@@ -1,5 +1,6 @@
 """Terms of the loss: the mean square of the residuals, and what a term of the user's own gets."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,18 @@ class Sums:
     Attributes:
         weight: sum of all weights.
         bins: the sums in the bins, by the name of the bin or grid.
-        statistics: what ``loss.statistics`` returns, added up over blocks.
+        extra_sums: what ``loss.extra_sums`` returns, added up over blocks.
     """
 
     weight: Any
     bins: dict[str, BinSums]
-    statistics: Any = None
+    extra_sums: Any = None
+
+    @property
+    def statistics(self) -> Any:
+        """The earlier name of ``extra_sums``, for terms of users that were written with it."""
+        warnings.warn("sums.statistics is now sums.extra_sums", FutureWarning, stacklevel=2)
+        return self.extra_sums
 
 
 def mean_square(
@@ -65,7 +72,7 @@ def mean_square(
         of_model = normalized(sums, factors, config.volume)
         of_training = normalized(draw.truth, training_factors, config.volume)
         errors = None
-        if config.statistic == "chisq":
+        if config.kind == "chisq":
             of_draw = BinSums(data.number_err, draw.errors)
             errors = normalized(of_draw, training_factors, config.volume)
             if noise is not None:
@@ -97,7 +104,7 @@ def _roots(squares: BinSums) -> BinSums:
 
 
 def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:
-    """Check the weights of further statistics, and that something is compared.
+    """Check that the weights are of statistics that are there, and that something is compared.
 
     Args:
         loss: weights of the terms.
@@ -105,22 +112,20 @@ def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: boo
         custom: whether there is a term of the user's own.
 
     Raises:
-        InputError: no bin has a term of positive weight, or a weight cannot be used.
+        InputError: no bin has a term of positive weight, or a weight is of no statistic.
     """
-    for name, weight in loss.weights.items():
-        used = list(dict.fromkeys(n for one in bins.values() for n in one.statistics))
-        if name in ("kde", "fourier"):
-            raise InputError(f"loss.weights.{name}: set loss.{name} in its place")
+    used = dict.fromkeys(["kde", "fourier", *(n for one in bins.values() for n in one.statistics)])
+    for name in loss.weights:
         if name not in used:
-            hint = closest(name, used) if used else "set bins.NAME.statistics"
-            raise InputError(f"loss.weights.{name}: no bin has such a statistic; {hint}")
-        if not isinstance(weight, int | float) or not weight >= 0 or weight == float("inf"):
-            raise InputError(f"loss.weights.{name}={weight}: must be a number of at least 0")
+            raise InputError(
+                f"loss.weights.{name}: no bin has such a statistic, see bins.NAME.statistics; "
+                f"{closest(name, used)}"
+            )
     terms = (
         one.weight > 0
         and (
-            (loss.kde > 0 and one.kernels != 0)
-            or (loss.fourier > 0 and one.fourier != 0)
+            (weight_of(loss, "kde") > 0 and one.kernels != 0)
+            or (weight_of(loss, "fourier") > 0 and one.fourier != 0)
             or any(weight_of(loss, name) > 0 for name in one.statistics)
             or (loss.number_density > 0 and one.number_density)
         )
@@ -128,6 +133,7 @@ def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: boo
     )
     if not custom and not any(terms):
         raise InputError(
-            "loss: no term is left to fit: give loss.kde, loss.fourier or loss.number_density, "
-            "and bins.NAME.weight of bins that have such a term, a positive weight"
+            "loss: no term is left to fit: give loss.weights.kde, loss.weights.fourier or "
+            "loss.number_density, and bins.NAME.weight of bins that have such a term, a positive "
+            "weight"
         )

@@ -106,7 +106,7 @@ def prepare(
     loss = config.loss
     model = bind_target({"_target_": config.model._target_, **config.model.options}, "model")
     custom = bind_target(loss.custom, "loss.custom") if loss.custom else None
-    statistics = bind_target(loss.statistics, "loss.statistics") if loss.statistics else None
+    extra_sums = bind_target(loss.extra_sums, "loss.extra_sums") if loss.extra_sums else None
     begin("reading the catalogs")
     catalogs = RunCatalogs(config, processes, needs_training(config, found))
     training = catalogs.training()
@@ -129,7 +129,7 @@ def prepare(
         columns=config.model.columns,
         loss=loss,
         custom=custom,
-        statistics=statistics,
+        extra_sums=extra_sums,
         mesh=mesh,
         block_size=config.samples.block_size,
         kernel_blocks=config.mesh.kernel_blocks,

@@ -7,7 +7,7 @@ from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
 from kdescent_dist.config.validation import at_least, check_values
-from kdescent_dist.counts.backends import check_form
+from kdescent_dist.counts.backends import check_backend
 from kdescent_dist.distributed.launchers import check_launcher
 from kdescent_dist.fitting.schedules import SCHEDULES
 from kdescent_dist.objective.terms import check_terms
@@ -27,9 +27,9 @@ def check(config: Config) -> Found:
     """
     check_values(config)
     at_least("fit.steps", config.fit.steps, 1)  # from Python, a fit may also take no step at all
-    check_launcher(config.runtime.launcher)
+    check_launcher(config.runtime.started_by)
     SCHEDULES.find("optimizer.schedule", config.optimizer.schedule)
-    check_form(config.counts.form, "counts.form")
+    check_backend(config.counts.backend, "counts.backend")
     if not config.parameters:
         raise InputError("parameters: the model needs at least one parameter")
     if not config.bins:
@@ -45,7 +45,7 @@ def check(config: Config) -> Found:
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
-    if config.loss.statistic == "chisq":
+    if config.loss.kind == "chisq":
         for name, given in found.items():
             check_errors_known(f"bins.{name}", config.bins[name], given)
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)

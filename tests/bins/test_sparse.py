@@ -179,7 +179,7 @@ def test_sums_do_not_depend_on_the_order_of_the_samples():
 
 @pytest.mark.parametrize("which", ["x", "condition", "weight"])
 def test_a_sample_that_is_not_finite_spoils_all_sums(which):
-    """As in the dense form, instead of being skipped in silence where it is out of reach."""
+    """As in dense sums, instead of being skipped in silence where it is out of reach."""
     (x, conditions, weights), bins, hard = arrays("soft")
     spoil = {"x": x, "condition": conditions}.get(which)
     if spoil is None:
@@ -239,7 +239,7 @@ def test_permuting_columns_has_the_derivative_of_indexing():
         (None, 0.04, False),
     ],
 )
-def test_the_form_is_chosen_by_what_the_bins_reach(edges, softness, sparse):
+def test_the_sums_are_chosen_by_what_the_bins_reach(edges, softness, sparse):
     config = BinsConfig(
         columns=["red"],
         edges={} if edges is None else {"mass": list(map(float, edges))},
@@ -251,8 +251,8 @@ def test_the_form_is_chosen_by_what_the_bins_reach(edges, softness, sparse):
     )
     bins = problems.pretrained({"g": config})
 
-    def chosen(form, platform):
-        ((stack, _),) = stack_bins(bins, np.float32, form, platform)
+    def chosen(sums, platform):
+        ((stack, _),) = stack_bins(bins, np.float32, sums, platform)
         return stack.sparse
 
     assert chosen("auto", "cpu") == sparse
@@ -280,11 +280,11 @@ def bins():
 
 
 def test_gpu_kernels_are_refused_on_cpus(bins):
-    with pytest.raises(InputError, match=r"counts.form=pallas: needs an NVIDIA GPU"):
-        problems.objective(bins, counts=CountsConfig(form="pallas"))
+    with pytest.raises(InputError, match=r"counts.backend=pallas: needs an NVIDIA GPU"):
+        problems.objective(bins, counts=CountsConfig(backend="pallas"))
 
 
-def test_an_unknown_form_is_refused(bins):
+def test_unknown_sums_are_refused(bins):
     with pytest.raises(InputError, match=r"counts.bins=spares"):
         problems.objective(bins, counts=CountsConfig("spares"))
 

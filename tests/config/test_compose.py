@@ -57,13 +57,15 @@ def test_a_valid_config_passes():
 
 OUT_OF_RANGE = [
     ("seed", -1, "seed=-1: must be at least 0"),
-    ("loss.kde", math.inf, "loss.kde=inf: must be finite"),
+    ("loss.weights", {"kde": math.inf}, "loss.weights.kde=inf: must be finite"),
+    ("loss.weights", {"kde": "a"}, "loss.weights.kde=a: must be a number"),
+    ("loss.weights", {"kdee": 1.0}, "loss.weights.kdee: no bin has such a statistic, see bins."),
     ("loss.volume", math.nan, "loss.volume=nan: must be finite"),
     ("optimizer.learning_rate", math.inf, "optimizer.learning_rate=inf: must be finite"),
     ("optimizer.clip_norm", math.inf, "optimizer.clip_norm=inf: must be finite"),
     ("fit.seconds_per_call", math.inf, "fit.seconds_per_call=inf: must be finite"),
     ("fit.steps", 0, "fit.steps=0: must be at least 1"),
-    ("loss.statistic", "MSE", "loss.statistic=MSE: must be one of mse, chisq"),
+    ("loss.kind", "MSE", "loss.kind=MSE: must be one of mse, chisq"),
     ("loss.custom", {"path": 1}, "loss.custom={'path': 1}: must be {_target_"),
     ("input.catalog", CatalogConfig(where="x > 0"), "input.catalog: set input.catalog.path"),
     ("catalog.columns", {"y": ["a"]}, "catalog.columns.y=['a']: must be an expression of columns"),
@@ -113,9 +115,9 @@ def test_a_fit_of_no_steps_is_allowed_to_the_library_alone():
 
 
 NOTHING = [
-    (LossConfig(kde=0, fourier=0), BinsConfig(["x"])),
-    (LossConfig(kde=0), BinsConfig(["x"], fourier=0)),
-    (LossConfig(fourier=0), BinsConfig(["x"], kernels=0)),
+    (LossConfig(weights={"kde": 0, "fourier": 0}), BinsConfig(["x"])),
+    (LossConfig(weights={"kde": 0}), BinsConfig(["x"], fourier=0)),
+    (LossConfig(weights={"fourier": 0}), BinsConfig(["x"], kernels=0)),
     (LossConfig(number_density=0), BinsConfig(["x"], kernels=0, fourier=0, number_density=True)),
     (LossConfig(), BinsConfig(["x"], weight=0)),
 ]
@@ -194,7 +196,9 @@ SETTABLE = [
     (["loss.custom=null", "+loss.custom._target_=m.f"], "loss.custom", TARGET),
     (["loss.custom=null"], "loss.custom", None),
     ([], "loss.custom", None),
-    (["loss.statistics={_target_: m.f}"], "loss.statistics", TARGET),
+    (["loss.extra_sums={_target_: m.f}"], "loss.extra_sums", TARGET),
+    (["loss.weights.kde=0.5"], "loss.weights.kde", 0.5),
+    (["loss.weights={fourier: 2}"], "loss.weights", {"kde": 1.0, "fourier": 2.0}),
     (["+input.catalog.path=x.npz"], "input.catalog.path", "x.npz"),
     (["input.catalog.path=x.npz"], "input.catalog.path", "x.npz"),
     (["input.catalog={path: x.npz}"], "input.catalog.path", "x.npz"),

@@ -1,4 +1,4 @@
-"""All forms of the counts give the numbers of float64 NumPy, wherever they are called from."""
+"""All backends of the counts give the numbers of float64 NumPy, wherever they are called from."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,11 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.counts.backends import FORMS
+from kdescent_dist.counts.backends import BACKENDS
 from kdescent_dist.counts.local import fourier_counts, kde_counts
 from kdescent_dist.distributed.mesh import make_mesh
 
-GIVEN = [form for form in FORMS if form != "auto"]
+GIVEN = [backend for backend in BACKENDS if backend != "auto"]
 SIZE, KERNELS, DIMS = 4500, 11, 2  # divides no block and no chunk
 
 
@@ -32,10 +32,10 @@ def single(arrays=ARRAYS):
     return [jnp.asarray(a, jnp.float32) for a in arrays]
 
 
-def loss(form, x, weights, centers, cov, modes):
+def loss(backend, x, weights, centers, cov, modes):
     """A loss that needs every sum of the counts, and its gradients all of those of the backward."""
-    kde = kde_counts(x, weights, centers, cov, form=form)
-    wave = fourier_counts(x, weights, modes, form=form)
+    kde = kde_counts(x, weights, centers, cov, backend=backend)
+    wave = fourier_counts(x, weights, modes, backend=backend)
     value = jnp.sum(kde**2) + jnp.sum(wave.real * jnp.arange(KERNELS)) + jnp.sum(wave.imag**2)
     return value, (kde, wave)
 
@@ -62,9 +62,9 @@ def reference(x, weights, centers, cov, modes):
     return (kde, wave), gradients
 
 
-def value_and_gradients(form, arrays):
+def value_and_gradients(backend, arrays):
     step = jax.jit(jax.value_and_grad(loss, range(1, 6), has_aux=True), static_argnums=0)
-    (_, counts), gradients = step(form, *arrays)
+    (_, counts), gradients = step(backend, *arrays)
     return counts, gradients
 
 
@@ -74,36 +74,36 @@ def assert_close(values, references, tolerance):
         np.testing.assert_allclose(value, expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("form", GIVEN)
-def test_counts_and_all_gradients_match_float64(form):
-    counts, gradients = value_and_gradients(form, single())
+@pytest.mark.parametrize("backend", GIVEN)
+def test_counts_and_all_gradients_match_float64(backend):
+    counts, gradients = value_and_gradients(backend, single())
     assert counts[0].dtype == jnp.float32
     assert_close((counts, gradients), reference(*ARRAYS), 2e-5)
 
 
-@pytest.mark.parametrize("form", GIVEN)
-def test_double_precision_is_kept(form):
+@pytest.mark.parametrize("backend", GIVEN)
+def test_double_precision_is_kept(backend):
     with jax.enable_x64(True):
-        counts, gradients = value_and_gradients(form, [jnp.asarray(a) for a in ARRAYS])
+        counts, gradients = value_and_gradients(backend, [jnp.asarray(a) for a in ARRAYS])
         assert counts[0].dtype == jnp.float64
     assert_close((counts, gradients), reference(*ARRAYS), 1e-12)
 
 
-@pytest.mark.parametrize("form", GIVEN)
-def test_a_far_model_gives_exact_zeros_and_no_nan(form):
+@pytest.mark.parametrize("backend", GIVEN)
+def test_a_far_model_gives_exact_zeros_and_no_nan(backend):
     _, weights, centers, cov, _ = single()
     for far in (1e3, 1e30):
         x = jnp.full((SIZE, DIMS), far) * jnp.array([1.0, -1.0])
-        value, pull = jax.vjp(lambda *a: kde_counts(*a, form=form), x, weights, centers, cov)
+        value, pull = jax.vjp(lambda *a: kde_counts(*a, backend=backend), x, weights, centers, cov)
         for array in (value, *pull(jnp.ones(KERNELS))):
             assert jnp.all(array == 0.0)
 
 
 # JAX interprets no Pallas kernel where it checks which arrays vary over the mesh.
 @pytest.mark.parametrize(
-    ("form", "check_vma"), [("auto", False), ("fused", True), ("pallas", False)]
+    ("backend", "check_vma"), [("auto", False), ("fused", True), ("pallas", False)]
 )
-def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
+def test_a_backend_works_in_vmap_and_checkpoint_on_shards(backend, check_vma):
     """Two bins by vmap, recomputed in the backward pass, on samples dealt out to four devices."""
     x, weights, *kernels = single()
     scales = jnp.array([1.0, 0.5])
@@ -111,7 +111,7 @@ def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
     def counts(x, weights):
         @jax.checkpoint
         def of_bin(scale):
-            sums = loss(form, x, scale * weights, *kernels)[1]
+            sums = loss(backend, x, scale * weights, *kernels)[1]
             return jax.lax.psum(sums, "samples")
 
         return jax.vmap(of_bin)(scales)
@@ -131,11 +131,11 @@ def test_a_form_works_in_vmap_and_checkpoint_on_shards(form, check_vma):
 
 
 @pytest.mark.as_shipped
-def test_auto_is_the_blocked_form_on_a_cpu():
+def test_auto_is_the_tiled_backend_on_a_cpu():
     """Bit for bit."""
     for a, b in zip(
         jax.tree.leaves(value_and_gradients("auto", single())),
-        jax.tree.leaves(value_and_gradients("blocked", single())),
+        jax.tree.leaves(value_and_gradients("tiled", single())),
         strict=True,
     ):
         assert np.array_equal(a, b)
@@ -144,8 +144,8 @@ def test_auto_is_the_blocked_form_on_a_cpu():
 def test_an_unknown_form_is_refused_with_the_valid_ones():
     x, weights, centers, cov, modes = single()
     with pytest.raises(
-        InputError, match="form=triton: must be one of auto, blocked, fused, pallas"
+        InputError, match="backend=triton: must be one of auto, tiled, fused, pallas"
     ):
-        kde_counts(x, weights, centers, cov, form="triton")
+        kde_counts(x, weights, centers, cov, backend="triton")
     with pytest.raises(InputError, match="must be one of auto"):
-        fourier_counts(x, weights, modes, form="triton")
+        fourier_counts(x, weights, modes, backend="triton")

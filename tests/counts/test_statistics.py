@@ -106,9 +106,9 @@ def in_float64():
         )
 
 
-@pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_a_statistic_of_values_alone_counts_in_bins(form, monkeypatch):
-    """Values and gradients in float32 against float64, in each form of the sums."""
+@pytest.mark.parametrize("which", ["dense", "sparse"])
+def test_a_statistic_of_values_alone_counts_in_bins(which, monkeypatch):
+    """Values and gradients in float32 against float64, by dense and by sparse sums."""
     monkeypatch.setattr(type(STATISTICS), "find", lambda self, key, name: Distances())
     at = np.broadcast_to(POINTS["kde"].each["centers"], (2, NUMBER, DIMS))
     bins = BinArrays(
@@ -121,7 +121,7 @@ def test_a_statistic_of_values_alone_counts_in_bins(form, monkeypatch):
 
     def sums(x, condition, weights):
         given = list(x.T), [condition], weights, bins, (False,)
-        if form == "dense":
+        if which == "dense":
             return dense_sums("auto", *given, True)
         return sparse_sums(*given, True)
 

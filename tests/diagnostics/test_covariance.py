@@ -59,7 +59,7 @@ GRIDS = {
 }
 
 
-def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model, **options):
+def problem(grids=GRIDS, kind="chisq", seed=1, names=NAMES, function=model, **options):
     columns, weights = sample(seed)
     bins = [pretrain_bin(b, columns, weights, 3, make_mesh(1)) for b in expand_bins(grids)]
     options = {"size": SIZE, **options}
@@ -68,7 +68,7 @@ def problem(grids=GRIDS, statistic="chisq", seed=1, names=NAMES, function=model,
         names,
         bins,
         training_weight=float(weights.sum(dtype=float)),
-        loss=LossConfig(statistic=statistic, volume=50.0, kde=0.7, model_errors=False),
+        loss=LossConfig(kind=kind, volume=50.0, weights={"kde": 0.7}, model_errors=False),
         mesh=make_mesh(2),
         **options,
     )
@@ -112,7 +112,7 @@ def compared(x, weights, bins, square=False):
     return np.concatenate(values), np.concatenate(rows, axis=1)
 
 
-def reference(bins, columns, weights, statistic, z):
+def reference(bins, columns, weights, kind, z):
     """The response of the parameters to residuals, from differences of the sums."""
 
     def sums(params):
@@ -130,23 +130,23 @@ def reference(bins, columns, weights, statistic, z):
             for p in bins
         ]
     )
-    if statistic == "chisq":
+    if kind == "chisq":
         _, raw = compared(columns["x"].astype(float), weights.astype(float), bins, square=True)
         weight = weight / np.sum(raw**2, axis=0)
     return np.linalg.solve(jacobian.T @ (weight[:, None] * jacobian), jacobian.T * weight)
 
 
-@pytest.mark.parametrize("statistic", ["chisq", "mse"])
-def test_errors_are_those_of_the_sandwich_formula_in_float64(statistic):
+@pytest.mark.parametrize("kind", ["chisq", "mse"])
+def test_errors_are_those_of_the_sandwich_formula_in_float64(kind):
     """Of weighted rows, a soft and no window, all normalizations and a number density.
 
     The hard window moves no sample of the model: the reference would see samples cross it.
     """
     grids = {name: GRIDS[name] for name in ("conditional", "density")}
     z = np.random.default_rng(4).permutation(quantiles(SIZE)).astype(np.float32)
-    objective, bins, columns, weights = problem(grids, statistic, catalog={"z": z})
+    objective, bins, columns, weights = problem(grids, kind, catalog={"z": z})
     found = errors(objective, bins, columns, weights)
-    response = reference(bins, columns, weights, statistic, z.astype(float))
+    response = reference(bins, columns, weights, kind, z.astype(float))
     _, rows = compared(columns["x"].astype(float), weights.astype(float), bins)
     training = response @ (rows.T @ rows) @ response.T
     x = TRUTH[0] + TRUTH[1] * z.astype(float)
@@ -285,8 +285,8 @@ def test_statistics_of_the_users_own_act_as_the_sums_that_they_restate():
     def of_weight(sums, truth, params):
         return 1e-4 * (sums.weight - truth.weight) ** 2
 
-    def of_statistics(sums, truth, params):
-        return 1e-4 * (sums.statistics["weight"] - truth.weight) ** 2
+    def of_extra_sums(sums, truth, params):
+        return 1e-4 * (sums.extra_sums["weight"] - truth.weight) ** 2
 
     def covariance(**options):
         catalog = {"z": np.random.default_rng(0).normal(size=SIZE // 8).astype(np.float32)}
@@ -296,7 +296,7 @@ def test_statistics_of_the_users_own_act_as_the_sums_that_they_restate():
     expected = covariance(custom=of_weight)
     plain = covariance()
     found = covariance(
-        custom=of_statistics, statistics=lambda population: {"weight": jnp.sum(population.weights)}
+        custom=of_extra_sums, extra_sums=lambda population: {"weight": jnp.sum(population.weights)}
     )
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-9)
     assert not np.allclose(found, plain, rtol=0.05)

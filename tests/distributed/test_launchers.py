@@ -99,8 +99,8 @@ def test_only_the_first_process_tells_what_is_wrong_at_the_start(more, rank):
 
 def test_what_the_config_names_must_have_started_the_process():
     with pytest.raises(InputError, match=r"runtime=slurm: SLURM_\w+ is not set: .* srun"):
-        found({}, launcher="slurm")
-    assert found(STEP, launcher="local") == Launch("local")
+        found({}, started_by="slurm")
+    assert found(STEP, started_by="local") == Launch("local")
 
 
 def test_a_step_without_a_number_is_refused():
@@ -127,11 +127,11 @@ def test_jax_detects_a_cluster_where_the_config_asks_for_it(monkeypatch):
             return 2
 
     monkeypatch.setattr(ClusterEnv, "_cluster_types", [Pods])
-    assert found({}, launcher="jax") == Launch("jax", 2, 3, coordinator="pod-0:5000")
+    assert found({}, started_by="jax") == Launch("jax", 2, 3, coordinator="pod-0:5000")
     assert found({}) == Launch("local")
     monkeypatch.setattr(ClusterEnv, "_cluster_types", [])
     with pytest.raises(InputError, match="runtime=jax: JAX recognizes no cluster here"):
-        found({}, launcher="jax")
+        found({}, started_by="jax")
 
 
 PLUGIN = """
@@ -158,18 +158,18 @@ def test_another_package_adds_a_launcher(plugin):
     plugin("kdescent_dist.launchers", PLUGIN, "launcher")
     environment = {"OUR_RANK": "2"}
     assert found(environment) == Launch("ours", 2, 4, coordinator="here:1")
-    assert found(environment, launcher="ours").process == 2
+    assert found(environment, started_by="ours").process == 2
     assert not tells(environment)
     assert found(STEP | environment).launcher == "ours"
 
 
 def test_a_launcher_that_is_not_there_is_refused_by_name():
-    with pytest.raises(InputError, match=r"runtime.launcher=slrum: must be one of .*slurm"):
+    with pytest.raises(InputError, match=r"runtime.started_by=slrum: must be one of .*slurm"):
         check_launcher("slrum")
 
 
 def test_processes_started_by_hand():
-    given = {"launcher": "local", "coordinator": "a:1", "processes": 2, "process": 1}
+    given = {"started_by": "local", "coordinator": "a:1", "processes": 2, "process": 1}
     assert found({}, **given) == Launch("local", 1, 2, coordinator="a:1")
     with pytest.raises(InputError, match=r"runtime.process=2: must be from 0 to 1"):
         found({}, **given | {"process": 2})

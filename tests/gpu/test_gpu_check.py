@@ -68,8 +68,8 @@ def test_smoke_measures_in_each_section_and_nothing_fails(scripts, tmp_path):
 
 
 BROKEN = """
-def parity(form, shapes):
-    yield {"form": form, "ok": form != "pallas"}
+def parity(backend, shapes):
+    yield {"backend": backend, "ok": backend != "pallas"}
 
 def timing(cases, seconds):
     yield {"case": 1}
@@ -80,9 +80,9 @@ def timing(cases, seconds):
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (["--only", "timing-blocked,precision"], 0),
-        (["--only", "timing-blocked,precision", "--smoke"], 1),
-        (["--only", "parity,timing-blocked,precision"], 1),
+        (["--only", "timing-tiled,precision"], 0),
+        (["--only", "timing-tiled,precision", "--smoke"], 1),
+        (["--only", "parity,timing-tiled,precision"], 1),
     ],
 )
 def test_a_section_that_fails_stops_no_other(tmp_path, options, code):
@@ -95,7 +95,7 @@ def test_a_section_that_fails_stops_no_other(tmp_path, options, code):
     done, lines = check(tmp_path, *options, scripts=folder)
     assert done.returncode == code, done.stdout + done.stderr
     endings = endings_of(lines)
-    failed = endings.pop("timing-blocked")
+    failed = endings.pop("timing-tiled")
     assert failed["status"] == "failed"
     assert failed["error"] == "RuntimeError: the device is on fire"
     assert {"case": 1}.items() <= lines[lines.index(failed) - 1].items()
@@ -154,6 +154,6 @@ def test_an_experiment_is_that_of_its_files(scripts):
     objective = gpu_fits.objective_of(problem, 100, None, "dense")
     assert problem.bins[0].bin.name.startswith("gr_ri")
     assert len(objective.names) == len(problem.parameters) > 200
-    assert objective.config.statistic == "chisq"
+    assert objective.config.kind == "chisq"
     assert set(objective.data["catalog"]) == {"redshift", "i"}
     assert objective.layout.size == 100

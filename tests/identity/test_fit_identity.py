@@ -74,8 +74,8 @@ ONE = problems.GRIDS["one"]
 @pytest.mark.parametrize(
     ("options", "bin_", "message"),
     [
-        ({"loss": LossConfig(kde=2.0)}, ONE, r"loss\.kde: default -> 2\.0"),
-        ({"loss": LossConfig(statistic="chisq")}, ONE, r"loss\.statistic: default -> chisq"),
+        ({"loss": LossConfig(weights={"kde": 2.0})}, ONE, r"loss\.weights\.kde: default -> 2\.0"),
+        ({"loss": LossConfig(kind="chisq")}, ONE, r"loss\.kind: default -> chisq"),
         ({}, BinsConfig(**{**vars(ONE), "weight": 3.0}), r"bins\.one\.weight: 2\.0 -> 3\.0"),
         ({}, BinsConfig(**{**vars(ONE), "normalization": "counts"}), "bins.one.normalization: "),
         ({"reproducible": False}, ONE, r"sums\.reproducible: True -> False"),

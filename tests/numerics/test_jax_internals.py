@@ -93,28 +93,30 @@ def single():
     return x, weights, centers, jnp.eye(DIMS), modes
 
 
-def loss(form, x, weights, centers, cov, modes):
+def loss(backend, x, weights, centers, cov, modes):
     """A loss that needs every sum of the counts, and its gradients all of those of the backward."""
-    kde = kde_counts(x, weights, centers, cov, form=form)
-    wave = fourier_counts(x, weights, modes, form=form)
+    kde = kde_counts(x, weights, centers, cov, backend=backend)
+    wave = fourier_counts(x, weights, modes, backend=backend)
     value = jnp.sum(kde**2) + jnp.sum(wave.real * jnp.arange(KERNELS)) + jnp.sum(wave.imag**2)
     return value, (kde, wave)
 
 
-def test_auto_is_the_program_of_the_blocked_form_on_a_cpu():
-    """The same but for names: the other form costs nothing."""
+def test_auto_is_the_program_of_the_tiled_backend_on_a_cpu():
+    """The same but for names: the other backend costs nothing."""
 
-    def program(form):
-        lowered = jax.jit(jax.grad(loss, 1, has_aux=True), static_argnums=0).lower(form, *single())
+    def program(backend):
+        lowered = jax.jit(jax.grad(loss, 1, has_aux=True), static_argnums=0).lower(
+            backend, *single()
+        )
         text = lowered.compile().as_text().split("ENTRY")[1]
         return re.sub(r"%[\w.\-]+", "%", re.sub(r", metadata={[^}]*}", "", text))
 
-    assert program("auto") == program("blocked")
+    assert program("auto") == program("tiled")
 
 
-def lowered_for_cuda(form, *, backward):
+def lowered_for_cuda(backend, *, backward):
     function = jax.grad(loss, (1, 2), has_aux=True) if backward else loss
-    traced = jax.jit(function, static_argnums=0).trace(form, *single())
+    traced = jax.jit(function, static_argnums=0).trace(backend, *single())
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
@@ -125,7 +127,7 @@ def test_auto_is_the_fused_form_on_a_gpu(backward):
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert not [line for line in products if str(SIZE) in line]
     assert f"tensor<5x{KERNELS}x1024xf32>" in text
-    assert "dot_general" in lowered_for_cuda("blocked", backward=backward)
+    assert "dot_general" in lowered_for_cuda("tiled", backward=backward)
     # The table of a chunk of kernels is no array: in sums over kernels they are written out.
     assert f"tensor<{KERNELS}x{SIZE}xf32>" not in text
 
@@ -137,9 +139,9 @@ def test_the_pallas_kernels_are_lowered_for_a_gpu_without_one(dims):
 
     def gradient(kernels):
         def total(x, weights):
-            kde = kde_counts(x, weights, kernels, jnp.eye(dims), form="pallas")
+            kde = kde_counts(x, weights, kernels, jnp.eye(dims), backend="pallas")
             return jnp.sum(kde**2) + jnp.sum(
-                fourier_counts(x, weights, kernels, form="pallas").imag
+                fourier_counts(x, weights, kernels, backend="pallas").imag
             )
 
         return jax.grad(total, (0, 1))(x, weights)
@@ -176,10 +178,10 @@ def mapped_shapes(jaxpr) -> list[tuple[int, ...]]:
     return shapes
 
 
-@pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_no_loop_maps_over_an_array_without_elements(form):
+@pytest.mark.parametrize("sums", ["dense", "sparse"])
+def test_no_loop_maps_over_an_array_without_elements(sums):
     """jaxlib 0.11.2 dies of one on several devices (SIGSEGV): edges of bins without conditions."""
-    objective = problems.objective(problems.pretrained(), 2, counts=CountsConfig(bins=form))
+    objective = problems.objective(problems.pretrained(), 2, counts=CountsConfig(bins=sums))
     program = jax.make_jaxpr(objective.value_and_grad)(problems.GUESS, KEY, objective.data)
     shapes = mapped_shapes(program.jaxpr)
     assert shapes

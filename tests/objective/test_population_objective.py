@@ -121,7 +121,7 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
             fourier_diff = fourier / n_model - in_waves / n_truth
             number_diff = np.array([weight - in_bin]) / config.volume
             by = bin_.config.weight
-            if config.statistic == "mse":
+            if config.kind == "mse":
                 squares += [by * kde_diff**2, by * abs(fourier_diff) ** 2]
                 if bin_.config.number_density:
                     squares.append(by * number_diff**2)
@@ -148,14 +148,14 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
     return np.mean(np.concatenate(squares))
 
 
-@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("sums", ["dense", "sparse"])
 @pytest.mark.parametrize(
     "terms",
-    [{"statistic": "mse"}, {"statistic": "chisq", "model_errors": False}, {"statistic": "chisq"}],
+    [{"kind": "mse"}, {"kind": "chisq", "model_errors": False}, {"kind": "chisq"}],
 )
-def test_loss_equals_the_formula_in_float64(bins, terms, form):
+def test_loss_equals_the_formula_in_float64(bins, terms, sums):
     config = LossConfig(**terms, volume=800.0)
-    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=form))
+    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=sums))
     expected = loss_float64(objective, bins, *population_float64(objective), config)
     loss, _ = evaluate(objective)
     np.testing.assert_allclose(loss, expected, rtol=2e-5)
@@ -170,12 +170,12 @@ def test_loss_with_an_input_catalog_equals_the_formula_in_float64(bins, catalog)
     np.testing.assert_allclose(evaluate(objective)[0], expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("form", ["dense", "sparse"])
-@pytest.mark.parametrize("statistic", ["mse", "chisq"])
-def test_gradient_equals_finite_differences_of_the_float64_formula(bins, statistic, form):
+@pytest.mark.parametrize("sums", ["dense", "sparse"])
+@pytest.mark.parametrize("kind", ["mse", "chisq"])
+def test_gradient_equals_finite_differences_of_the_float64_formula(bins, kind, sums):
     """With the errors of the model held constant: it must not gain by being noisy."""
-    config = LossConfig(statistic=statistic, volume=800.0)
-    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=form))
+    config = LossConfig(kind=kind, volume=800.0)
+    objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=sums))
     _, grad = evaluate(objective)
     differences, step = [], 1e-2
     noise = population_float64(objective)
@@ -193,7 +193,7 @@ def test_bits_are_the_same_on_every_mesh(bins, catalog):
     """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
     # Of five blocks, four devices have two, two, one and none.
     options = {"catalog": catalog, "size": None, "block_size": 240}
-    options["loss"] = LossConfig(statistic="chisq")
+    options["loss"] = LossConfig(kind="chisq")
     (loss, grad), (other_loss, other_grad) = (
         evaluate(problems.objective(bins, *mesh, **options)) for mesh in ((1, 1), (8, 2))
     )
@@ -218,10 +218,10 @@ def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_
     Below 1, because a normalized count varies less than the count.
     """
     weights = np.full(size, 3000 / size)
-    both = at_truth(bins, size, LossConfig(statistic="chisq"), weights).mean()
+    both = at_truth(bins, size, LossConfig(kind="chisq"), weights).mean()
     assert 0.25 < both < 1.2
     if size < 3000:  # where the model has most of the noise
-        alone = LossConfig(statistic="chisq", model_errors=False)
+        alone = LossConfig(kind="chisq", model_errors=False)
         assert at_truth(bins, size, alone, weights).mean() > 3 * both
 
 
@@ -235,7 +235,7 @@ def test_fewer_samples_with_larger_weights_have_the_same_counts_and_loss(bins):
         return x, params["fraction"] * jnp.ones_like(center)
 
     mass = np.random.default_rng(3).uniform(size=800)
-    loss = LossConfig(statistic="chisq", model_errors=False, volume=50.0)
+    loss = LossConfig(kind="chisq", model_errors=False, volume=50.0)
     losses = [
         evaluate(
             PopulationObjective(
@@ -268,13 +268,13 @@ def test_custom_term_sees_the_sums_and_the_parameters(bins):
         return {"red": jnp.sum(population.weights * population.x["red"])}
 
     def term(sums, truth, params):
-        mean = sums.statistics["red"] / sums.weight
+        mean = sums.extra_sums["red"] / sums.weight
         grid = jnp.sum(sums.bins["grid"].weight) + jnp.sum(truth.bins["grid"].weight)
         return mean**2 + 1e-6 * grid + params["slope"] ** 2
 
     config = LossConfig(number_density=0.0)  # whose size would drown the term in rounding
     plain = evaluate(problems.objective(bins, loss=config))
-    objective = problems.objective(bins, loss=config, custom=term, statistics=moments)
+    objective = problems.objective(bins, loss=config, custom=term, extra_sums=moments)
     loss, grad = evaluate(objective)
     columns, weights = population_float64(objective)
     in_grid = sum(
@@ -353,7 +353,7 @@ def test_a_model_that_returns_the_wrong_thing_is_refused(model, message):
 
 def test_a_term_that_fails_is_named_before_anything_is_compiled(bins):
     objective = problems.objective(bins, custom=lambda sums, truth, params: params["men"])
-    with pytest.raises(InputError, match=r"loss.custom or loss.statistics: KeyError: 'men'"):
+    with pytest.raises(InputError, match=r"loss.custom or loss.extra_sums: KeyError: 'men'"):
         objective.check(problems.GUESS)
 
 

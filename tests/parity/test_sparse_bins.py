@@ -1,4 +1,4 @@
-"""An objective of sorted samples against that of the dense form, and on any mesh."""
+"""An objective of sorted samples against that of dense sums, and on any mesh."""
 
 import jax
 import numpy as np
@@ -51,12 +51,12 @@ def loss_and_gradient(objective):
     return jax.device_get(run(problems.GUESS, jax.random.key(11), objective.data))
 
 
-def test_loss_and_gradient_are_those_of_the_dense_form(bins, catalog):
+def test_loss_and_gradient_are_those_of_dense_sums(bins, catalog):
     """Of samples that are sorted by a column of the catalog, and by one that parameters change."""
     options = {"catalog": catalog, "loss": LossConfig(volume=1000.0)}
     dense, sparse = (
-        loss_and_gradient(problems.objective(bins, counts=CountsConfig(form), **options))
-        for form in ("dense", "sparse")
+        loss_and_gradient(problems.objective(bins, counts=CountsConfig(sums), **options))
+        for sums in ("dense", "sparse")
     )
     np.testing.assert_allclose(sparse[0], dense[0], rtol=1e-6)
     np.testing.assert_allclose(sparse[1], dense[1], rtol=1e-5, atol=1e-6 * np.abs(dense[1]).max())

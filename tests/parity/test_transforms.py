@@ -60,9 +60,9 @@ def expected_errors(x, weights, centers, cov, modes):
     return kde, *(jnp.sqrt(square @ wave(phase) ** 2) for wave in (jnp.cos, jnp.sin))
 
 
-def counted(form, x, weights, centers, cov, modes):
-    wave = fourier_counts(x, weights, modes, form=form)
-    return kde_counts(x, weights, centers, cov, form=form), wave.real, wave.imag
+def counted(backend, x, weights, centers, cov, modes):
+    wave = fourier_counts(x, weights, modes, backend=backend)
+    return kde_counts(x, weights, centers, cov, backend=backend), wave.real, wave.imag
 
 
 def errors(x, weights, centers, cov, modes):
@@ -129,14 +129,14 @@ def assert_transformed(function, reference, point=None, direction=None, transfor
 
 def test_counts():
     everything = made_of(None)
-    assert_transformed(partial(counted, "blocked"), expected, transformations=everything)
+    assert_transformed(partial(counted, "tiled"), expected, transformations=everything)
 
 
-@pytest.mark.parametrize("form", ["fused", "pallas"])
-def test_other_forms_of_the_counts(form):
-    """Forward mode is of one form alone; the gradient that it differentiates is of each."""
+@pytest.mark.parametrize("backend", ["fused", "pallas"])
+def test_other_backends_of_the_counts(backend):
+    """Forward mode is of one backend alone; the gradient that it differentiates is of each."""
     only = ["forward over reverse"]
-    assert_transformed(partial(counted, form), expected, transformations=only)
+    assert_transformed(partial(counted, backend), expected, transformations=only)
 
 
 def test_the_errors():
@@ -206,7 +206,7 @@ def test_counts_within_a_shard_map_that_checks_its_types():
         jax.shard_map, mesh=mesh, in_specs=(samples, samples, whole, whole, whole), out_specs=whole
     )
     def function(*args):
-        return jax.lax.psum(counted("blocked", *args), "samples")
+        return jax.lax.psum(counted("tiled", *args), "samples")
 
     assert_transformed(function, expected)
 
@@ -410,7 +410,7 @@ def test_gradients_are_the_bits_of_the_reverse_pass_by_hand():
         (
             kde_sums.kde_sums,
             kde_sums._backward,
-            ("blocked",),
+            ("tiled",),
             (x, weights, centers, cov),
             cotangent,
         ),

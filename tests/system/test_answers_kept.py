@@ -122,7 +122,7 @@ def test_a_start_that_is_refused_leaves_the_result_as_it_was(folder, keep_config
     ("change", "line"),
     [
         ("optimizer.options.b1=0.8", "optimizer.options.b1: not set -> 0.8"),
-        ("loss.statistic=chisq", "loss.statistic: mse (default) -> chisq"),
+        ("loss.kind=chisq", "loss.kind: mse (default) -> chisq"),
         ("bins.all.weight=2", "bins.all.weight: 1.0 (default) -> 2.0"),
         ("fit.fixed_key=true", "fit.fixed_key: False (default) -> True"),
     ],

@@ -23,6 +23,7 @@ from kdescent_dist.config.problem import (
     identity_of,
     problem,
 )
+from kdescent_dist.config.renamed import present_name
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from support.command_line import call
@@ -139,7 +140,8 @@ def everything() -> Config:
 
 def test_every_key_since_the_first_schema_is_listed_with_what_earlier_runs_mean():
     """Else a new key, or a new default, changes the problem of runs that exist."""
-    known = json.loads((EARLIER / "schema_1.json").read_text())
+    text = (EARLIER / "schema_1.json").read_text()
+    known = dict(present_name(key, value) for key, value in json.loads(text).items())
     now = problem(everything())
     added = {change.key for change in CHANGES if change.added}
     changed = {change.key for change in CHANGES if not change.added}
@@ -175,7 +177,7 @@ def test_the_fingerprint_of_the_first_schema_has_no_part_of_keys_that_came_later
 
 
 def test_training_counts_are_found_by_the_keys_that_they_were_saved_under():
-    added = [Change(3, "bins.*.weight", 2.0, added=True), Change(3, "loss.kde", 1.0, added=True)]
+    added = [Change(3, "bins.*.weight", 2.0, added=True), Change(3, "loss.volume", 1.0, added=True)]
     bins = small().bins["one"]
     known = {name: value for name, value in asdict(bins).items() if name != "statistics"}
     assert bins_of_schema_1(bins) == known  # of later keys, those that are set
@@ -189,12 +191,12 @@ def test_training_counts_are_found_by_the_keys_that_they_were_saved_under():
 
 def test_a_missing_key_means_what_its_version_did_without_it():
     changes = [
-        Change(2, "loss.kde", 3.0, added=False),
+        Change(2, "loss.volume", 3.0, added=False),
         Change(3, "bins.*.weight", 5.0, added=True),
     ]
     tree = {"loss": {}, "bins": {"one": {}, "two": {"weight": 1.0}}}
     assert add_implied(tree, 1, changes) == {
-        "loss": {"kde": 3.0},
+        "loss": {"volume": 3.0},
         "bins": {"one": {"weight": 5.0}, "two": {"weight": 1.0}},
     }
     assert add_implied({"loss": {}, "bins": {}}, 2, changes) == {"loss": {}, "bins": {}}

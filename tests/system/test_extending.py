@@ -114,7 +114,7 @@ bins:
     fourier: 0
     normalization: counts
     statistics: {histogram: {table: cells.npz}}
-loss: {statistic: chisq, model_errors: false}
+loss: {kind: chisq, model_errors: false}
 optimizer: {learning_rate: 0.05, schedule: exponential, decay_steps: 60}
 """.lstrip()
 

@@ -179,7 +179,7 @@ def test_the_run_directory_stays_free_and_a_fit_finds_the_training_counts(inspec
     assert not (directory / "config.yaml").exists()
     assert not (directory / "result.json").exists()
     before = {p.name: p.stat().st_mtime_ns for p in (directory / "pretrain").iterdir()}
-    small = (f"run_dir={directory}", "loss.fourier=2.0", "report.enabled=false")
+    small = (f"run_dir={directory}", "loss.weights.fourier=2.0", "report.enabled=false")
     code, _, err = command(folder, *small)
     assert code == 0, err
     assert {p.name: p.stat().st_mtime_ns for p in (directory / "pretrain").iterdir()} == before

@@ -115,15 +115,15 @@ class GaussianKernels(Statistic):
         white, total = block_gradients(z, weights, prepared.centers, factors)
         return prepared.whiten.pull_back(white), total
 
-    def counts(self, x: jax.Array, weights: jax.Array, points: Points, form: str) -> jax.Array:
+    def counts(self, x: jax.Array, weights: jax.Array, points: Points, backend: str) -> jax.Array:
         centers, cov = points.each["centers"], points.common["cov"]
-        return kde_counts(x, weights, centers, cov, form)[:, None]
+        return kde_counts(x, weights, centers, cov, backend)[:, None]
 
     def squares(
-        self, x: jax.Array, weights: jax.Array, points: Points, form: str, total: jax.Array
+        self, x: jax.Array, weights: jax.Array, points: Points, backend: str, total: jax.Array
     ) -> jax.Array:
         centers, cov = points.each["centers"], points.common["cov"]
-        narrow = kde_counts(x, weights * weights, centers, 0.5 * cov, form)
+        narrow = kde_counts(x, weights * weights, centers, 0.5 * cov, backend)
         return (narrow / square_norm(cov))[:, None]
 
 

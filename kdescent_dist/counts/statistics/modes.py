@@ -105,14 +105,14 @@ class FourierModes(Statistic):
         total, *slopes = matmul(of_cos, cos) + matmul(of_sin, sin)
         return [weights * slope for slope in slopes], total
 
-    def counts(self, x: jax.Array, weights: jax.Array, points: Points, form: str) -> jax.Array:
-        found = fourier_counts(x, weights, points.each["modes"], form)
+    def counts(self, x: jax.Array, weights: jax.Array, points: Points, backend: str) -> jax.Array:
+        found = fourier_counts(x, weights, points.each["modes"], backend)
         return jnp.stack([found.real, found.imag], axis=1)
 
     def squares(
-        self, x: jax.Array, weights: jax.Array, points: Points, form: str, total: jax.Array
+        self, x: jax.Array, weights: jax.Array, points: Points, backend: str, total: jax.Array
     ) -> jax.Array:
-        found = fourier_counts(x, weights * weights, 2.0 * points.each["modes"], form)
+        found = fourier_counts(x, weights * weights, 2.0 * points.each["modes"], backend)
         return _squares(found.real, total)
 
 

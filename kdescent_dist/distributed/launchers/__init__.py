@@ -23,28 +23,28 @@ AUTO = "auto"
 
 
 def check_launcher(name: str) -> None:
-    """Check the value of ``runtime.launcher``.
+    """Check the value of ``runtime.started_by``.
 
     Raises:
         InputError: there is no such launcher.
     """
     if name != AUTO:
-        LAUNCHERS.find("runtime.launcher", name)
+        LAUNCHERS.find("runtime.started_by", name)
 
 
 def find_launch(config: RuntimeConfig, environment: Mapping[str, str]) -> Launch:
     """Find out what started this process.
 
     Args:
-        config: its ``launcher``, ``coordinator``, ``processes`` and ``process``.
+        config: its ``started_by``, ``coordinator``, ``processes`` and ``process``.
         environment: environment variables.
 
     Raises:
         InputError: the configured launcher did not start this process, or mpi4py is missing.
     """
-    if config.launcher == AUTO:
+    if config.started_by == AUTO:
         return _recognized(environment).launch(config, environment)
-    return LAUNCHERS.find("runtime.launcher", config.launcher).launch(config, environment)
+    return LAUNCHERS.find("runtime.started_by", config.started_by).launch(config, environment)
 
 
 def tells(environment: Mapping[str, str]) -> bool:

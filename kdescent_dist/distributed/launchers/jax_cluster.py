@@ -11,7 +11,7 @@ from kdescent_dist.distributed.launchers.launch import Launch
 
 
 class JaxCluster:
-    """Leaves the detection to JAX; ``runtime.launcher=auto`` never chooses this launcher.
+    """Leaves the detection to JAX; ``runtime.started_by=auto`` never chooses this launcher.
 
     A Kubernetes pod may run a fit of its own.
     """

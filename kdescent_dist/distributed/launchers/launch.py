@@ -37,13 +37,13 @@ class Launcher(Protocol):
     """Recognizes and describes the processes of one way to start them.
 
     Attributes:
-        name: the value of ``runtime.launcher``.
+        name: the value of ``runtime.started_by``.
     """
 
     name: str
 
     def recognizes(self, environment: Mapping[str, str]) -> bool:
-        """Whether this launcher started the process, for ``runtime.launcher=auto``."""
+        """Whether this launcher started the process, for ``runtime.started_by=auto``."""
         ...
 
     def rank(self, environment: Mapping[str, str]) -> int:

@@ -36,7 +36,7 @@ class StackArrays:
 
 
 @dataclass(frozen=True)
-class Stack:
+class BinStack:
     """What the m bins of one stack have in common, and so is known to the compiler.
 
     Attributes:
@@ -72,7 +72,7 @@ class Stack:
 
 def stack_bins(
     bins: Sequence[PretrainedBin], dtype: Any, sums: str = "auto", platform: str = "cpu"
-) -> list[tuple[Stack, StackArrays]]:
+) -> list[tuple[BinStack, StackArrays]]:
     """Stack pretrained bins of equal shape.
 
     Args:
@@ -94,7 +94,7 @@ def stack_bins(
     for (columns, conditions, drawn, hard, _), members in groups.items():
         numbers = {name: number for name, number, _ in drawn}
         faster = platform == "cpu" and _sparse_is_faster(members, sum(numbers.values()))
-        stack = Stack(
+        stack = BinStack(
             bins=tuple(p.bin for p in members),
             columns=columns,
             conditions=conditions,

@@ -13,13 +13,13 @@ from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.dense import dense_sums
 from kdescent_dist.bins.sorting import order_by_cells, permuted
 from kdescent_dist.bins.sparse import sparse_sums
-from kdescent_dist.bins.stacks import Stack, StackArrays
+from kdescent_dist.bins.stacks import BinStack, StackArrays
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.models.population import Population
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawnPoints:
     """The points of one step for one stack, and what the training catalog has there.
 
     Attributes:
@@ -35,7 +35,7 @@ class Draw:
 
 
 def draw_rows(
-    stacks: Sequence[Stack], arrays: Sequence[StackArrays], key: jax.Array
+    stacks: Sequence[BinStack], arrays: Sequence[StackArrays], key: jax.Array
 ) -> list[dict[str, jax.Array]]:
     """Draw the numbers (m, k) of the points of each statistic, uniformly and with replacement.
 
@@ -51,7 +51,7 @@ def draw_rows(
     ]
     bits = iter(jnp.split(jax.random.bits(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
 
-    def rows(stack: Stack, name: str, points: int) -> jax.Array:
+    def rows(stack: BinStack, name: str, points: int) -> jax.Array:
         shape = (len(stack.bins), stack.drawn[name])
         if name in stack.every:
             return jnp.broadcast_to(jnp.arange(points, dtype=jnp.uint32), shape)
@@ -65,8 +65,8 @@ def draw_rows(
 
 
 def draw_points(
-    stacks: Sequence[Stack], arrays: Sequence[StackArrays], key: jax.Array, kernel_blocks: int
-) -> list[Draw]:
+    stacks: Sequence[BinStack], arrays: Sequence[StackArrays], key: jax.Array, kernel_blocks: int
+) -> list[DrawnPoints]:
     """Draw the points of each statistic in each bin, as ``draw_rows`` says.
 
     Args:
@@ -80,7 +80,7 @@ def draw_points(
         return Points(taken, points.common)
 
     return [
-        Draw(
+        DrawnPoints(
             points={name: drawn(data.bins.points[name], rows[name]) for name in rows},
             truth=BinSums(data.training_sum, {n: _take(data.truth[n], rows[n]) for n in rows}),
             errors={name: _take(data.errors[name], rows[name]) for name in rows},
@@ -110,9 +110,9 @@ def joined(values: jax.Array, count: int) -> jax.Array:
 
 
 def stack_sums(
-    stacks: Sequence[Stack],
+    stacks: Sequence[BinStack],
     arrays: Sequence[StackArrays],
-    draws: Sequence[Draw],
+    draws: Sequence[DrawnPoints],
     kernel_block: jax.Array,
     population: Population,
     orders: Mapping[str, jax.Array],
@@ -156,7 +156,7 @@ def stack_sums(
     return sums
 
 
-def sums_of_stack(stack: Stack, sums: BinSums) -> BinSums:
+def sums_of_stack(stack: BinStack, sums: BinSums) -> BinSums:
     """The sums of one stack from those of each kernel block, (kernel blocks, m, ...)."""
     return BinSums(
         weight=sums.weight[0],  # the same in every kernel block
@@ -164,20 +164,20 @@ def sums_of_stack(stack: Stack, sums: BinSums) -> BinSums:
     )
 
 
-def sparse_groups(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
+def sparse_groups(stacks: Sequence[BinStack]) -> dict[str, list[BinStack]]:
     """The stacks of sparse sums that share an order of the samples, by a name of it."""
-    groups: dict[str, list[Stack]] = {}
+    groups: dict[str, list[BinStack]] = {}
     for stack in stacks:
         if stack.sparse:
             groups.setdefault(_order_name(stack), []).append(stack)
     return groups
 
 
-def _order_name(stack: Stack) -> str:
+def _order_name(stack: BinStack) -> str:
     return ", ".join(stack.conditions)
 
 
-def order_of(population: Population, stacks: Sequence[Stack]) -> jax.Array:
+def order_of(population: Population, stacks: Sequence[BinStack]) -> jax.Array:
     """The permutation (n,) that sorts samples by the conditional columns that stacks share."""
     names = stacks[0].conditions
     edges = [
@@ -188,7 +188,7 @@ def order_of(population: Population, stacks: Sequence[Stack]) -> jax.Array:
 
 
 def _in_order(
-    population: Population, stacks: Sequence[Stack], order: jax.Array | None
+    population: Population, stacks: Sequence[BinStack], order: jax.Array | None
 ) -> Population:
     order = order_of(population, stacks) if order is None else order
     names = list(dict.fromkeys(c for s in stacks for c in (*s.columns, *s.conditions)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.counts.statistics import ordered
-from kdescent_dist.diagnostics.influence import Factors
+from kdescent_dist.diagnostics.influence import Sensitivity
 from kdescent_dist.objective.residuals import Compared, normalized, norms
 
 
@@ -53,12 +53,12 @@ class BinComparison:
             along = jax.vmap(lambda change: jax.jvp(self._vector, at, change)[1])
             return np.asarray(along(moved))
 
-    def factors(self, linear: np.ndarray) -> Factors:
+    def sensitivity(self, linear: np.ndarray) -> Sensitivity:
         """Derivatives by the sums of P numbers whose derivatives (P, R) by these are given."""
         with jax.enable_x64(True):
             at = double((self.sums, self.weight))
             pull = jax.vjp(self._vector, *at)[1]
-            return _host(Factors(*jax.vmap(pull)(double(linear))))
+            return _host(Sensitivity(*jax.vmap(pull)(double(linear))))
 
     def _compared(self, sums: BinSums, weight: Any) -> Compared:
         one = _as_one(sums)

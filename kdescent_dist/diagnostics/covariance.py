@@ -24,7 +24,7 @@ import numpy as np
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.diagnostics.custom_term import custom_pull, points_of_a_step
-from kdescent_dist.diagnostics.influence import Factors, influences
+from kdescent_dist.diagnostics.influence import Sensitivity, influences
 from kdescent_dist.diagnostics.linear_response import inverse_curvature, linear_sums
 from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_influence import PopulationInfluences, pairs_of
@@ -87,8 +87,8 @@ def parameter_errors(
         pull = pull.times(0.5 * max(sum(one.count for one in linear), 1.0))
     inverse, determined = inverse_curvature(linear, free, pull.curvature if pull else None)
     response = [inverse @ (one.slopes * one.weights) for one in linear]
-    training = [one.training.factors(r) for one, r in zip(linear, response, strict=True)]
-    model = [one.model.factors(r) for one, r in zip(linear, response, strict=True)]
+    training = [one.training.sensitivity(r) for one, r in zip(linear, response, strict=True)]
+    model = [one.model.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     extra_sums = None
     if pull is not None:
         # A row of the training catalog acts with the sign of its influence, one of the model with
@@ -110,7 +110,7 @@ def parameter_errors(
             model,
             fixed_key=problem.fixed_key,
             training=None if input_rows is None else picked,
-            training_factors=training,
+            training_sensitivities=training,
             extra_sums=extra_sums,
         )
     covariance = _without_negative(covariance)
@@ -118,7 +118,9 @@ def parameter_errors(
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
 
-def _given_products(sets: Sequence[EvaluationPoints], factors: Sequence[Factors]) -> np.ndarray:
+def _given_products(
+    sets: Sequence[EvaluationPoints], sensitivities: Sequence[Sensitivity]
+) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of counts that were given, by their errors.
 
     They are taken as independent of each other, and of the weight in the bin.
@@ -129,24 +131,24 @@ def _given_products(sets: Sequence[EvaluationPoints], factors: Sequence[Factors]
     def add(bin_: str, name: str, moved: np.ndarray) -> None:
         moved_by[bin_, name] = moved_by.get((bin_, name), 0.0) + moved.reshape(len(moved), -1)
 
-    for counted, of_bin in zip(sets, factors, strict=True):
+    for counted, of_bin in zip(sets, sensitivities, strict=True):
         pretrained, errors = counted.pretrained, counted.errors
         for name, counts in pretrained.statistics.items():
             if counts.given:
                 add(pretrained.bin.name, name, of_bin.sums.counts[name] * errors.counts[name])
         if pretrained.counts is None:
             add(pretrained.bin.name, "", of_bin.sums.weight * pretrained.number_err)
-    size = factors[0].weight.size
+    size = sensitivities[0].weight.size
     return sum((moved @ moved.T for moved in moved_by.values()), np.zeros((size, size)))
 
 
-def _of_rows(counted: EvaluationPoints, factors: Factors) -> Factors:
-    """The factors of rows of the training catalog, in which given counts have no part."""
+def _of_rows(counted: EvaluationPoints, sensitivity: Sensitivity) -> Sensitivity:
+    """The sensitivity of rows of the training catalog, in which given counts have no part."""
     counts = {
         name: 0.0 * values if counted.pretrained.statistics[name].given else values
-        for name, values in factors.sums.counts.items()
+        for name, values in sensitivity.sums.counts.items()
     }
-    return replace(factors, sums=replace(factors.sums, counts=counts))
+    return replace(sensitivity, sums=replace(sensitivity.sums, counts=counts))
 
 
 def _without_negative(covariance: np.ndarray) -> np.ndarray:
@@ -161,14 +163,14 @@ def _without_negative(covariance: np.ndarray) -> np.ndarray:
 def _training_products(
     training: TrainingCatalog,
     sets: Sequence[EvaluationPoints],
-    factors: Sequence[Factors],
+    sensitivities: Sequence[Sensitivity],
     seed: int,
     progress: Callable[[], None],
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of all training rows."""
     columns, weights, rows = training.columns, np.asarray(training.weights), training.rows
     points = sum(s.number for s in sets)
-    size = factors[0].weight.size
+    size = sensitivities[0].weight.size
     most = max(pairs_of(PAIRS, size) // (max(points, 1) * rows.count), 1)
     at_once = max(AT_ONCE // size, 1)
     parts = []
@@ -186,7 +188,7 @@ def _training_products(
             x = {name: jnp.asarray(values[block][some]) for name, values in columns.items()}
             w = jnp.asarray(weights[block][some])
             total = np.zeros((len(some), size))
-            for counted, of_bin in zip(sets, factors, strict=True):
+            for counted, of_bin in zip(sets, sensitivities, strict=True):
                 arrays = (*counted.columns_of(x), w, counted.window, counted.points, of_bin)
                 total += np.asarray(_row_influences(*arrays, counted.pretrained.bin.hard), float)
             of_block += total.T @ total
@@ -195,6 +197,6 @@ def _training_products(
 
 
 @partial(jax.jit, static_argnames="hard")
-def _row_influences(x, conditions, weights, window, points, factors, hard):
+def _row_influences(x, conditions, weights, window, points, sensitivity, hard):
     inside = in_window(conditions, weights, window, hard)
-    return influences(jnp.stack(x, axis=1), inside, weights, points, factors)
+    return influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)

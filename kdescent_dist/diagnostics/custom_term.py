@@ -21,7 +21,7 @@ from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.sums import draw_rows
 from kdescent_dist.diagnostics.compared import double
-from kdescent_dist.diagnostics.influence import Factors, SumDerivatives
+from kdescent_dist.diagnostics.influence import Sensitivity, SumDerivatives
 from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.numerics.prng import as_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -39,8 +39,8 @@ class CustomPull:
     """
 
     curvature: np.ndarray
-    model: list[Factors]
-    training: list[Factors]
+    model: list[Sensitivity]
+    training: list[Sensitivity]
     extra_sums: np.ndarray
 
     def times(self, factor: float) -> "CustomPull":
@@ -127,16 +127,16 @@ def custom_pull(
         curvature, by_model, by_truth = jax.tree.map(np.asarray, derivatives)
     return CustomPull(
         0.5 * (curvature + curvature.T),
-        _factors(*by_model[:2]),
-        _factors(*by_truth),
+        _sensitivities(*by_model[:2]),
+        _sensitivities(*by_truth),
         _flat(by_model[2], len(params)),
     )
 
 
-def _factors(by_weight: np.ndarray, by_sums: Sequence[BinSums]) -> list[Factors]:
+def _sensitivities(by_weight: np.ndarray, by_sums: Sequence[BinSums]) -> list[Sensitivity]:
     """The derivatives by the sum of all weights stand with the first bin."""
     nothing = np.zeros_like(by_weight)
-    return [Factors(s, by_weight if i == 0 else nothing) for i, s in enumerate(by_sums)]
+    return [Sensitivity(s, by_weight if i == 0 else nothing) for i, s in enumerate(by_sums)]
 
 
 def _flat(tree: Any, number: int) -> np.ndarray:

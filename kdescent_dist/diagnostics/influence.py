@@ -43,7 +43,7 @@ class SumDerivatives:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Factors:
+class Sensitivity:
     """Derivatives of P numbers by the sums of a bin.
 
     Attributes:
@@ -54,8 +54,8 @@ class Factors:
     sums: BinSums
     weight: Any
 
-    def of(self, matrix: np.ndarray) -> "Factors":
-        """The factors of the products of a matrix (Q, P) with the numbers."""
+    def of(self, matrix: np.ndarray) -> "Sensitivity":
+        """The same of the products of a matrix (Q, P) with the numbers."""
         return jax.tree.map(lambda a: np.tensordot(matrix, a, axes=1), self)
 
 
@@ -118,7 +118,7 @@ def influences(
     weights: jax.Array,
     all_weights: jax.Array,
     points: Mapping[str, Points],
-    factors: Factors,
+    sensitivity: Sensitivity,
 ) -> jax.Array:
     """Influence (n, P) of each sample on P numbers that are linear in the sums of a bin.
 
@@ -127,23 +127,23 @@ def influences(
         weights: (n,) weights, the window included.
         all_weights: (n,) weights without it.
         points: the points of each statistic.
-        factors: derivatives of the numbers.
+        sensitivity: derivatives of the numbers.
     """
     statistics, prepared = _prepared(x, points)
-    factors = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), factors)
+    sensitivity = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), sensitivity)
     raw = {
-        name: jax.vmap(one.pull_back, (0, None))(factors.sums.counts[name], prepared[name])
+        name: jax.vmap(one.pull_back, (0, None))(sensitivity.sums.counts[name], prepared[name])
         for name, one in statistics.items()
     }
 
     def of_chunk(chunk: Any) -> jax.Array:
         x, w, everywhere = chunk
-        linear = factors.sums.weight
+        linear = sensitivity.sums.weight
         for name, one in statistics.items():
             tables = one.values(list(x.T), prepared[name])
             for i, table in enumerate(tables):
                 linear = linear + matmul(table.T, raw[name][:, i].T)
-        return w[:, None] * linear + everywhere[:, None] * factors.weight
+        return w[:, None] * linear + everywhere[:, None] * sensitivity.weight
 
     by_chunk = lax.map(of_chunk, jax.tree.map(_chunks, (x, weights, all_weights)))
     return by_chunk.reshape(-1, by_chunk.shape[-1])[: len(x)]

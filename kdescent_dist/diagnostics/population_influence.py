@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.diagnostics.influence import (
     CHUNK,
-    Factors,
+    Sensitivity,
     SumDerivatives,
     influences,
     sum_derivatives,
@@ -170,11 +170,11 @@ class PopulationInfluences:
 
     def products(
         self,
-        factors: Sequence[Factors],
+        sensitivities: Sequence[Sensitivity],
         *,
         fixed_key: bool,
         training: Callable[[np.ndarray], Any] | None = None,
-        training_factors: Sequence[Factors] = (),
+        training_sensitivities: Sequence[Sensitivity] = (),
         extra_sums: np.ndarray | None = None,
     ) -> np.ndarray:
         """Sums of products (P, P) of influences of the rows from which the population is made.
@@ -184,23 +184,25 @@ class PopulationInfluences:
         expectation has the influence of the rows of the input catalog alone.
 
         Args:
-            factors: of each bin, as of ``influences``.
+            sensitivities: of each bin, as of ``influences``.
             fixed_key: whether random numbers are the same in every step.
             training: columns and weights, the last one, of the rows (n,) of the input catalog in
                 the training catalog, where they are the same: what is returned is then what these
                 influences change of the sum of the products of the influences of the training
                 catalog.
-            training_factors: of each bin, those of the training catalog.
+            training_sensitivities: of each bin, those of the training catalog.
             extra_sums: (P, S) derivatives by the S sums of ``loss.extra_sums``, None without.
         """
         size = len(self.params)
         total, first_sum = np.zeros((size, size)), np.zeros(size)
         for turn in self.turns:
-            first = self._turn(turn, self._seeds[0], factors, extra_sums)
-            second = first if fixed_key else self._turn(turn, self._seeds[1], factors, extra_sums)
+            first = self._turn(turn, self._seeds[0], sensitivities, extra_sums)
+            second = (
+                first if fixed_key else self._turn(turn, self._seeds[1], sensitivities, extra_sums)
+            )
             rows = self._zeros()
             if training is not None:
-                rows = self._of_rows(turn, training, training_factors)
+                rows = self._of_rows(turn, training, training_sensitivities)
             products, sums = jax.device_get(self._products(first, second, rows))
             total += np.sum(products, axis=0, dtype=float)
             first_sum += np.sum(sums, axis=0, dtype=float)
@@ -210,15 +212,21 @@ class PopulationInfluences:
         return self.scale * 0.5 * (total + total.T)
 
     def _turn(
-        self, turn: int, seed: Any, factors: Sequence[Factors], extra_sums: np.ndarray | None
+        self,
+        turn: int,
+        seed: Any,
+        sensitivities: Sequence[Sensitivity],
+        extra_sums: np.ndarray | None,
     ) -> jax.Array:
         population = self._draw(self.params, seed, np.int32(turn), self.catalog)
-        total = self._add_up(population, factors)
+        total = self._add_up(population, sensitivities)
         if extra_sums is not None and extra_sums.size:
             total = self._of_extra_sums(total, population, extra_sums)
         return total
 
-    def _of_rows(self, turn: int, training: Callable, factors: Sequence[Factors]) -> jax.Array:
+    def _of_rows(
+        self, turn: int, training: Callable, sensitivities: Sequence[Sensitivity]
+    ) -> jax.Array:
         """Influences of the same rows as samples of the training catalog."""
         size = self.layout.block_size
         real = self._real(turn)
@@ -229,11 +237,11 @@ class PopulationInfluences:
         weights = np.where(np.arange(size) < real[:, None], weights[places.reshape(rows.shape)], 0)
         of_rows = {n: dealt(v[places.reshape(rows.shape)], self.mesh) for n, v in columns.items()}
         of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
-        return self._add_up((of_rows, of_weights), factors)
+        return self._add_up((of_rows, of_weights), sensitivities)
 
-    def _add_up(self, population: Any, factors: Sequence[Factors]) -> jax.Array:
+    def _add_up(self, population: Any, sensitivities: Sequence[Sensitivity]) -> jax.Array:
         total = self._zeros()
-        for counted, of_bin in zip(self.sets, factors, strict=True):
+        for counted, of_bin in zip(self.sets, sensitivities, strict=True):
             program = self._added(counted.pretrained.bin.hard)
             chosen = _of_bin(population, counted)
             total = program(total, chosen, counted.window, counted.points, of_bin)
@@ -254,7 +262,7 @@ class PopulationInfluences:
         drawn = draw_block(self.objective, self.names, params, seed, turn, catalog)
         return jax.tree.map(lambda a: a[None], drawn)
 
-    def _extra_sums_local(self, total, population, factors):
+    def _extra_sums_local(self, total, population, derivatives):
         """Add the influences of the samples of a block through ``loss.extra_sums``."""
         own = self.objective.extra_sums
         assert own is not None
@@ -262,7 +270,7 @@ class PopulationInfluences:
 
         def of_sample(sample: Any) -> jax.Array:
             columns, weight = jax.tree.map(lambda a: a[None], sample)
-            return factors @ ravel_pytree(own(Population(columns, weight)))[0]
+            return derivatives @ ravel_pytree(own(Population(columns, weight)))[0]
 
         more = lax.map(of_sample, drawn, batch_size=CHUNK)
         return total + _over_copies(more, self.layout.block_size)
@@ -321,10 +329,10 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
 
 
 def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
-    def local(total, population, window, points, factors):
+    def local(total, population, window, points, sensitivity):
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
         inside = in_window(conditions, weights, window, hard)
-        more = influences(jnp.stack(x, axis=1), inside, weights, points, factors)
+        more = influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)
         return total + _over_copies(more, size)
 
     return local

@@ -52,7 +52,7 @@ def _takes_a_vector(objective: Objective) -> bool:
     return isinstance(objective, LossObjective) and objective.parameters is None
 
 
-def identity_of(parameters: Parameters) -> dict[str, Any]:
+def identity_of_parameters(parameters: Parameters) -> dict[str, Any]:
     """The parameters in the identity of a fit; values at their defaults are left out."""
     told: dict[str, Any] = {
         "names": list(parameters.names),

@@ -20,7 +20,7 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
 from kdescent_dist.fitting.coordinates import Coordinates
-from kdescent_dist.fitting.given_parameters import identity_of, parameters_of
+from kdescent_dist.fitting.given_parameters import identity_of_parameters, parameters_of
 from kdescent_dist.fitting.history import GrowingHistory, History
 from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
 from kdescent_dist.fitting.state import FitState, init_state
@@ -138,7 +138,7 @@ def fit(
     if checkpoints is not None:
         checkpoint = checkpoint or CheckpointConfig()
         basics = {
-            **identity_of(parameters),
+            **identity_of_parameters(parameters),
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         if problem is None:

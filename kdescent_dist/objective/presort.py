@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.bins.stacks import Stack
+from kdescent_dist.bins.stacks import BinStack
 from kdescent_dist.bins.sums import order_of, sparse_groups
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.dataflow import depends_on
 
 
 def fixed_orders(
-    model: BlockModel, stacks: Sequence[Stack], catalog: Mapping[str, jax.Array], mesh: Mesh
+    model: BlockModel, stacks: Sequence[BinStack], catalog: Mapping[str, jax.Array], mesh: Mesh
 ) -> dict[str, jax.Array]:
     """Sort by the conditional columns that a model makes from its input catalog alone.
 

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 
 from kdescent_dist.bins.bin_sums import BinSums
-from kdescent_dist.bins.stacks import Stack, StackArrays
-from kdescent_dist.bins.sums import Draw
+from kdescent_dist.bins.stacks import BinStack, StackArrays
+from kdescent_dist.bins.sums import DrawnPoints
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.objective.residuals import normalized, norms, residuals, weight_of
@@ -42,9 +42,9 @@ class Sums:
 
 def mean_square(
     config: LossConfig,
-    stacks: Sequence[Stack],
+    stacks: Sequence[BinStack],
     arrays: Sequence[StackArrays],
-    draws: Sequence[Draw],
+    draws: Sequence[DrawnPoints],
     model: Sequence[BinSums],
     squares: Sequence[BinSums | None],
     weight: jax.Array,
@@ -88,7 +88,7 @@ def mean_square(
     return total / jnp.maximum(count, 1)
 
 
-def by_group(stacks: Sequence[Stack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:
+def by_group(stacks: Sequence[BinStack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:
     """Sort the sums of stacked bins by the name of the bin or grid that they belong to."""
     groups: dict[str, BinSums] = {}
     for stack, sums in zip(stacks, stacked, strict=True):

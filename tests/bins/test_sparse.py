@@ -12,7 +12,7 @@ from kdescent_dist.bins.bin import expand_bins
 from kdescent_dist.bins.bin_sums import BinArrays
 from kdescent_dist.bins.sorting import cut, order_by_cells, pairs_within_reach, permuted
 from kdescent_dist.bins.sparse import sparse_sums
-from kdescent_dist.bins.stacks import Stack, stack_bins
+from kdescent_dist.bins.stacks import BinStack, stack_bins
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CountsConfig
 from support import problems
@@ -293,7 +293,9 @@ def test_stacks_know_the_edges_of_their_bins():
     edges = {"mass": [0.0, 0.3, 1.0], "blue": [-1.0, 0.3, 0.9, 3.0]}
     config = BinsConfig(columns=["red"], edges=edges, softness=0.02, kernels=4, fourier=0)
     bins = tuple(expand_bins({"cells": config}))
-    stack = Stack(bins, ("red",), ("mass", "blue"), {"kde": 4}, frozenset(), (False, False), True)
+    stack = BinStack(
+        bins, ("red",), ("mass", "blue"), {"kde": 4}, frozenset(), (False, False), True
+    )
     mass, blue = stack.edges
     np.testing.assert_allclose(mass[1:-1], [0.0, 0.3, 1.0], atol=1e-7)
     np.testing.assert_allclose(blue[1:-1], [-1.0, 0.3, 0.9, 3.0], atol=1e-7)

@@ -1,4 +1,4 @@
-"""The phases after the last step: the errors of the parameters, and what the report shows."""
+"""The phases after the last step: errors of the parameters, and data for the report."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,12 +15,12 @@ from kdescent_dist.run.phases import Phase
 def errors_phase(
     problem: Problem, final: np.ndarray, of: Mapping[str, Any], progress: Callable[[], None]
 ) -> Phase[dict[str, Any]]:
-    """The errors of the parameters, for ``result.json``. Where they fail, they are tried again.
+    """The errors of the parameters, for ``result.json``. After a failure, a later start retries.
 
     Args:
         problem: the fit.
         final: (P,) fitted parameters.
-        of: what tells these parameters, and the fit, from others.
+        of: identity of the fit and of these parameters, see ``Phase.of``.
         progress: called often; may raise to stop.
     """
 
@@ -44,9 +44,9 @@ def comparison_phase(
     """The comparison of guess and fit with the data, in ``diagnostics.npz`` of a run directory.
 
     Args:
-        problem, final, of, progress: as of ``errors_phase``.
-        samples: samples of each population that are kept for plots.
-        directory: where the arrays go.
+        problem, final, of, progress: see ``errors_phase``.
+        samples: number of samples of each population to save for plots.
+        directory: the run directory.
     """
 
     def work(tell: Callable[[int], None]) -> dict[str, Any]:

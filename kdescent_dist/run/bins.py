@@ -18,15 +18,16 @@ from kdescent_dist.run.directory import RunDirectory
 def find_bins(
     grids: Mapping[str, BinsConfig], training: TrainingCatalog, found: Found
 ) -> tuple[list[Bin], Settled]:
-    """The bins of a config, and what became of those with too few training samples.
+    """The bins of a config, and a record of bins with too few training samples.
 
     Args:
-        grids: what ``bins`` of a config has.
+        grids: the entry ``bins`` of a config.
         training: rows of this process of the training catalog.
-        found: what ``read_all`` found for the grids.
+        found: the result of ``read_all`` for the grids.
 
     Raises:
-        InputError: edges cannot be found in the training catalog, or a bin has too few samples.
+        InputError: edges cannot be computed from the training catalog, or a bin has too few
+            samples.
     """
     by_rule = any(isinstance(edges, Mapping) for g in grids.values() for edges in g.edges.values())
     if by_rule:
@@ -45,7 +46,7 @@ def find_bins(
 
 
 def _given(grids: Mapping[str, BinsConfig], found: Found) -> set[str]:
-    """Names of the grids that are not counted in the training catalog: all of them is given."""
+    """Names of the grids whose counts are all given, and need no training catalog."""
     return {name for name, config in grids.items() if not needs_catalog(config, found[name])}
 
 
@@ -58,15 +59,15 @@ def pretrain_bins(
     found: Found,
     begin: Callable[[Bin], None],
 ) -> list[PretrainedBin]:
-    """Count the training catalog in each bin, or load what was counted before.
+    """Count the training catalog in each bin, or load saved counts.
 
     Args:
-        config: of the run.
+        config: config of the run.
         bins: the bins.
         training: rows of this process of the training catalog.
         mesh: mesh of the fit.
-        directory: keeps the counts.
-        found: what ``read_all`` found for the bins of the config.
+        directory: run directory, which saves the counts.
+        found: the result of ``read_all`` for the bins of the config.
         begin: called before each bin.
     """
     rows = training.rows
@@ -91,6 +92,6 @@ def pretrain_bins(
             kept.save(bin_, one.counts)
         counted = {n: c for n, c in one.further.items() if n not in further and not c.given}
         kept.save_further(bin_, of_bin, counted)
-        # The counts of all processes have the same bits, whatever CPUs they run on.
+        # All processes take the counts of the primary, as different CPUs may round differently.
         pretrained.append(rows.processes.on_primary(lambda one=one: one))
     return pretrained

@@ -1,4 +1,4 @@
-"""The catalogs of a run, for training and for the model's input: the rows of each process."""
+"""The catalogs of a run, for training and for the input of the model."""
 
 import logging
 from collections.abc import Sequence
@@ -23,27 +23,28 @@ log = logging.getLogger(__name__)
 
 
 def needs_training(config: Config, found: Found) -> bool:
-    """Whether a run reads a training catalog: where bins are counted in it, or it is the input.
+    """Whether a run reads a training catalog, to count bins or as the input of the model.
 
     Args:
-        config: of the run.
-        found: what ``read_all`` found for the bins of the config.
+        config: config of the run.
+        found: the result of ``read_all`` for the bins of the config.
     """
     is_input = bool(config.input.columns) and config.input.catalog is None
     return is_input or any(needs_catalog(b, found[name]) for name, b in config.bins.items())
 
 
 class RunCatalogs:
-    """Opens the catalogs that a config names, in all processes of a run together.
+    """Opens the catalogs of a config, in all processes of a run together.
 
     Args:
-        config: of the run.
-        processes: those of the run.
+        config: config of the run.
+        processes: processes of the run.
         trained: whether there is a training catalog, see ``needs_training``.
 
     Attributes:
-        facts: for ``result.json``: source, rows, and rows that were left out, of each catalog.
-        input_rows: where the training catalog is the model's input, its rows that are; else None.
+        facts: for ``result.json``: source, rows and dropped rows of each catalog.
+        input_rows: if the training catalog is the model's input, the numbers of its rows that are
+            used as input; else None.
     """
 
     def __init__(self, config: Config, processes: Processes, trained: bool = True) -> None:
@@ -59,7 +60,7 @@ class RunCatalogs:
         """The rows of this process of the training catalog.
 
         Raises:
-            InputError: it cannot be read or selected.
+            InputError: the catalog cannot be read or selected.
         """
         config = self._config
         needed = required_columns(config.bins)
@@ -80,9 +81,9 @@ class RunCatalogs:
         return TrainingCatalog.of(training.columns, training.weights, rows)
 
     def input(self, mesh: Mesh) -> tuple[SampleBlocks, int, Catalog | None]:
-        """The blocks of samples and, of the model's input catalog, the rows of this process.
+        """The blocks of samples, and the rows of this process of the model's input catalog.
 
-        Call it after ``training``, whose catalog it is unless there is another.
+        Call this method after ``training``: the default input catalog is the training catalog.
 
         Args:
             mesh: mesh of the fit.
@@ -92,7 +93,8 @@ class RunCatalogs:
             generative model.
 
         Raises:
-            InputError: it cannot be read or selected, or has fewer rows than there are samples.
+            InputError: the catalog cannot be read or selected, or has fewer rows than
+                ``samples.size``.
         """
         samples, inputs = self._config.samples, self._config.input
         if not inputs.columns:
@@ -121,7 +123,7 @@ class RunCatalogs:
         if reader is not self._training:
             self._tell("input catalog", reader)
         columns = {name: given.columns[name] for name in inputs.columns}
-        # Of a part of the rows, each stands for more: numbers have the same expectation.
+        # Weights of a subset are scaled up, so that expected numbers stay the same.
         weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
         return layout, first, replace(given, columns=columns, weights=weights)
 

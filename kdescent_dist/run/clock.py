@@ -1,4 +1,4 @@
-"""How long a run has taken over all its starts, and how much of that was useful."""
+"""The wall time of a run over all its starts, and the useful part of this time."""
 
 import time
 from pathlib import Path
@@ -9,18 +9,17 @@ from kdescent_dist.run.result import was_running
 
 
 class RunClock:
-    """Adds up the times of a run that is started again and again.
+    """Adds the times of all starts of a run.
 
     Args:
-        before: what ``result.json`` says at this start, empty at the first one.
-        metrics: the metrics of the steps, whose last line tells how long a start that was killed
-            had lived.
+        before: contents of ``result.json`` at this start, empty at the first start.
+        metrics: file with the metrics of the steps; its last line dates the end of a killed start.
     """
 
     def __init__(self, before: dict[str, Any], metrics: Path) -> None:
         self._metrics = metrics
         self._begun = time.time()
-        # Numbers of a file that was altered count as not there.
+        # Values of an altered file that are not numbers are ignored.
         known = {name: n for name, n in before.items() if isinstance(n, int | float)}
         self._first = known.get("first_start", self._begun)
         self._starts = known.get("starts", 0) + 1
@@ -30,13 +29,13 @@ class RunClock:
             self._earlier += max(alive[0] - known.get("last_start", alive[0]), 0.0)
 
     def times(self) -> dict[str, Any]:
-        """For ``result.json``.
+        """The times of the run, for ``result.json``.
 
         Returns:
             ``starts``; ``first_start`` and ``last_start`` in seconds since 1970; ``wall_s``, the
-            time that all starts ran; ``waited_s``, that between them; and ``useful_s``, the time
-            of the steps that are part of the fit: the rest of ``wall_s`` went into starting,
-            compiling, pretraining, saving, and steps that were lost and done again.
+            total time of all starts; ``waited_s``, the time between starts; and ``useful_s``, the
+            time of the steps of the fit. The rest of ``wall_s`` is the time of starting, compiling,
+            pretraining, saving and repeating lost steps.
         """
         now = time.time()
         wall = self._earlier + now - self._begun

@@ -1,4 +1,4 @@
-"""The run directory: the record of a run, which is all that its resume and its report read."""
+"""The run directory: all files of a run; a resume and a report read nothing else."""
 
 import contextlib
 import errno
@@ -35,20 +35,21 @@ class RunDirectory:
     """Paths and small files of a run.
 
     Args:
-        path: the directory, made when needed.
+        path: the directory, created when needed.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._processes = Processes.of(None)
         self._writing = threading.Lock()
-        self._tells = False  # whether this process is the one that told why the run ends
+        self._tells = False  # whether this process reported why the run ends
 
     @classmethod
     def of(cls, config: Config) -> "RunDirectory":
-        """By default ``runs/<name>-<fingerprint>``: the same problem finds the same directory.
+        """The directory of a config, by default ``runs/<name>-<fingerprint>``.
 
-        Also one that was made by a version whose fingerprints were of another form.
+        So the same problem uses the same directory, including directories of earlier versions,
+        whose fingerprints have another form.
         """
         marks = (fingerprint(config), fingerprint_1(config))
         paths = [Path("runs") / f"{config.name}-{mark}" for mark in marks if mark is not None]
@@ -68,7 +69,7 @@ class RunDirectory:
 
     @property
     def _ended(self) -> Path:
-        """Is there once a process has told why the run ends at once."""
+        """A file that exists once a process has reported why all processes exit."""
         return self.path / ".ended"
 
     @property
@@ -77,13 +78,13 @@ class RunDirectory:
 
     @contextmanager
     def opened(self, config: Config, processes: Processes) -> Iterator[None]:
-        """Make the directory, or check that this is a continuation, and keep others out of it.
+        """Create the directory, or check that it belongs to the same problem, and lock it.
 
-        Of several processes the primary does so, and is the one that writes from then on.
+        Only the primary process does so, and only the primary writes files within the context.
 
         Raises:
-            InputError: it cannot be made, another run is at work in it, or it holds another
-                problem; lists the keys that differ.
+            InputError: the directory cannot be created, another run uses it, or it belongs to
+                another problem; lists the keys that differ.
         """
         with ExitStack() as files:
 
@@ -97,12 +98,12 @@ class RunDirectory:
             yield
 
     def _lock(self, file: Any) -> None:
-        # Shared file systems keep the lock of a node that failed for a while, and the scheduler
-        # has started its job again by then.
+        # After a node failure, the scheduler may restart the job before a shared file system has
+        # released the lock of the failed node.
         deadline = time.monotonic() + (LOCK_OF_A_LOST_NODE if restarts(os.environ) else 0.0)
         while True:
             try:
-                # The lock goes with the process, however that ends.
+                # The system releases the lock at the end of the process.
                 return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
@@ -126,17 +127,17 @@ class RunDirectory:
             raise InputError(f"run_dir={self.path}: it cannot be written to: {error}") from error
 
     def claim(self, config: Config) -> None:
-        """Write the resolved config, for good: only once all of the input has been checked."""
+        """Write the resolved config once, after all input has been checked."""
         if self._writes and not self._config.exists():
             _write(self._config, configs.to_yaml(config))
 
     def begin(self) -> None:
-        """Forget how an earlier start ended; in every process, before they meet."""
+        """Remove the mark of an earlier end; all processes call this before they connect."""
         with contextlib.suppress(OSError):
             self._ended.unlink(missing_ok=True)
 
     def tell(self, reason: str) -> None:
-        """Tell why the run ends at once, on the terminal and in its log; the first process does."""
+        """Report why the run ends, on the terminal and in its log; only the first caller does."""
         with contextlib.suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
@@ -149,7 +150,7 @@ class RunDirectory:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} ERROR {reason}\n")
 
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` says, empty before the first one was written."""
+        """The contents of ``result.json``, empty if there is no such file."""
         return _read_object(self.path / "result.json")
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -158,13 +159,13 @@ class RunDirectory:
                 _write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
     def write_last_result(self, result: dict[str, Any]) -> None:
-        """Write what is to stay when all processes end at once.
+        """Write the last result before all processes exit.
 
-        Process 0 does, or where it is lost the process that told the reason.
+        Process 0 writes; if process 0 is lost, the process that reported the reason writes.
         """
         if self._writes or self._tells:
-            self._writing.acquire(timeout=5)  # and not release: no more is to be written
-            # Another process may have been stopped while it writes.
+            self._writing.acquire(timeout=5)  # never released: nothing may be written later
+            # A file of its own: another process may have been stopped while writing.
             _write(self.path / "result.json", json.dumps(result, indent=2) + "\n", "-last")
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -179,11 +180,11 @@ class RunDirectory:
         return (self.path / f"{name}.npz").is_file()
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of ``<name>.npz``, none where there is no such file or a damaged one."""
+        """The arrays of ``<name>.npz``, empty if there is no such file or the file is damaged."""
         try:
             with np.load(self.path / f"{name}.npz") as file:
                 return dict(file)
-        except Exception:  # whatever a truncated or altered file raises
+        except Exception:  # truncated or altered files raise all kinds of errors
             return {}
 
     def write_phase(self, name: str, known: dict[str, Any]) -> None:
@@ -193,16 +194,16 @@ class RunDirectory:
             _write(self.path / "phases" / f"{name}.json", json.dumps(known, indent=2) + "\n")
 
     def read_phase(self, name: str) -> dict[str, Any]:
-        """What ``write_phase`` wrote, empty where there is no such file or a damaged one."""
+        """The result of a phase, empty if there is no such file or the file is damaged."""
         return _read_object(self.path / "phases" / f"{name}.json")
 
     def counts(self, source: str) -> KeptCounts:
-        """The training counts in ``pretrain/`` that were made from a source."""
+        """The saved training counts of a source, in ``pretrain/``."""
         return KeptCounts(self.path / "pretrain", self._processes, source)
 
 
 def _read_object(file: Path) -> dict[str, Any]:
-    # A file that a crash of the machine has cut short, or altered, says nothing.
+    # A file that was truncated or altered by a crash counts as missing.
     with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
         known = json.loads(file.read_bytes())
         return known if isinstance(known, dict) else {}
@@ -210,7 +211,7 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str, mark: str = "") -> None:
-    """Write whole or not at all, so that a killed run leaves no half file."""
+    """Write a file atomically, so that a killed run leaves no partial file."""
     temporary = file.with_name(f".{file.name}{mark}")
     try:
         with temporary.open("w") as opened:
@@ -229,9 +230,9 @@ def _write(file: Path, text: str, mark: str = "") -> None:
 
 
 def _may_be_overwritten(file: Path, text: str) -> bool:
-    """Whether a full disk has room for a text in the blocks of a file, and no answer is in it.
+    """Whether a text fits into the disk blocks of a file, and the file has no final result.
 
-    A file that is overwritten in place is lost where that fails.
+    On a full disk, the file can be overwritten in place, but a failure would destroy the file.
     """
     before = file.read_bytes() if file.exists() else b""
     blocks = -(-len(before) // _DISK_BLOCK)

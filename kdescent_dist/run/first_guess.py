@@ -1,4 +1,4 @@
-"""Where a fit begins: at the guess of its config, or where another run has ended."""
+"""The start of a fit: the guess of its config, or the parameters of another run."""
 
 import json
 from collections.abc import Mapping
@@ -13,11 +13,12 @@ from kdescent_dist.config.schema import Config
 def with_guess_of_run(config: Config) -> Config:
     """The config with the parameters of the run directory ``fit.guess_from`` as its guess.
 
-    Parameters that the other run does not have keep their own guess. A fit that has begun in
-    ``run_dir`` keeps the guess that it had then, whatever has become of the other run.
+    Parameters that the other run lacks keep their own guess. A fit that has started in ``run_dir``
+    keeps its guess, even if the other run has changed since.
 
     Raises:
-        InputError: there is no such run, it has no parameters yet, or none of this fit.
+        InputError: there is no such run, or the run has no parameters yet, or no parameter of this
+            fit.
     """
     path = config.fit.guess_from
     if path is None:
@@ -41,7 +42,7 @@ def with_guess_of_run(config: Config) -> Config:
 
 
 def _begun_there(config: Config) -> Config | None:
-    """The config with the guess of the fit in its ``run_dir``, if that began at the same run."""
+    """The config with the guess in ``run_dir``, if that fit has the same ``fit.guess_from``."""
     file = Path(config.run_dir or "") / "config.yaml"
     if config.run_dir is None or not file.is_file():
         return None

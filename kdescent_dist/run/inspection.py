@@ -30,17 +30,17 @@ def inspect_run(
     problem: Problem,
     facts: Mapping[str, Any],
 ) -> None:
-    """Compute what a fit would begin with, print a summary of it, and draw it.
+    """Compute the state of a fit at its guess, print a summary and draw plots.
 
-    All processes compute; the primary writes ``inspect.npz``, prints and draws from that file
-    alone. A plot that fails, or packages that are missing, cost the plots alone.
+    All processes compute. The primary writes ``inspect.npz``, and prints and draws from this file
+    alone. If plots fail or packages are missing, only the plots are missing.
 
     Args:
         config: the config of the fit.
-        directory: its run directory, which stays free for a fit of any config.
-        processes: those that call this.
+        directory: the run directory, which an inspection does not claim for the config.
+        processes: the processes, which must call this function together.
         problem: the fit.
-        facts: what is known of the catalogs and devices, as in ``result.json``.
+        facts: facts about the catalogs and devices, as in ``result.json``.
     """
     begun = time.perf_counter()
     objective = problem.objective
@@ -73,7 +73,7 @@ def inspect_run(
 
 
 def _drawn(directory: RunDirectory, config: Config) -> str:
-    """Draw, and tell where the plots are, or why there are none."""
+    """Draw the plots; returns a line with their place, or with the reason why there are none."""
     if not config.report.enabled:
         return "no plots: report.enabled=false"
     if missing := missing_package():
@@ -86,7 +86,7 @@ def _drawn(directory: RunDirectory, config: Config) -> str:
 
 
 def _memory_of_a_device(objective: PopulationObjective, is_cpu: bool) -> int | None:
-    """Bytes that a device has; CPU devices of a host share what that has."""
+    """Memory of a device in bytes; the CPU devices of a host share the memory of the host."""
     local = objective.mesh.local_mesh.devices.flat
     if is_cpu:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(list(local))

@@ -1,4 +1,4 @@
-"""Training counts of bins, which a run directory keeps in ``pretrain/``: they are counted once."""
+"""Training counts of bins, saved in ``pretrain/`` of a run directory, so they are computed once."""
 
 import hashlib
 import json
@@ -27,14 +27,14 @@ T = TypeVar("T")
 
 
 class KeptCounts:
-    """Counts of a source, in files whose names tell all that the counts depend on.
+    """Saved counts of a source; file names have a digest of everything the counts depend on.
 
-    Counts of a file that is damaged count as not kept: they can be computed again.
+    Counts in a damaged file are computed again.
 
     Args:
-        folder: holds the files, made when needed.
-        processes: those that call each method together, of which the primary writes.
-        source: what the counts are of: training catalog, blocks and seed.
+        folder: folder of the files, created when needed.
+        processes: the processes, which must call each method together; the primary writes.
+        source: identifies the training catalog, the blocks and the seed.
     """
 
     def __init__(self, folder: Path, processes: Processes, source: str) -> None:
@@ -44,19 +44,19 @@ class KeptCounts:
         self._code = cache(_code_of)
 
     def load(self, bin_: Bin) -> KPretrainer | None:
-        """Counts of kernels and modes of a bin, if there are any."""
+        """Saved counts of kernels and modes of a bin, else None."""
         return self._loaded(self._file(bin_), KPretrainer.load)
 
     def save(self, bin_: Bin, counts: KPretrainer) -> None:
-        """Keep counts of kernels and modes of a bin."""
+        """Save counts of kernels and modes of a bin."""
         self._write(self._file(bin_), counts.save)
 
     def load_further(self, bin_: Bin, found: Mapping[str, Given]) -> dict[str, TrainingCounts]:
-        """Counts of those further statistics of a bin of which there are any, by name.
+        """Saved counts of further statistics of a bin, by name.
 
         Args:
             bin_: the bin.
-            found: what ``read_statistics`` has found for the bin.
+            found: the result of ``read_statistics`` for the bin.
         """
         known = {}
         for name, given in found.items():
@@ -69,12 +69,12 @@ class KeptCounts:
     def save_further(
         self, bin_: Bin, found: Mapping[str, Given], counts: Mapping[str, TrainingCounts]
     ) -> None:
-        """Keep counts of further statistics of a bin.
+        """Save counts of further statistics of a bin.
 
         Args:
             bin_: the bin.
-            found: what ``read_statistics`` has found for the bin.
-            counts: the counts, by the names of their statistics.
+            found: the result of ``read_statistics`` for the bin.
+            counts: names of statistics to their counts.
         """
         for name, of_name in counts.items():
             self._write(self._further_file(bin_, name, found[name]), of_name.save)
@@ -85,9 +85,9 @@ class KeptCounts:
         counts = None
         try:
             counts = load(file)
-        except Exception as error:  # whatever a truncated or altered file raises
+        except Exception as error:  # truncated or altered files raise all kinds of errors
             log.warning("%s cannot be used (%s): counting anew", file, type(error).__name__)
-        # What one process sees all of them must do.
+        # If the load fails in one process, all processes must count again.
         return None if self._processes.any(counts is None) else counts
 
     def _write(self, file: Path, save: Callable[[Path], None]) -> None:
@@ -99,12 +99,12 @@ class KeptCounts:
         os.replace(temporary, file)
 
     def _file(self, bin_: Bin) -> Path:
-        """The file of kernels and modes, which know nothing of the further statistics."""
+        """The file of kernels and modes; its name does not depend on further statistics."""
         config = bins_of_schema_1(replace(bin_.config, statistics={}))
         return self._named(bin_.name, bin_, config)
 
     def _further_file(self, bin_: Bin, name: str, given: Given) -> Path:
-        """The file of a statistic, which its code, its options and what these give tell."""
+        """The file of a statistic, whose name depends on the statistic's code and options."""
         points = None if given.points is None else [given.points.each, given.points.common]
         told = content_digest([bin_.config.statistics[name], points, given.number])
         where = [list(bin_.columns), list(bin_.softness)]
@@ -118,5 +118,5 @@ class KeptCounts:
 
 
 def _code_of(name: str) -> dict[str, str]:
-    """What tells a statistic from another one of its name."""
+    """The identity of the code of a statistic."""
     return describe_all({name: statistic(name)})

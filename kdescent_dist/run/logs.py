@@ -1,4 +1,4 @@
-"""Where a run logs to: the terminal, and log.txt of the run directory."""
+"""Logging of a run, to the terminal and to log.txt of the run directory."""
 
 import contextlib
 import logging
@@ -9,19 +9,19 @@ from pathlib import Path
 
 @contextmanager
 def logging_to(path: Path, own: Path | None = None, *, is_primary: bool = True) -> Iterator[None]:
-    """Log to the terminal, and to the file ``path`` once that is there.
+    """Log to the terminal, and to the file ``path`` once the file exists.
 
-    Errors go to the files alone: whoever called tells the user of them.
+    Errors go to the files only: the caller reports errors on the terminal.
 
     Args:
         path: the log of the run.
-        own: a log of this process, made at once.
+        own: a log of this process, created immediately.
         is_primary: whether this process logs to the terminal and to ``path``.
     """
     root = logging.getLogger("kdescent_dist")
     before = root.level, root.propagate
     root.setLevel(logging.INFO)
-    root.propagate = False  # libraries install handlers of their own, which would print twice
+    root.propagate = False  # handlers of libraries on the root logger would print lines twice
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("%(message)s"))
     terminal.addFilter(lambda record: record.levelno < logging.ERROR)
@@ -44,7 +44,7 @@ def logging_to(path: Path, own: Path | None = None, *, is_primary: bool = True) 
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that keeps its lines until it has been made, and never stops a run."""
+    """A log file that buffers lines until the file exists, and never stops a run."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, delay=True)
@@ -53,7 +53,7 @@ class _LogFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._waiting.append(record)
-        # A full disk or a folder that is taken away must not end what is being logged.
+        # A full disk or a deleted folder must not end the run.
         with contextlib.suppress(OSError):
             if self._path.is_file():
                 for waiting in self._waiting:

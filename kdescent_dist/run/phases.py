@@ -1,9 +1,9 @@
-"""The phases of a run. Each is begun, saved, resumed and told in one way.
+"""The phases of a run, which are all run, saved, resumed and recorded in the same way.
 
 ``result.json`` has a record of each phase in ``phases``: ``status`` (waiting, running, done,
-preempted or failed), how many ``parts`` there are and how many are ``done`` (bins, steps), and in
-how many ``starts`` and ``seconds`` of the run that was. A result that is kept stands in
-``phases/<name>.json``, together with what it is of.
+preempted or failed), the numbers of ``parts`` and of parts ``done`` (bins, steps), and the numbers
+of ``starts`` and ``seconds`` that the phase took. A saved result is in ``phases/<name>.json``,
+together with the identity of its inputs.
 """
 
 import contextlib
@@ -29,14 +29,15 @@ class Phase(Generic[R]):
 
     Attributes:
         name: name of the phase in ``result.json``, and of the file of its result.
-        work: does what is left, in every process, and returns the result. It is called with a
-            function that takes how many parts are done. What it saves on the way, it resumes from.
+        work: ``work(tell)`` does the remaining work, in every process, and returns the result.
+            It calls ``tell(done)`` with the number of parts that are done. The work may save its
+            own progress and resume from it.
         parts: number of parts.
-        of: what the result is of, ready for JSON: whatever the result depends on. The result, which
-            is ready for JSON, too, is kept, and a later start of the same takes it. None for a
-            phase that keeps its own state: its work is called at every start.
-        files: names of the arrays in the run directory that are part of a kept result.
-        keep: whether a result is worth keeping, or is to be tried again at the next start.
+        of: identity of everything that the result depends on, ready for JSON. The result, also
+            ready for JSON, is saved, and a later start with the same identity uses the saved
+            result. None for a phase that saves its own state: every start calls its work.
+        files: names of arrays in the run directory that belong to a saved result.
+        keep: whether a result is saved; else the next start tries again.
     """
 
     name: str
@@ -48,13 +49,13 @@ class Phase(Generic[R]):
 
 
 class PhaseStore:
-    """Carries out phases, keeps their results in the run directory, and has a record of each.
+    """Runs phases, saves their results in the run directory, and records their status.
 
     Args:
         directory: the run directory.
-        processes: those that carry out each phase together.
+        processes: the processes, which run each phase together.
         before: the records of an earlier start.
-        tell: called where a record has changed, to write it.
+        tell: called after each change of a record, to write the records.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class PhaseStore:
         self._directory = directory
         self._processes = processes
         self._tell = tell
-        # Entries of a file that was altered count as not there.
+        # Invalid entries of an altered file are ignored.
         self._records = {
             name: {**_record(known), "status": "waiting"}
             for name, known in before.items()
@@ -76,14 +77,15 @@ class PhaseStore:
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:
-        """The record of each phase by its name, as they are now."""
+        """Names of phases to copies of their current records."""
         return {name: dict(record) for name, record in self._records.items()}
 
     def run(self, phase: Phase[R]) -> R:
-        """Carry out a phase, or what is left of it, or take its result from an earlier start.
+        """Run a phase or the rest of a phase, or return the saved result of an earlier start.
 
         Raises:
-            Exception: what the work of the phase raises; the record tells that it ended so.
+            Exception: the work of the phase raised it; the status of the phase is then preempted
+                or failed.
         """
         record = self._records.setdefault(phase.name, _record({}))
         kept = None if phase.of is None else self._processes.on_primary(lambda: self._kept(phase))
@@ -114,7 +116,7 @@ class PhaseStore:
                 self._directory.write_phase(phase.name, {"of": phase.of, "result": result})
         except BaseException as error:
             update(status="preempted" if isinstance(error, Preempted) else "failed")
-            with contextlib.suppress(OSError):  # of a full disk: the error itself must be told
+            with contextlib.suppress(OSError):  # a full disk must not hide the error itself
                 self._tell()
             raise
         update(status="done" if keep else "failed")
@@ -124,7 +126,7 @@ class PhaseStore:
         return result
 
     def end(self, status: str) -> None:
-        """Set the status of a phase that is running, where the run ends in the middle of it."""
+        """Set the status of a running phase when the run ends during the phase."""
         for record in self._records.values():
             if record["status"] == "running":
                 record["status"] = status
@@ -140,7 +142,7 @@ class PhaseStore:
 
 
 def _record(known: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with all of its entries, 0 where the number is not known."""
+    """A complete record; unknown numbers are 0."""
     kinds = {"done": int, "parts": int, "starts": int, "seconds": int | float}
     found = {n: known.get(n) for n in kinds}
     numbers = {n: found[n] if isinstance(found[n], kind) else 0 for n, kind in kinds.items()}

@@ -1,4 +1,4 @@
-"""From a config to a fit before its first step: catalogs, model, bins and objective."""
+"""Prepares a fit from its config: catalogs, model, bins and objective."""
 
 import itertools
 import logging
@@ -39,15 +39,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A fit before its first step, and what is known of it.
+    """A fit before its first step.
 
     Attributes:
         problem: the fit.
         optimizer: optax optimizer with its schedule.
-        facts: for ``result.json``: of the catalogs, bins, samples and devices.
+        facts: facts about catalogs, bins, samples and devices, for ``result.json``.
         packages: versions of the packages that the model imports.
-        told: keys of the config that make the problem and, of an optimizer of the user's own, its
-            code, for the identity of the fit.
+        told: part of the identity of the fit: the keys of the config that define the problem, and
+            the code of a user-defined optimizer.
     """
 
     problem: Problem
@@ -58,7 +58,7 @@ class Prepared:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that tells the fit from others, ready for JSON, for phases after its last step."""
+        """The identity of the fit, ready for JSON, for phases after the last step."""
         version = versions(["kdescent-dist"])
         return {**self.problem.objective.identity, **number_flags(), **self.told, **version}
 
@@ -82,18 +82,18 @@ def prepare(
     phases: PhaseStore,
     found: Found,
 ) -> Prepared:
-    """Check everything, the cheapest first, and count the training catalog.
+    """Check all input, with cheap checks first, and count the training catalog.
 
     Args:
-        config: of the run.
-        directory: keeps the training counts.
-        processes: those that call this together.
-        begin: called with what is done next, before it; may raise to stop.
-        phases: carries out the pretraining.
-        found: what ``check`` has read for the bins.
+        config: config of the run.
+        directory: run directory, which saves the training counts.
+        processes: the processes, which must call this function together.
+        begin: called with a description before each part of the work; may raise to stop.
+        phases: runs the pretraining.
+        found: the result of ``check``.
 
     Raises:
-        InputError: the config or the input is bad.
+        InputError: the config or the input is not valid.
     """
     parameters = first_parameters(config)
     mesh = make_mesh(config.mesh.samples, config.mesh.kernels)

@@ -1,4 +1,4 @@
-"""The report of a run, drawn at its end or again later."""
+"""Draws the report of a run, at the end of the run or later."""
 
 import logging
 from pathlib import Path
@@ -28,7 +28,7 @@ def report_only(config: Config, directory: RunDirectory) -> dict[str, Any]:
 
 
 def draw_report(path: Path, settings: ReportConfig) -> None:
-    """Draw the report of a finished run in ``path``; where that fails it can be drawn again."""
+    """Draw the report of a finished run in ``path``; a failure is logged, not raised."""
     try:
         log.info("report: %s", make_report(path, settings))
     except Exception as error:

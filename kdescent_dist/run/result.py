@@ -1,4 +1,4 @@
-"""What ``result.json`` says at each moment: a finished answer stays until there is a newer one."""
+"""The contents of ``result.json``; a finished result stays until there is a newer result."""
 
 import platform
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ import jax
 import numpy as np
 
 OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
-OF_ANSWER = ("errors", "errors_note", "scatter")  # of the parameters, beside them
+OF_ANSWER = ("errors", "errors_note", "scatter")  # entries that belong to the final parameters
 CONTINUED = ("status", "message", "step", "steps", "params", "loss", "phases")
 
 
 def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file must say.
+    """The new contents of the file.
 
-    A start of a finished run keeps what that found. The start itself is then told by the entry
-    ``continued``, until it is done. Parameters of a run that is not finished are kept as long as
-    there are no later ones.
+    A new start of a finished run keeps the finished result, and the entry ``continued`` describes
+    the start until the start is done. Parameters of an unfinished run are kept until there are
+    newer parameters.
 
     Args:
-        before: what the file said when this start began.
-        now: what this start has to tell; ``params`` and ``loss`` are None where unknown.
+        before: the contents of the file when this start began.
+        now: the entries of this start; ``params`` and ``loss`` are None if unknown.
     """
     if before.get("status") == "done" and now["status"] != "done":
         kept = {name: value for name, value in before.items() if name != "continued"}
@@ -38,11 +38,11 @@ def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
 def with_lost_rows(
     history: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A history whose lost rows, which are NaN, are those of an earlier one of the same fit.
+    """Fill lost rows of a history, which are NaN, from an earlier history of the same fit.
 
     Args:
-        history: arrays of ``history.npz``.
-        known: those of the present file, empty where there is none.
+        history: new arrays for ``history.npz``.
+        known: arrays of the existing file, empty if there is no file.
     """
     rows = min(len(history["loss"]), len(known.get("loss", ())))
     if not rows or known["names"].tolist() != history["names"].tolist():
@@ -55,31 +55,31 @@ def with_lost_rows(
 
 
 def was_running(result: Mapping[str, Any]) -> bool:
-    """Whether the last start was killed, by what the file says."""
+    """Whether the last start was killed, according to the file."""
     return (_continued(result) or result).get("status") == "running"
 
 
 def saved_step(result: Mapping[str, Any]) -> int:
-    """The step up to which the run has saved its state, by what the file says."""
+    """The last step that the run has saved, according to the file."""
     steps = (result.get("step"), _continued(result).get("step"))
     return max((step for step in steps if isinstance(step, int)), default=0)
 
 
 def with_saved_step(result: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """The same with the step of a checkpoint that has been saved since."""
+    """The contents with the step of a newer checkpoint."""
     if continued := _continued(result):
         return {**result, "continued": {**continued, "step": step}}
     return {**result, "step": step}
 
 
 def phases_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The records of the phases of the last start, by what the file says."""
+    """The records of the phases of the last start, according to the file."""
     phases = (_continued(result) or result).get("phases")
     return phases if isinstance(phases, dict) else {}
 
 
 def with_phases(result: Mapping[str, Any], phases: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with other records of the phases of this start."""
+    """The contents with new records of the phases of this start."""
     if continued := _continued(result):
         return {**result, "continued": {**continued, "phases": phases}}
     return {**result, "phases": phases}

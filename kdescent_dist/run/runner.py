@@ -1,4 +1,4 @@
-"""A run, from its config to its report: the wiring of everything before it."""
+"""A run, from its config to its report."""
 
 import contextlib
 import logging
@@ -53,16 +53,16 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Carry out a run, or continue it, in its run directory.
+    """Start or continue a run in its run directory.
 
     Returns:
-        What ``result.json`` says.
+        The contents of ``result.json``.
 
     Raises:
-        InputError: the config or the input is bad.
+        InputError: the config or the input is not valid.
         Preempted: a signal asked the run to stop; its state is saved.
         NonFiniteLossError: the loss is not finite; the last good state is saved.
-        CheckpointError: checkpoints cannot be written, or those of the run are lost or damaged.
+        CheckpointError: checkpoints cannot be written, or are lost or damaged.
     """
     found = check(config)
     config = with_guess_of_run(config)
@@ -90,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
                 return _Run(config, found, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
             expected = isinstance(error, InputError | CheckpointError | StoppedFitError | OSError)
-            alone = isinstance(error, SaveError)  # raised in the process that saves
+            alone = isinstance(error, SaveError)  # only the process that saves raises it
             log.error("%s", error, exc_info=not expected)
             if watchdog is not None:
                 watchdog.leave(error, expected=expected and not alone)
@@ -117,10 +117,10 @@ class _Run:
         self.clock = RunClock(self.before, directory.metrics)
         self.parameters = Parameters.of_config(config.parameters)
         self.prepared: Prepared | None = None
-        self.told: dict[str, Any] = {}  # what the file says
+        self.told: dict[str, Any] = {}  # contents of result.json
         self.phases = PhaseStore(directory, processes, phases_of(self.before), self._tell_phases)
         self.trial: dict[str, Any] = {}  # parameters and loss of the last step
-        self.done = False  # whether the fit is
+        self.done = False  # whether the fit is done
         if watchdog is not None:
             watchdog.record = self._record
 
@@ -146,7 +146,7 @@ class _Run:
         except Exception as error:
             self._tell_failure(error)
             raise
-        # From here on the fit is done, whatever happens to its report.
+        # The fit is done, even if the report fails.
         if self.config.report.enabled:
             self._diagnose(result, prepared)
             self._progress("drawing the report")
@@ -158,16 +158,16 @@ class _Run:
         return self.told
 
     def _tell_failure(self, error: Exception) -> None:
-        # Where the disk is full, the error itself must still be told.
+        # A full disk must not hide the error itself.
         with contextlib.suppress(OSError):
             if isinstance(error, InputError) and self.before:
-                self.directory.write_result(self.before)  # refused: as if it had not been started
+                self.directory.write_result(self.before)  # as if the run had not been started
             else:
                 kind = "" if isinstance(error, CheckpointError) else f"{type(error).__name__}: "
                 self._write_result("failed", message=f"{kind}{error}", **self.trial)
 
     def _inspect(self) -> dict[str, Any]:
-        """Show what a fit would do; neither claims the run directory nor changes its result."""
+        """Inspect the fit, without claiming the run directory or changing its result."""
         prepared = self._prepare()
         self._progress("inspecting")
         inspect_run(self.config, self.directory, self.processes, prepared.problem, prepared.facts)
@@ -183,7 +183,7 @@ class _Run:
         config = self.config
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
-        first_parameters(config)  # a bad guess is told before anything of the directory
+        first_parameters(config)  # report an invalid guess before problems of the directory
         if config.mode == "fit":
             self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
@@ -269,7 +269,7 @@ class _Run:
             }
 
     def _tell_phases(self) -> None:
-        if self.told:  # nothing is written before all of the input has been checked
+        if self.told:  # nothing is written before all input has been checked
             self.told = with_phases(self.told, self.phases.records)
             self.directory.write_result(self.told)
 
@@ -299,9 +299,9 @@ class _Run:
         )
 
     def _diagnose(self, result: FitResult, prepared: Prepared) -> None:
-        """Compute the errors and what the report shows.
+        """Compute the errors and the data of the report.
 
-        A signal stops that, and the next start does what is left.
+        A signal stops the computation, and the next start does the rest.
         """
         problem, settings = prepared.problem, self.config.report
         step, final = int(result.state.step), result.params[-1]
@@ -320,7 +320,7 @@ class _Run:
         self.phases.run(comparison_phase(problem, final, settings.samples, of, where, progress))
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
-        """The last trial of a fit that was stopped whose loss is finite."""
+        """The last trial with a finite loss of a stopped fit."""
         finite = np.flatnonzero(np.isfinite(stop.losses))
         if not len(finite):
             return {}
@@ -330,7 +330,7 @@ class _Run:
         }
 
     def _record(self, reason: str) -> None:
-        """Write that the run failed, from whatever thread ends it."""
+        """Write that the run failed; the watchdog calls this from any thread."""
         if not self.done:
             self.phases.end("failed")
             self.directory.write_last_result(self._result("failed", message=reason))

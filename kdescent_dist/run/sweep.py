@@ -1,4 +1,4 @@
-"""A fit of a sweep that is a job of its own: how its code reaches SLURM, and who started it."""
+"""A fit of a sweep as a SLURM job: the end of the job, by its exit code."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from kdescent_dist.distributed.launchers.slurm import Slurm
 
 
 class SweepJobError(Exception):
-    """A job of a sweep failed; raised again where the sweep was started.
+    """A job of a sweep failed; raised again in the process that started the sweep.
 
     Attributes:
         code: exit code of the job.
@@ -27,19 +27,19 @@ class SweepJobError(Exception):
 
 
 def is_sweep_job(environment: Mapping[str, str]) -> bool:
-    """Whether this process is a job that Hydra's submitit launcher has sent to SLURM."""
+    """Whether this process is a SLURM job of Hydra's submitit launcher."""
     return environment.get("SUBMITIT_EXECUTOR") == "slurm"
 
 
 def end_sweep_job(code: int) -> None:
-    """End the job as its exit code says: return, start it again later, or raise.
+    """End the job by its exit code: return, requeue the job, or raise.
 
-    A job that saved itself goes back to the queue, unless it was cancelled, or restarted
-    ``hydra.launcher.max_num_timeout`` times before.
+    A preempted job is requeued, unless the job was cancelled or has been restarted
+    ``hydra.launcher.max_num_timeout`` times.
 
     Raises:
-        SystemExit: it goes back to the queue, or was cancelled.
-        SweepJobError: it failed, or may not be started again.
+        SystemExit: the job is requeued, or was cancelled.
+        SweepJobError: the job failed, or has no restarts left.
     """
     if code == DONE:
         return
@@ -61,7 +61,7 @@ def end_sweep_job(code: int) -> None:
 def _requeue(job: str) -> None:
     command = ("scontrol", "show", "job", job)
     known = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    # What SLURM is ending by now has used up its time, or was cancelled and must stay so.
+    # SLURM ends a job at its time limit or after a cancellation; a cancelled job is not requeued.
     if "JobState=RUNNING" in known or "Reason=TimeLimit" in known:
         subprocess.run(("scontrol", "requeue", job), check=True)
 

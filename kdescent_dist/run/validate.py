@@ -1,4 +1,4 @@
-"""Checks of every value of a config that needs no catalog and no model, the cheapest first."""
+"""Checks of a config that need no catalog and no model, with cheap checks first."""
 
 from collections.abc import Mapping
 
@@ -16,17 +16,17 @@ from kdescent_dist.run.catalogs import needs_training
 
 
 def check(config: Config) -> Found:
-    """Check every value that needs no catalog and no model.
+    """Check all values that can be checked without a catalog and a model.
 
     Returns:
-        What the options of the bins give their further statistics, which is read here once for
-        the whole run. A report is made of the files of the run alone, and reads nothing.
+        The result of ``read_all``: the points and values of further statistics from the options of
+        the bins, which are read here once for the whole run. It is empty in the mode ``report``.
 
     Raises:
-        InputError: names the key, its value and what is allowed.
+        InputError: names the key, its value and the allowed values.
     """
     check_values(config)
-    at_least("fit.steps", config.fit.steps, 1)  # from Python, a fit may also take no step at all
+    at_least("fit.steps", config.fit.steps, 1)  # fit() itself also accepts 0 steps
     check_launcher(config.runtime.started_by)
     SCHEDULES.find("optimizer.schedule", config.optimizer.schedule)
     check_backend(config.counts.backend, "counts.backend")

@@ -1,9 +1,9 @@
-"""Pages of a run, from its directory alone: no model, no JAX.
+"""HTML pages of a run, from its run directory alone, without the model and without JAX.
 
-``data`` reads the files of a run into records, ``plots`` draws one panel a file, ``pages`` puts
-panels and words together. A new panel is one file in ``plots`` and one line in the list of the
-page, which is ``RUN_PAGE`` or ``INSPECTION_PAGE``. Another package needs no line: it names its
-panel in the entry points ``kdescent_dist.panels`` or ``kdescent_dist.inspection_panels``.
+``data`` reads the files of a run into records. Each file of ``plots`` draws one panel. ``pages``
+combines panels and text. A new panel is one file in ``plots`` and one line in ``RUN_PAGE`` or
+``INSPECTION_PAGE``. Other packages add panels by the entry points ``kdescent_dist.panels`` and
+``kdescent_dist.inspection_panels``.
 """
 
 from kdescent_dist.report.pages.bin_page import make_bin_page

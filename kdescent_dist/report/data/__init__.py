@@ -1,1 +1,1 @@
-"""The files of a run, read into records: no model, no JAX."""
+"""Reads the files of a run into records, without the model and without JAX."""

@@ -1,6 +1,6 @@
-"""What ``diagnostics.npz`` and ``inspect.npz`` say of populations: the one place of their names.
+"""Records of data and model in ``diagnostics.npz`` and ``inspect.npz``, and names of the arrays.
 
-``diagnostics`` writes the records of this file, and ``report`` reads the records.
+``diagnostics`` writes the records, and ``report`` reads them.
 """
 
 import json
@@ -23,9 +23,9 @@ ARRAYS = {
     "ecf_err": "ecf_err",
 }
 OPTIONAL = ("kernel_cov", "ecf", "ecf_err")
-# Counts of a record, and the ends of the names of their arrays and of their weight.
+# Counts of a record, and the suffixes of the names of their arrays and of their weight.
 COUNTS = {"data": ("truth", "training"), "guess": ("guess", "guess"), "fit": ("fit", "fit")}
-# Attributes that the JSON list ``bins`` has under their own names.
+# Attributes that have the same names in the JSON list ``bins``.
 DESCRIBED = ("name", "group", "columns", "window", "softness", "normalization", "number_density")
 POPULATIONS = ("data", "guess", "fit", "input")
 
@@ -67,13 +67,13 @@ class BinRecord:
     Attributes:
         name: unique name of the bin.
         group: key of the config under which the bin was defined.
-        columns: the d columns that are compared.
+        columns: the d compared columns.
         window: conditioned columns to (low, high).
         softness: width of the soft edges of conditioned columns in units of the bin, 0 for hard
             edges.
         normalization: conditional, density or counts.
         number_density: whether the total weight is a term of the loss.
-        n_training: training samples within the bin.
+        n_training: number of training samples in the bin.
         centers: (kernels, d) centers of the kernels.
         kernel_cov: (d, d) covariance of the kernels. Files of early versions have none.
         modes: (modes, d) wave vectors of the Fourier counts, in radians per unit.
@@ -84,11 +84,11 @@ class BinRecord:
         fourier_err: (modes,) errors of both parts of model minus data, complex.
         ecf: (modes,) empirical characteristic function of the training samples. Only an
             inspection has ``ecf``, ``ecf_err`` and ``min_training``.
-        ecf_err: (modes,) its errors.
-        min_training: training samples that the bin needs, 0 where the number is unknown.
+        ecf_err: (modes,) errors of ``ecf``.
+        min_training: least number of training samples of the bin, 0 if unknown.
         further_errors: errors of model minus data of further statistics, by name.
-        weight_err: error of the weight of the data where the weight was given with its counts,
-            0 where none was given; None where the weight was counted in a training catalog.
+        weight_err: error of the weight of the data. None if the weight was counted in a training
+            catalog; 0 if the counts were given without an error of the weight.
     """
 
     name: str
@@ -115,7 +115,7 @@ class BinRecord:
 
     @property
     def share(self) -> bool:
-        """Whether the loss knows the weight in the bin only as a fraction of the weight in all."""
+        """Whether the loss compares the weight in the bin as a fraction of the total weight."""
         return self.normalization == "density" and not self.number_density
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -141,7 +141,7 @@ class BinRecord:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], described: Mapping[str, Any]
     ) -> "BinRecord":
-        """A bin from what ``to_arrays`` of this version or of an earlier version gave."""
+        """A bin from the result of ``to_arrays``, of this version or of an earlier version."""
         window = {c: (float(low), float(high)) for c, (low, high) in described["window"].items()}
         # Early versions have one softness for all columns.
         softness = softness_by_column(described["softness"], window)
@@ -170,9 +170,8 @@ class Comparison:
 
     Attributes:
         bins: the bins in the order of the config.
-        samples: samples of ``data``, ``guess``, ``fit`` and ``input``, as far as there are any.
-            They are the training catalog, the model at the guess, the fitted model, and the input
-            catalog of the model.
+        samples: available samples of ``data`` (the training catalog), ``guess`` (the model at the
+            guess), ``fit`` (the fitted model) and ``input`` (the input catalog of the model).
     """
 
     bins: list[BinRecord]
@@ -197,7 +196,7 @@ class Comparison:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Comparison":
-        """What ``to_arrays`` of this version or of an earlier version gave."""
+        """A comparison from the result of ``to_arrays``, of this or an earlier version."""
         samples = {}
         for which in POPULATIONS:
             if columns := _under(arrays, which):
@@ -209,12 +208,12 @@ class Comparison:
 
 
 def _ending(arrays: Mapping[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
-    """The arrays of further statistics whose names end in a slash and a key, by statistic."""
+    """Arrays of further statistics with names ``<statistic>/<key>``, by statistic."""
     end = f"/{key}"
     return {name.removesuffix(end): v for name, v in arrays.items() if name.endswith(end)}
 
 
 def _under(arrays: Mapping[str, np.ndarray], which: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with ``which`` and a slash, by the rest of their names."""
+    """Arrays with names ``<which>/<name>``, by name."""
     prefix = f"{which}/"
     return {key.removeprefix(prefix): v for key, v in arrays.items() if key.startswith(prefix)}

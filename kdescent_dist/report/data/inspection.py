@@ -1,4 +1,4 @@
-"""What is known before a fit: the record that an inspection is drawn from."""
+"""The record of an inspection, which is made before a fit."""
 
 import json
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from kdescent_dist.config.schema import Config
 from kdescent_dist.report.data.comparison import Comparison, Samples
 from kdescent_dist.report.data.records import Bin, bins_of
 
-MOST_BINS = 12  # bins that are drawn one by one, or report.max_bins where that is smaller
+MOST_BINS = 12  # most bins to draw one by one; report.max_bins may lower the limit
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that an inspection shows.
+    """The data of an inspection.
 
     Attributes:
         directory: the run directory.
         config: the config of the fit.
-        config_text: as YAML.
+        config_text: the config as YAML.
         bins: the bins, which have no fit.
-        samples: ``data``, ``guess`` and, where the model has an input catalog, ``input``.
-        facts: sources, rows and dropped rows of the ``catalog`` and ``input_catalog``, ``samples``
-            and ``devices``, and of ``bins`` which were left out or joined.
+        samples: ``data``, ``guess`` and, if the model has an input catalog, ``input``.
+        facts: source, rows and dropped rows of ``catalog`` and ``input_catalog``; ``samples`` and
+            ``devices``; and the ``bins`` that were left out or joined.
         losses: (keys,) losses at the guess.
-        gradients: (keys,) derivatives of the loss at the guess by the name of the parameter.
+        gradients: names of parameters to (keys,) derivatives of the loss at the guess.
         cost: ``compile_s``, ``step_s``, ``memory``, see ``preview.try_steps``.
-        device_memory: bytes that a device has, None where unknown.
+        device_memory: memory of a device in bytes, None if unknown.
         blocks: number and size of the blocks of samples.
-        sparse: whether each stack of bins takes the sparse form.
+        sparse: for each stack of bins, whether the stack uses the sparse form.
     """
 
     directory: Path
@@ -56,7 +56,7 @@ class Inspection:
 
     @property
     def shown(self) -> list[Bin]:
-        """The bins that are drawn: all or, of too many, from those with the fewest samples on."""
+        """The bins to draw: all bins; or, of too many, bins evenly spread in the sample number."""
         most = min(MOST_BINS, self.config.report.max_bins)
         if len(self.bins) <= most:
             return self.bins

@@ -1,4 +1,4 @@
-"""Names and numbers as a report writes them."""
+"""Text of names and numbers in a report."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ import numpy as np
 
 from kdescent_dist.report.data.records import Bin
 
-DASH = "\N{EN DASH}"  # stands where there is no value
+DASH = "\N{EN DASH}"  # in place of a missing value
 MINUS = "\N{MINUS SIGN}"
 MOST_NAMED = 4
 
@@ -26,20 +26,20 @@ _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻
 
 
 def some_names(names: Sequence[str]) -> str:
-    """The first few of the names, and how many more there are."""
+    """The first few names, and the number of further names."""
     shown = ", ".join(names[:MOST_NAMED])
     return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
 
 
 def column_label(name: str) -> str:
-    """Axis label of a column: ``g_r`` is the color g - r, underscores elsewhere are spaces."""
+    """Axis label of a column: ``g_r`` is the color g - r; other underscores become spaces."""
     if match := re.fullmatch(r"([ugrizyYJHK])_?([ugrizyYJHK])", name):
         return "${} - {}$".format(*match.groups())
     return safe(name.replace("_", " "))
 
 
 def safe(label: str) -> str:
-    """A label as it is where matplotlib can set its mathematics, else with plain dollar signs."""
+    """A label, with escaped dollar signs if matplotlib cannot parse its mathematics."""
     from matplotlib.mathtext import MathTextParser
 
     if label.count("$") % 2 == 0:
@@ -62,14 +62,14 @@ def window_label(window: Mapping[str, tuple[float, float]], separator: str = "\n
 
 
 def bin_title(bin_: Bin, among: Sequence[Bin]) -> str:
-    """Title of the panel of a bin: its window, and its group where the page has several."""
+    """Title of the panel of a bin: its window, and its group if there are several groups."""
     window = window_label(bin_.window)
     several = len({b.group for b in among}) > 1
     return f"{safe(bin_.group)}\n{window}" if several else window
 
 
 def number(value: Any, digits: int = 5) -> str:
-    """A number for a table, a dash where there is none."""
+    """A number for a table, a dash for None."""
     if value is None:
         return DASH
     value = float(value)
@@ -94,11 +94,11 @@ def plain_label(label: str) -> str:
 
 
 def _symbol(command: str) -> str:
-    """The character of a command of TeX, or its name."""
+    """The character of a TeX command, or the name of the command."""
     if command in _SYMBOLS:
         return _SYMBOLS[command]
     case = "CAPITAL" if command[0].isupper() else "SMALL"
-    # Unicode spells one letter in its own way.
+    # Unicode spells lambda as "lamda".
     letter = command.upper().replace("LAMBDA", "LAMDA")
     try:
         return unicodedata.lookup(f"GREEK {case} LETTER {letter}")
@@ -107,14 +107,14 @@ def _symbol(command: str) -> str:
 
 
 def chisq(value: float) -> str:
-    """A reduced chi-square, whose digits say nothing any more where it is huge."""
+    """A reduced chi-square as text, with fewer digits for large values."""
     if not np.isfinite(value):
         return DASH
     return "> 10,000" if value > 1e4 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def describe(value: Any) -> str:
-    """A value of result.json in words."""
+    """A value of result.json as text."""
     if isinstance(value, Mapping):
         nested = {k: f"({describe(v)})" if isinstance(v, Mapping) else v for k, v in value.items()}
         return ", ".join(f"{k}: {describe(v)}" for k, v in nested.items())
@@ -126,7 +126,7 @@ def describe(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the units that suit it."""
+    """A time in suitable units."""
     minutes, rest = divmod(float(seconds), 60)
     hours, minutes = divmod(int(minutes), 60)
     if hours:

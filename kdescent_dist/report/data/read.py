@@ -1,4 +1,4 @@
-"""Read a run directory: no model is run and nothing is changed."""
+"""Reads a run directory, without running the model or changing files."""
 
 import json
 import zipfile
@@ -20,7 +20,7 @@ def read_run(run_dir: Path) -> Run:
     """Read a run directory.
 
     Raises:
-        InputError: it holds no ``config.yaml``, or a damaged one.
+        InputError: ``config.yaml`` is missing or damaged.
     """
     path = run_dir / "config.yaml"
     if not path.is_file():
@@ -34,7 +34,10 @@ def read_run(run_dir: Path) -> Run:
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:
-    """A report is worth most when something went wrong: a bad file costs its sections alone."""
+    """Read a file; if the file is missing or damaged, add a note and return None.
+
+    A report must work after a failed run, so only the sections of a bad file are left out.
+    """
     if not path.is_file():
         notes.append(f"{path.name} has not been written: the parts that need it are left out.")
         return None

@@ -1,4 +1,4 @@
-"""What a report is made from: the record of a run, and the residuals of its bins."""
+"""The record of a run for its report, with the residuals of all bins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,11 +31,11 @@ class History:
 
 @dataclass(frozen=True)
 class Residuals:
-    """Model minus data in units of the error, NaN where the error is 0 or something not finite.
+    """Model minus data in units of the error, NaN if the error is 0 or a number is not finite.
 
     Attributes:
         guess: (entries,) residuals at the guess. Real and imaginary parts of Fourier counts are
-            entries of their own.
+            separate entries.
         fit: (entries,) residuals of the fit, None before a fit.
     """
 
@@ -44,11 +44,11 @@ class Residuals:
 
     @property
     def model(self) -> np.ndarray:
-        """The residuals of the fit, or those of the guess before a fit."""
+        """The residuals of the fit, or of the guess if there is no fit."""
         return self.guess if self.fit is None else self.fit
 
     def chisq(self, which: Literal["guess", "fit", "model"]) -> float:
-        """Mean square of the residuals, NaN where there are none."""
+        """Mean square of the residuals, NaN if there are none."""
         values = getattr(self, which)
         return float("nan") if values is None else _mean(np.square(values))
 
@@ -60,12 +60,12 @@ class Residuals:
 
 @dataclass(frozen=True, kw_only=True)
 class Bin(BinRecord):
-    """A bin as pages show the bin.
+    """A bin with its residuals.
 
     Attributes:
-        number: place among all bins of the config, from 1.
-        sums: weight in the bin of ``data``, ``guess`` and, if there is one, ``fit``. It is the
-            total or, for ``share``, a fraction of the weight of all samples.
+        number: number of the bin in the config, from 1.
+        sums: weight in the bin of ``data``, ``guess`` and, if there is a fit, ``fit``. The weight
+            is the total or, with ``share``, a fraction of the weight of all samples.
         kde: residuals of the (kernels,) kernel counts.
         fourier: residuals of the (2 x modes,) Fourier counts, real parts first.
         further: residuals of the (points x parts,) counts of further statistics, by name.
@@ -79,26 +79,26 @@ class Bin(BinRecord):
 
     @property
     def statistics(self) -> dict[str, Residuals]:
-        """The residuals of each statistic that the bin compares, by its name."""
+        """Names of the statistics that the bin compares to their residuals."""
         every = {"kde": self.kde, "fourier": self.fourier, **self.further}
         return {name: residuals for name, residuals in every.items() if residuals.guess.size}
 
     @property
     def worst(self) -> float:
-        """The largest reduced chi-square of the model, by which bins are ranked."""
+        """The largest reduced chi-square of the model, which ranks the bins."""
         values = [residuals.chisq("model") for residuals in self.statistics.values()]
         return max((v for v in values if np.isfinite(v)), default=-1.0)
 
     @property
     def counted(self) -> bool:
-        """Whether the weight in the bin matters to the loss, not its distribution alone."""
-        if self.share:  # which is 1 whatever the model is, where there is no window
+        """Whether the loss depends on the weight in the bin, not only on the distribution."""
+        if self.share:  # without a window, the share is 1 for any model
             return bool(self.window)
         return self.number_density or self.normalization == "counts"
 
     @property
     def ratio(self) -> float:
-        """Weight of the fitted model over that of the data, NaN where it does not count."""
+        """Weight of the fitted model over the weight of the data, NaN unless ``counted``."""
         if not (self.counted and self.sums["data"] > 0 and "fit" in self.sums):
             return float("nan")
         return self.sums["fit"] / self.sums["data"]
@@ -107,8 +107,7 @@ class Bin(BinRecord):
         """Take the samples within the (soft) window.
 
         Returns:
-            (n, d) values of the columns of the bin and (n,) weights; of length 0 where a column
-            is missing.
+            (n, d) values of the columns of the bin and (n,) weights; empty if a column is missing.
         """
         if samples is None or not {*self.columns, *self.window} <= samples.x.keys():
             return np.empty((0, len(self.columns))), np.empty(0)
@@ -126,17 +125,17 @@ class Bin(BinRecord):
 
 @dataclass(frozen=True)
 class Run:
-    """All that the report of a run is made from.
+    """The data of the report of a run.
 
     Attributes:
         directory: the run directory.
-        config: its resolved config.
-        config_text: config.yaml as it is.
-        result: result.json, empty where there is none.
-        history: None where there is none.
-        bins: the bins with diagnostics, empty where there are none.
-        samples: ``data``, ``guess`` and ``fit`` where they are known.
-        notes: what is missing, in words.
+        config: the resolved config.
+        config_text: the text of config.yaml.
+        result: contents of result.json, empty if there is no such file.
+        history: the history, None if there is no history.
+        bins: the bins with diagnostics, empty without diagnostics.
+        samples: available samples of ``data``, ``guess`` and ``fit``.
+        notes: sentences about missing files.
     """
 
     directory: Path
@@ -155,19 +154,19 @@ class Run:
 
     @property
     def shown(self) -> list[Bin]:
-        """The bins that are drawn: all in their order or, of too many, the worst, worst first."""
+        """The bins to draw: all bins in order; or, of too many, the worst bins, worst first."""
         most = self.config.report.max_bins
         return self.bins if len(self.bins) <= most else ranked(self.bins)[:most]
 
 
 def residuals(model: np.ndarray, truth: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """(model - truth) / error; complex counts give their real parts, then the imaginary ones.
+    """(model - truth) / error; for complex counts, real parts, then imaginary parts.
 
     Args:
-        model, truth, error: (n,) counts; a complex error holds those of both parts.
+        model, truth, error: (n,) counts; a complex error holds the errors of both parts.
 
     Returns:
-        (n,) or, for complex counts, (2 n,) residuals, NaN where they are undefined.
+        (n,) or, for complex counts, (2 n,) residuals, NaN if undefined.
     """
     if any(np.iscomplexobj(a) for a in (model, truth, error)):
         parts = (np.real, np.imag)
@@ -210,14 +209,14 @@ def _residuals(
 
 
 def ranked(bins: Sequence[Bin]) -> list[Bin]:
-    """The bins by their larger reduced chi-square, worst first."""
+    """The bins by their largest reduced chi-square, worst first."""
     return sorted(bins, key=lambda b: -b.worst)
 
 
 def grouped(bins: Sequence[Bin]) -> Iterator[tuple[str, list[Bin]]]:
-    """Bins that are drawn together, with a name of them, in order of appearance.
+    """Groups of bins that are drawn together, with a name, in order of appearance.
 
-    These are the bins of one grid, or lone bins that compare the same columns in the same way.
+    A group has the bins of one grid, or single bins that compare the same columns in the same way.
     """
     sizes = Counter(b.group for b in bins)
     groups: dict[tuple, list[Bin]] = {}

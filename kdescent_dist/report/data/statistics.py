@@ -1,10 +1,10 @@
-"""The statistics that bins compare, by their names, and what a page calls them."""
+"""The statistics that bins compare, and their names on a page."""
 
 from collections.abc import Mapping, Sequence
 
 from kdescent_dist.report.data.records import Bin, Residuals
 
-# In words, and as a heading or a legend.
+# (in a sentence, in a heading or a legend)
 _SHIPPED = {
     "kde": ("kernel counts", "kernel counts (KDE)"),
     "fourier": ("Fourier counts", "Fourier counts"),
@@ -12,9 +12,9 @@ _SHIPPED = {
 
 
 def statistics_of(bins: Sequence[Bin]) -> Mapping[str, Mapping[str, Residuals]]:
-    """The residuals of each statistic of any bin, by the names of the bins that compare it.
+    """Names of statistics to the residuals of each bin that compares the statistic, by bin name.
 
-    Kernels and modes are first, and the others in the order of the bins.
+    Kernels and modes come first, then other statistics in the order of the bins.
     """
     found: dict[str, dict[str, Residuals]] = {name: {} for name in _SHIPPED}
     for bin_ in bins:
@@ -24,10 +24,10 @@ def statistics_of(bins: Sequence[Bin]) -> Mapping[str, Mapping[str, Residuals]]:
 
 
 def in_words(name: str) -> str:
-    """The counts of a statistic, in a sentence."""
+    """Name of the counts of a statistic, for a sentence."""
     return _SHIPPED[name][0] if name in _SHIPPED else f"counts of {name}"
 
 
 def heading(name: str) -> str:
-    """The counts of a statistic, in a heading or a legend."""
+    """Name of the counts of a statistic, for a heading or a legend."""
     return _SHIPPED[name][1] if name in _SHIPPED else f"counts of {name}"

@@ -1,1 +1,1 @@
-"""Figures and words, put together to self-contained HTML pages."""
+"""Self-contained HTML pages of figures and text."""

@@ -1,4 +1,4 @@
-"""The page of one bin, at full size: on demand, where a report has too many bins to draw."""
+"""The page of one bin, drawn on demand if a report has too many bins to draw."""
 
 import re
 from pathlib import Path
@@ -26,13 +26,13 @@ def make_bin_page(run_dir: Path, wanted: str) -> Path:
 
     Args:
         run_dir: directory of a run that has written its diagnostics.
-        wanted: name of the bin, an unambiguous part of it, or its number in the report.
+        wanted: name of the bin, an unambiguous part of the name, or its number in the report.
 
     Returns:
-        Path of its page, in ``plots/bins`` with its plots.
+        Path of the page, in ``plots/bins`` with the plots of the bin.
 
     Raises:
-        InputError: there is no such bin, or nothing to draw it from.
+        InputError: there is no such bin, or the run has no diagnostics.
     """
     require_plots()
     run = read_run(Path(run_dir))
@@ -62,7 +62,7 @@ def make_bin_page(run_dir: Path, wanted: str) -> Path:
 
 
 def _slug(run: Run, bin_: Bin) -> str:
-    """The name of the bin as that of a file, with its number where others become the same."""
+    """The name of a bin as a file name, with the number of the bin if names coincide."""
     slugs = [re.sub(r"[^A-Za-z0-9.]+", "-", b.name).strip("-.") or "bin" for b in run.bins]
     slug = slugs[bin_.number - 1]
     return slug if slugs.count(slug) == 1 else f"{slug}-{bin_.number}"
@@ -81,7 +81,7 @@ def _facts(run: Run, bin_: Bin) -> list[tuple[str, str]]:
 
 
 def _worst_kernels(bin_: Bin) -> list[list[str]]:
-    """Where the largest residuals of kernel counts are: centers, and residuals in errors."""
+    """Centers and residuals, in errors, of the kernels with the largest residuals."""
     known = np.flatnonzero(np.isfinite(bin_.kde.model))
     order = known[np.argsort(-np.abs(bin_.kde.model[known]))][:MOST_ROWS]
     return [

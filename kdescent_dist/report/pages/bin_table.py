@@ -1,4 +1,4 @@
-"""The table of bins: what each statistic of each bin says of the fit."""
+"""The table of bins, with the goodness of fit of each statistic in each bin."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,12 +30,12 @@ def bin_table(bins: Sequence[Bin]) -> dict[str, Any]:
 
 
 def samples(bin_: Bin) -> str:
-    """The training samples of a bin, a dash for a bin whose counts are given."""
+    """Number of training samples of a bin, a dash for a bin whose counts are given."""
     return f"{bin_.n_training:,}" if bin_.n_training else DASH
 
 
 def cells(residuals: Residuals | None) -> dict[str, str]:
-    """Reduced chi-squares of a statistic in a bin, and its outliers; dashes where there is none."""
+    """Reduced chi-squares and outliers of a statistic in a bin, dashes for missing values."""
     if residuals is None:
         return dict.fromkeys(("guess", "fit", "outliers"), DASH)
     outliers = residuals.outliers()

@@ -1,4 +1,4 @@
-"""HTML pages of plots: the plots are saved and embedded, so that a page is one file."""
+"""HTML pages of plots; plots are saved and also embedded, so that a page is one file."""
 
 import base64
 import importlib
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Image:
-    """A plot as a page embeds the plot.
+    """A plot embedded in a page.
 
     Attributes:
-        name: names of the folder and of the PNG file.
+        name: ``<folder>/<file>`` of the PNG file.
         uri: the file as a data URI.
         width: width on the page, in pixels.
-        caption, heading, folded: as of the plot.
+        caption, heading, folded: see ``Plot``.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Image:
 
 
 def missing_package() -> str | None:
-    """The name of a package that pages need and that is missing, if any."""
+    """The name of a missing package that pages need, else None."""
     for name in ("matplotlib", "jinja2"):
         try:
             importlib.import_module(name)
@@ -82,7 +82,7 @@ def fill(template: str, **context: Any) -> str:
 def write_page(target: Path, template: str, **context: Any) -> Path:
     """Fill a template and write the page."""
     page = fill(template, **context)
-    # Whoever has the old page open never finds half of the new one.
+    # Written atomically, so that a browser never reads half of the new page.
     partial = target.with_suffix(".html.part")
     partial.write_text(page, encoding="utf-8")
     return partial.replace(target)

@@ -1,4 +1,4 @@
-"""The page of an inspection: what a fit would begin with, drawn before the fit."""
+"""The page of an inspection, which shows the start of a fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ INSPECTION_PAGE: Registry[Panel[Inspection]] = Registry(
 
 
 def make_inspection(run_dir: Path) -> Path:
-    """Draw what ``inspect.npz`` of a run directory holds.
+    """Draw the page of ``inspect.npz`` in a run directory.
 
     Returns:
-        Path of ``inspect.html`` in it; the plots are in ``inspect``.
+        Path of ``inspect.html`` in the run directory; the plots are in ``inspect``.
 
     Raises:
         InputError: matplotlib or jinja2 is missing.
@@ -57,7 +57,7 @@ def make_inspection(run_dir: Path) -> Path:
 
 
 def _table(bins: Sequence[Bin]) -> dict[str, Any]:
-    """Statistics of the bins, and one row per bin, those with the fewest training samples first."""
+    """Statistics of the bins, and one row per bin, sorted by the number of training samples."""
     names = list(statistics_of(bins))
     rows = [
         {

@@ -1,4 +1,4 @@
-"""An inspection in words: a summary for the terminal, its table of parameters, its warnings."""
+"""An inspection as text: a summary for the terminal, with the parameters and warnings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from kdescent_dist.report.data.records import Bin, ranked
 from kdescent_dist.report.data.statistics import in_words, statistics_of
 from kdescent_dist.report.pages.inspection_warnings import warnings_of
 
-MOST_ROWS = 24  # parameters on the terminal
+MOST_ROWS = 24  # most parameters on the terminal
 
 
 def summary(inspection: Inspection) -> list[str]:
-    """The lines for the terminal: what would be fitted, what it costs, and what looks wrong."""
+    """The lines for the terminal: the fit, its cost, and warnings."""
     lines = [f"inspection of {inspection.config.name}"]
     lines += [f"  {name:<11}{text}" for name, text in facts(inspection)]
     rows = parameter_rows(inspection)
@@ -31,7 +31,7 @@ def summary(inspection: Inspection) -> list[str]:
 
 
 def facts(inspection: Inspection) -> list[tuple[str, str]]:
-    """Names and sentences: catalogs, bins, model, time and memory."""
+    """Names and sentences about catalogs, bins, model, time and memory."""
     found = inspection.facts
     lines = [("catalog", _catalog(found["catalog"]))]
     if "input_catalog" in found:
@@ -74,7 +74,7 @@ def _bins(bins: list[Bin]) -> str:
 
 
 def _settled(found: Mapping[str, Any]) -> str:
-    """What became of bins with too few training samples."""
+    """The treatment of bins with too few training samples."""
     text = ""
     if dropped := found["dropped"]:
         text = f"; {len(dropped)} left out for too few: {some_names(list(dropped))}"
@@ -133,7 +133,7 @@ def _memory(inspection: Inspection) -> str:
 
 
 def size(amount: float) -> str:
-    """Bytes in the unit that suits them."""
+    """A number of bytes in a suitable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
             return f"{amount:.3g} {unit}"

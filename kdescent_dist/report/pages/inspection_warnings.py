@@ -1,4 +1,4 @@
-"""What looks wrong before a fit, in sentences that say what to do."""
+"""Warnings before a fit, each with a remedy."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,15 +8,15 @@ from kdescent_dist.report.data.inspection import Inspection
 from kdescent_dist.report.data.labels import some_names
 from kdescent_dist.report.data.records import Bin
 
-FEW = 2.0  # times min_training: bins with fewer training samples are named
-LEFT_OUT = 0.5  # fraction of the rows
-ONE_VALUE = 0.02  # fraction of the rows that have one and the same value
-VISIBLE = 3.0  # errors above 0 from which on a Fourier count tells something
-MEMORY = 0.9  # fraction of that of a device
+FEW = 2.0  # times min_training; warns of bins with fewer training samples
+LEFT_OUT = 0.5  # fraction of dropped rows
+ONE_VALUE = 0.02  # fraction of rows with the same value
+VISIBLE = 3.0  # errors; smaller Fourier counts are noise
+MEMORY = 0.9  # fraction of the memory of a device
 
 
 def warnings_of(inspection: Inspection) -> list[str]:
-    """All warnings, the gravest first."""
+    """All warnings, the most severe first."""
     checks: Sequence[Callable[[Inspection], Iterator[str]]] = (
         _gradients,
         _catalogs,
@@ -70,7 +70,7 @@ def _catalogs(inspection: Inspection) -> Iterator[str]:
 
 
 def _values(inspection: Inspection) -> Iterator[str]:
-    """A value that many rows share is often a mark for a missing one."""
+    """A value that many rows share often stands for a missing value."""
     for which, key in (("data", "catalog"), ("input", "input.catalog")):
         samples = inspection.samples.get(which)
         if samples is None or (which == "input" and inspection.config.input.catalog is None):
@@ -124,7 +124,7 @@ def _modes(inspection: Inspection) -> Iterator[str]:
 
 
 def _told(bin_: Bin) -> tuple[float, float] | None:
-    """The fraction of modes above the noise, and how far the data have decayed at the last."""
+    """The fraction of modes above the noise, and the smallest size of the Fourier counts."""
     if bin_.ecf is None or bin_.ecf_err is None or not len(bin_.ecf):
         return None
     size = np.abs(bin_.ecf)

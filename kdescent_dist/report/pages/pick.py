@@ -1,4 +1,4 @@
-"""Pick one bin of a report by its name, a part of it, or its number."""
+"""Picks a bin of a report by its name, a part of the name, or its number."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ MOST_NAMED = 6
 
 
 def pick(bins: Sequence[Bin], wanted: str) -> Bin:
-    """The bin that is meant.
+    """Find a bin.
 
     Args:
         bins: all bins of the run.
-        wanted: the name of one, a part of the name that no other has, or its number from 1 in the
-            order of the config, as in the table of the report.
+        wanted: the name of a bin, an unambiguous part of the name, or the number of the bin in the
+            config, from 1, as in the table of the report.
 
     Raises:
-        InputError: no bin is meant, or several; names those that come near.
+        InputError: no bin matches, or several bins match; names similar bins.
     """
     names = {b.name: b for b in bins}
     if wanted in names:

@@ -1,4 +1,4 @@
-"""The report of a run: its plots, and one self-contained HTML page of them."""
+"""The report of a run: its plots, and one self-contained HTML page."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,16 +40,15 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
 def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
     """Draw the plots of a run and write its report.
 
-    The run directory alone is read. The report leaves out what has not been written yet, what
-    cannot be read and what cannot be drawn, and says so. The plots of an earlier report of the run
-    are replaced.
+    Only the run directory is read. Parts that are missing, or cannot be read or drawn, are left out
+    and mentioned. The plots of an earlier report of the run are replaced.
 
     Args:
         run_dir: directory of a run, finished or not.
-        settings: by default those of the run.
+        settings: settings of the report, by default the settings of the run.
 
     Returns:
-        Path of ``report.html`` in it; the plots are in ``plots``.
+        Path of ``report.html`` in the run directory; the plots are in ``plots``.
 
     Raises:
         InputError: there is no ``config.yaml``, or matplotlib or jinja2 is missing.

@@ -1,4 +1,4 @@
-"""The sections of a page, one for each panel. A panel that fails costs its own section alone."""
+"""The sections of a page, one per panel. The failure of a panel affects only its own section."""
 
 import itertools
 import logging
@@ -37,13 +37,13 @@ def make_sections(
     """Draw the panels of a page.
 
     Args:
-        folder: folder of the PNG files. The files of the page before are deleted.
-        panels: the panels in their order.
-        record: what the panels draw from.
+        folder: folder of the PNG files; files of an earlier page are deleted.
+        panels: the panels, in order.
+        record: the record that the panels draw.
         context: further variables of the templates of the panels.
 
     Returns:
-        The sections of the panels that have something to show, and sentences on what failed.
+        The sections that are not empty, and sentences about failures.
     """
     from markupsafe import Markup
 

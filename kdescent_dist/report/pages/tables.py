@@ -1,4 +1,4 @@
-"""The words and numbers of a report: the verdict, the tables, and the facts of the run."""
+"""The text of a report: the verdict, the tables, and the facts of the run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from kdescent_dist.report.data.statistics import in_words, statistics_of
 
 
 def verdict(run: Run) -> list[str]:
-    """What came of the fit, in sentences."""
+    """The outcome of the fit, in sentences."""
     sentences = [_status_sentence(run.result), *_loss_sentence(run)]
     if run.bins:
         sentences += [_chisq_sentence(run.bins), *_numbers_sentence(run.bins)]
@@ -138,7 +138,7 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def phase_rows(run: Run) -> list[dict[str, str]]:
-    """One row per phase of the run, in their order; none of a run of an earlier version."""
+    """One row per phase of the run, in order; empty for a run of an earlier version."""
     later = run.result.get("continued") or {}
     return [
         {

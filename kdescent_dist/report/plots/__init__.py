@@ -1,1 +1,1 @@
-"""One figure a file."""
+"""Figures; one file per kind of figure."""

@@ -1,4 +1,4 @@
-"""Histograms of the columns that a fit uses, of the training catalog and of the model's input."""
+"""Histograms of the columns that a fit uses, in the training catalog and the model's input."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,16 +23,16 @@ WEIGHTS = "weight"
 def plot_catalogs(
     stem: str, samples: Mapping[str, Samples], bins: Sequence[Bin], *, own_input: bool
 ) -> list[Plot]:
-    """Draw each column that is used, and the weights where they differ.
+    """Draw each column that is used, and the weights unless all are equal.
 
     Args:
-        stem: start of the names of the files.
-        samples: ``data`` and, where there is one, ``input``.
+        stem: start of the file names.
+        samples: ``data`` and, if the model has an input catalog, ``input``.
         bins: all bins, whose edges are marked.
-        own_input: whether the input catalog is another one than the training catalog.
+        own_input: whether the input catalog is not the training catalog.
     """
     data, given = _columns(samples.get("data")), _columns(samples.get("input"))
-    if not own_input:  # rows of one catalog: a column is drawn once
+    if not own_input:  # both are rows of one catalog: draw each column once
         data, given = {**given, **data}, {}
     names = list(dict.fromkeys([*data, *given]))
     edges: dict[str, list[float]] = {}
@@ -58,7 +58,7 @@ def plot_catalogs(
 
 
 def _columns(samples: Samples | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Values and weights by name of the column; weights that differ are a column of their own."""
+    """Names of columns to values and weights; unequal weights are a further column."""
     if samples is None:
         return {}
     weights = samples.weights.astype(float)

@@ -50,7 +50,7 @@ def plot_pairs(stem: str, selected: Sequence[Selected], limits: Limits) -> Plot:
     couples = list(itertools.combinations(dims, 2) if len(names) <= 4 else itertools.pairwise(dims))
     per_row = min(len(couples), 4)
     width = min(style.WIDTH / per_row, 3.0)
-    # Rows of equal length start each bin afresh, so that a column of panels is one pair.
+    # Each bin starts a new row of panels, so that a column of panels shows one pair.
     rows_per_bin = -(-len(couples) // per_row)
     slots = len(selected) * rows_per_bin * per_row
     size = (width, 0.9 * width + 0.3)
@@ -81,14 +81,14 @@ def _draw_pair(ax: "Axes", selected: Selected, couple: tuple[int, int], limits: 
     if not populations:
         ax.text(0.5, 0.5, "no samples", transform=ax.transAxes, ha="center", fontsize=8)
         return
-    # The smoothing suits the noisier of data and model, whose weights may leave few that count.
+    # The smoothing suits the noisier of data and model: weights may leave few effective samples.
     number = min(effective_number(w) for _, w in list(populations.values())[:2])
     raster = Raster.around(*next(iter(populations.values())), number, limits)
     if "data" in populations:
         x, weights = populations["data"]
         density = raster.density(x, weights)
         levels = enclosed_levels(density)
-        # Dots have no weight to show that a sample lies in the soft edge of the bin: leave it out.
+        # Dots cannot show weights, so samples in the soft edge of the bin are left out.
         typical = np.sum(weights**2) / np.sum(weights)
         _draw_outside(ax, raster, density, x[weights > 0.5 * typical], levels)
         if levels:
@@ -108,7 +108,7 @@ def _draw_pair(ax: "Axes", selected: Selected, couple: tuple[int, int], limits: 
 def _draw_outside(
     ax: "Axes", raster: Raster, density: np.ndarray, x: np.ndarray, levels: Sequence[float]
 ) -> None:
-    """Dots where the data lie outside their outermost contour, as far as dots stay countable."""
+    """Draw samples of the data outside the outermost contour as dots, about 400 at most."""
     cells = [np.searchsorted(e, x[:, i], "right") - 1 for i, e in enumerate(raster.edges)]
     inside = [(c >= 0) & (c < n) for c, n in zip(cells, density.shape, strict=True)]
     keep = np.flatnonzero(inside[0] & inside[1])

@@ -12,7 +12,7 @@ CORE = 0.3  # fraction of the weight whose narrowest interval sets the smoothing
 
 
 def percentiles(x: np.ndarray, weights: np.ndarray, q: Sequence[float]) -> np.ndarray:
-    """Weighted percentiles (len(q),) of (n,) values, NaN where there is no weight."""
+    """Weighted percentiles (len(q),) of (n,) values, NaN without weight."""
     order = np.argsort(x)
     cumulative = np.cumsum(weights[order])
     if not cumulative.size or not cumulative[-1] > 0:
@@ -24,7 +24,7 @@ def percentiles(x: np.ndarray, weights: np.ndarray, q: Sequence[float]) -> np.nd
 def robust_limits(
     data: Sequence[Weighted], fit: Sequence[Weighted], guess: Sequence[Weighted]
 ) -> tuple[float, float]:
-    """Limits of an axis that show the data and the fit; the guess as far as it stays readable.
+    """Limits of an axis that show the data, and fit and guess within half a span of the data.
 
     Args:
         data, fit, guess: (n,) values and (n,) weights in each bin.
@@ -60,10 +60,10 @@ def effective_number(weights: np.ndarray) -> float:
 
 
 def core_width(x: np.ndarray, weights: np.ndarray) -> float:
-    """Standard deviation of the normal distribution whose core is as narrow as that of (n,) values.
+    """Standard deviation of a normal distribution with the core width of (n,) values.
 
-    The core is the narrowest interval that holds a fraction ``CORE`` of the weight: where there
-    are several populations, it is that of the densest of them.
+    The core is the narrowest interval with a fraction ``CORE`` of the weight. With several
+    populations, the core is in the densest population.
     """
     from scipy.special import ndtri
 
@@ -79,7 +79,7 @@ def core_width(x: np.ndarray, weights: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Raster:
-    """A grid of cells and one smoothing, with which all populations of a panel are drawn.
+    """A grid of cells and a smoothing, which all populations of a panel share.
 
     Attributes:
         edges: edges of the cells along x and y.
@@ -97,14 +97,14 @@ class Raster:
         number: float,
         limits: Sequence[tuple[float, float]],
     ) -> "Raster":
-        """Choose the smoothing by Scott's rule for the width of the core of the samples.
+        """Choose the smoothing by Scott's rule, with the width of the core of the samples.
 
         Args:
-            x: (n, 2) samples, whose widths count.
+            x: (n, 2) samples.
             weights: (n,) weights of the samples.
             number: effective number of samples.
-            limits: (low, high) of both axes; the grid reaches beyond them, so that the edge
-                of the panel does not bend the contours.
+            limits: (low, high) of both axes; the grid extends beyond the limits, so that the edge
+                of the panel does not distort the contours.
         """
         edges, sigma = [], []
         scott = max(number, 1.0) ** (-1.0 / 6.0)
@@ -130,9 +130,9 @@ class Raster:
 
 
 def enclosed_levels(density: np.ndarray) -> list[float]:
-    """Densities above which the fractions ``ENCLOSED`` of the whole weight lie, increasing.
+    """Densities above which the fractions ``ENCLOSED`` of the total weight lie, increasing.
 
-    Levels that the cells cannot reach, as too much weight is beyond them, are left out.
+    A level is left out if the grid has less than this fraction of the total weight.
     """
     cells = np.sort(density, axis=None)[::-1]
     cumulative = np.cumsum(cells)

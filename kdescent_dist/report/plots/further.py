@@ -14,7 +14,7 @@ from kdescent_dist.report.plots.residuals import CLIP, draw_distribution
 
 
 def plot_further_residuals(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw how the residuals of each further statistic are distributed, in each bin."""
+    """Draw the distribution of the residuals of each further statistic, in each bin."""
     plots = []
     colors = style.statistic_colors(statistics_of(bins))
     for name in dict.fromkeys(name for bin_ in bins for name in bin_.further):

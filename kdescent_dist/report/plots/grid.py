@@ -1,4 +1,4 @@
-"""Numbers of the bins of one grid, drawn where the bins are: along a column, or on a map of two."""
+"""Numbers of the bins of one grid, drawn along one column, or on a map of two columns."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = (style.DATA, style.FIT, style.KDE, style.FOURIER)
-CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a cell, in order: low or high along x and y
-ROOM = (0.33, 0.14)  # inches, along x and y, that a cell of a map needs to carry its number
+CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # corners of a cell in order, low or high in x and y
+ROOM = (0.33, 0.14)  # least size (x, y) in inches of a cell of a map with a number in it
 
 
 @dataclass(frozen=True)
 class Field:
-    """Numbers of bins, drawn in a panel of their own.
+    """Numbers of bins, drawn in one panel.
 
     Attributes:
-        label: what the numbers are.
-        values: (bins,) numbers by the name of each line; a map shows the first of them.
-        kind: how they are spread: ``log`` for positive numbers over decades, ``ratio`` around 1.
-        colormap: of a map.
+        label: title of the panel.
+        values: names of lines to (bins,) numbers; a map shows the first line.
+        kind: ``log`` for positive numbers over decades, ``ratio`` for ratios around 1.
+        colormap: colormap of a map.
         line: a number to mark, if any.
-        colors: of the lines, one after the other.
+        colors: colors of the lines, in order.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Field:
 
 
 def conditions(bins: Sequence[Bin]) -> list[str]:
-    """The conditional columns that all bins of a grid share, none where the bins differ in them."""
+    """The conditional columns of the bins of a grid, empty if the bins differ in their columns."""
     columns = [list(b.window) for b in bins]
     return columns[0] if all(c == columns[0] for c in columns) else []
 
@@ -50,14 +50,14 @@ def conditions(bins: Sequence[Bin]) -> list[str]:
 def plot_cells(stem: str, bins: Sequence[Bin], fields: Sequence[Field], caption: str) -> Plot:
     """Draw numbers of the bins of one grid.
 
-    Bins of one conditional column are drawn along it, those of two as a map, and others in their
-    order.
+    Bins of one conditional column are drawn along the column, bins of two columns as a map, and
+    other bins in order.
 
     Args:
         stem: name of the file.
         bins: bins of one grid.
-        fields: one panel each.
-        caption: what the numbers are, in words.
+        fields: numbers to draw, one panel each.
+        caption: description of the numbers.
     """
     columns = conditions(bins)
     as_map = len(columns) == 2
@@ -115,7 +115,7 @@ def _draw_map(
     values = np.asarray(next(iter(drawn.values.values())), float)
     known = np.isfinite(values) & (values > 0)
     low, high = _range(values[known])
-    if drawn.kind == "ratio":  # as far up as down
+    if drawn.kind == "ratio":  # symmetric around 1
         high = max(high, 1 / low)
         low = 1 / high
     norm, colors = LogNorm(low, high), colormaps[drawn.colormap]
@@ -127,7 +127,7 @@ def _draw_map(
     )
     ax.autoscale_view()
     ax.margins(0)
-    # About three quarters of the panel are cells; the smallest of them decides for all.
+    # Cells fill about three quarters of the panel. Numbers are drawn if the smallest cell has room.
     whole = windows[..., 1].max(axis=0) - windows[..., 0].min(axis=0)
     smallest = (windows[..., 1] - windows[..., 0]).min(axis=0) / whole
     if np.all(0.75 * width * smallest > ROOM):
@@ -142,7 +142,7 @@ def _draw_map(
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """The range of positive numbers, widened to one that can be drawn."""
+    """The range of positive numbers, widened if it is too narrow to draw."""
     if not values.size:
         return 1.0, 1.1
     low, high = float(values.min()), float(values.max())

@@ -23,11 +23,11 @@ from kdescent_dist.report.plots.panel import Panel, Plot, draw_groups
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OUTLINES = 20  # kernels of a panel whose width is drawn
+OUTLINES = 20  # number of kernels per panel whose width is drawn
 
 
 def plot_kernels(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Plot]:
-    """Draw the centers and widths of the kernels of one group over the density of its data."""
+    """Draw the centers and widths of the kernels of a group over the density of its data."""
     bins = [b for b in bins if len(b.centers) and b.kernel_cov is not None]
     if not bins:
         return []

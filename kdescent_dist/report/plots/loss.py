@@ -11,7 +11,7 @@ from kdescent_dist.report.plots.panel import Panel, Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_POINTS = 3000  # vertices of a line; more would not be seen
+MOST_POINTS = 3000  # vertices of a line; more would not be visible
 
 
 def plot_loss(stem: str, history: History) -> Plot:
@@ -50,7 +50,7 @@ def _draw_noisy(ax: "Axes", step: np.ndarray, values: np.ndarray, window: int) -
 
 
 def _thin(step: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the extremes of each stretch of a long line, so that it looks the same."""
+    """Keep the extremes of each stretch of a long line, so that the line looks the same."""
     if values.size <= MOST_POINTS:
         return step, values
     stretch = -(-2 * values.size // MOST_POINTS)

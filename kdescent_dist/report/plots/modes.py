@@ -1,4 +1,4 @@
-"""Fourier modes on the characteristic function of the training data of each bin."""
+"""Fourier modes over the characteristic function of the training data of each bin."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ from kdescent_dist.report.plots.panel import Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_SAMPLES = 10_000  # of a bin, for its characteristic function beyond the modes
-BEYOND = 2.5  # how far that is drawn, in units of the largest mode
+MOST_SAMPLES = 10_000  # most samples of a bin for its characteristic function
+BEYOND = 2.5  # range of the characteristic function, in units of the largest mode
 COLORS = (style.KDE, style.FIT, style.FOURIER, style.DATA)
 STYLES = ("-", "--", "-.", ":")
 
 
 def plot_modes(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Plot]:
-    """Draw the characteristic function of the data of each bin, and the reach of its modes."""
+    """Draw the characteristic function of the data of each bin, and the range of its modes."""
     bins = [b for b in bins if b.ecf is not None and len(b.ecf)]
     if not bins:
         return []

@@ -1,4 +1,4 @@
-"""How well many bins are fitted: the distribution over them, and where in a grid they lie."""
+"""The goodness of fit of many bins: its distribution over bins, and its map over a grid."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,11 +15,11 @@ from kdescent_dist.report.plots.panel import Panel, Plot, named_groups
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEWEST = 6  # bins of which there is more to see than in their table
+FEWEST = 6  # fewest bins to draw; for fewer bins, the table is enough
 
 
 def plot_distribution(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw how the reduced chi-squares are distributed over bins, and against their size."""
+    """Draw the distribution of the reduced chi-square over bins, and its relation to bin size."""
     drawn = _drawn(bins)
     if len(bins) < FEWEST or not drawn:
         return []

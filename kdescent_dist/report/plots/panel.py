@@ -1,4 +1,4 @@
-"""Panels: what a page shows under one heading.
+"""Panels: the parts of a page, each under one heading.
 
 A page is a list of panels. Another package adds a panel to the page of a run by an entry point::
 
@@ -21,14 +21,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn figure with the words of the page about the figure.
+    """A figure with its text on the page.
 
     Attributes:
         stem: name of the PNG file, without the suffix.
         figure: the figure.
         caption: what the figure shows, in words.
         heading: a heading above the figure. Figures of the same heading follow each other.
-        folded: a line that the reader clicks to see the figure. The figure is in sight without it.
+        folded: a line that the reader clicks to see the figure; empty for a visible figure.
     """
 
     stem: str
@@ -53,8 +53,8 @@ class Panel(Generic[R]):
             run. The stem of a plot is the name of the panel, or the name with ``_`` and more.
         link: a shorter title for the link.
         stems: starts of the names of the PNG files, if the name of the panel is none of them.
-        template: template of ``report/pages/templates`` that writes the section. Only a panel of
-            this package has another one than the default.
+        template: template in ``report/pages/templates`` of the section. Only panels of this
+            package may change the default.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Panel(Generic[R]):
     template: str = "panel.html.j2"
 
     def owns(self, stem: str) -> bool:
-        """Whether a PNG file of this stem is one of the panel."""
+        """Whether a PNG file of this stem belongs to the panel."""
         return any(stem == own or stem.startswith(f"{own}_") for own in self.stems or (self.name,))
 
 
@@ -92,7 +92,7 @@ def named_groups(stem: str, bins: Sequence[Bin]) -> Iterator[tuple[str, str, lis
 def draw_groups(
     stem: str, bins: Sequence[Bin], draw: Callable[[str, list[Bin]], list[Plot]]
 ) -> list[Plot]:
-    """Draw each group of bins by itself. The groups have headings if there are several."""
+    """Draw each group of bins separately. Several groups have headings."""
     groups = [(group, draw(own, members)) for group, own, members in named_groups(stem, bins)]
     groups = [(group, plots) for group, plots in groups if plots]
     if len(groups) == 1:

@@ -1,4 +1,4 @@
-"""The fit against the data in each bin: contours of two columns, or histograms of one."""
+"""The fit against the data in each bin: contours of two columns, or histograms of one column."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ def plot_bins(stem: str, bins: Sequence[Bin], samples: Mapping[str, Samples]) ->
     Args:
         stem: start of the names of the files.
         bins: bins of equal columns.
-        samples: ``data``, ``guess`` and ``fit``. The guess is drawn as the model without a fit.
+        samples: ``data``, ``guess`` and ``fit``. Without a fit, the guess is drawn as the model.
     """
     selected = select(bins, samples)
     dims = len(bins[0].columns)

@@ -1,4 +1,4 @@
-"""Residuals in units of their errors: their distribution, and where in a bin they lie."""
+"""Residuals in units of their errors: their distribution, and their map within a bin."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,18 @@ from kdescent_dist.report.plots.panel import Panel, Plot, draw_groups
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLIP = 5.0  # residuals beyond so many errors are drawn there
+CLIP = 5.0  # in errors; larger residuals are drawn at this value
 EDGES = np.linspace(-CLIP, CLIP, 41)
 
 
 def plot_residual_histograms(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw how the residuals of the fit are distributed, against the unit normal."""
+    """Draw the distribution of the residuals of the fit, and the unit normal distribution."""
     bins = [b for b in bins if np.isfinite([*b.kde.model, *b.fourier.model]).any()]
     return [_histograms(stem + suffix, page) for suffix, page in style.pages(bins, 24)]
 
 
 def plot_residual_maps(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw the residuals of the kernel counts of one group at the centers of their kernels."""
+    """Draw the residuals of the kernel counts of a group at the centers of the kernels."""
     bins = [b for b in bins if np.isfinite(b.kde.model).any()]
     return [_maps(stem + suffix, page) for suffix, page in style.pages(bins, 16)]
 
@@ -51,12 +51,12 @@ def _histograms(stem: str, bins: Sequence[Bin]) -> Plot:
 
 
 def draw_distribution(ax: "Axes", lines: Sequence[tuple[np.ndarray, str, str]], label: str) -> None:
-    """Draw how residuals are distributed, against the unit normal.
+    """Draw the distribution of residuals, and the unit normal distribution.
 
     Args:
-        ax: where to draw.
-        lines: residuals, NaN where they are undefined, with the color and the style of each line.
-        label: what the upper right corner says.
+        ax: axes to draw in.
+        lines: for each line, residuals (NaN if undefined), color and line style.
+        label: text in the upper right corner.
     """
     normal = np.linspace(-CLIP, CLIP, 201)
     ax.plot(normal, np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi), color="black", lw=0.9)
@@ -69,13 +69,13 @@ def draw_distribution(ax: "Axes", lines: Sequence[tuple[np.ndarray, str, str]], 
 
 
 def _density(values: np.ndarray) -> np.ndarray | None:
-    """Probability density of residuals between ``EDGES``, None where there are none."""
+    """Probability density of residuals between ``EDGES``, None without finite residuals."""
     finite = np.clip(values[np.isfinite(values)], -CLIP, CLIP)
     return np.histogram(finite, EDGES, density=True)[0] if finite.size else None
 
 
 def _cap_height(ax: "Axes", bins: Sequence[Bin]) -> None:
-    """A bin with nearly all residuals in one interval must not flatten the others."""
+    """Limit the height, so that one bin with a sharp peak does not flatten the other bins."""
     heights = [_density(values) for b in bins for values in (b.kde.model, b.fourier.model)]
     peaks = [height.max() for height in heights if height is not None]
     ax.set_ylim(0, 1.25 * float(np.clip(max(peaks), 0.45, 1.1)))
@@ -99,7 +99,7 @@ def _histogram_handles() -> list[Any]:
 def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    # From the color of the data, where the model lacks weight, to that of the model.
+    # From the color of the data, for too little weight of the model, to the color of the model.
     colors = LinearSegmentedColormap.from_list(
         "residual", ["#0b3c74", "#5b8fc4", "#ececec", "#ee9a5a", "#9c3c00"]
     )
@@ -112,7 +112,7 @@ def _maps(stem: str, bins: Sequence[Bin]) -> Plot:
     norm = Normalize(-CLIP, CLIP)
     for ax, bin_ in zip(axes, bins, strict=True):
         known = np.flatnonzero(np.isfinite(bin_.kde.model))
-        # The largest residuals are drawn last, on top.
+        # Large residuals are drawn last, on top of small residuals.
         order = known[np.argsort(np.abs(bin_.kde.model[known]))]
         values = bin_.kde.model[order]
         x = bin_.centers[order, 0]

@@ -1,4 +1,4 @@
-"""What the plots of populations share: the samples in each bin, panels, and words."""
+"""Common parts of the plots of populations: samples in each bin, layout, and text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Selected:
         bin: the bin.
         samples: (n, d) values and (n,) weights of the ``data``, of the ``model`` and, if there is
             a fit, of the model ``before`` the fit.
-        sums: weight in the bin of each of them.
+        sums: weight of each of these populations in the bin.
     """
 
     bin: Bin
@@ -54,7 +54,7 @@ def select(bins: Sequence[Bin], samples: Mapping[str, Samples]) -> list[Selected
 
 
 def have_data(selected: Sequence[Selected]) -> bool:
-    """Whether there are training samples, and not counts alone that were given."""
+    """Whether there are training samples; bins with given counts have none."""
     return any(one.samples["data"][1].size for one in selected)
 
 
@@ -66,13 +66,13 @@ def layout(number: int) -> tuple[int, tuple[float, float]]:
 
 
 def title(bin_: Bin, among: Sequence[Selected]) -> str:
-    """Title of the panel of a bin, with the number of training samples where there are any."""
+    """Title of the panel of a bin, with the number of training samples if there are any."""
     name = bin_title(bin_, [s.bin for s in among])
     return f"{name}\nn = {bin_.n_training:,}" if bin_.n_training else name
 
 
 def lines_in_words(fitted: bool) -> str:
-    """What the lines of a model stand for."""
+    """Description of the lines of a model."""
     if fitted:
         return "at the fitted parameters (orange) and at the guess (dotted)"
     return "at the guess"

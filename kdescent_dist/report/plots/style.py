@@ -1,6 +1,6 @@
-"""What the plots of a report share: colors, panels, titles and legends.
+"""Common style of the plots of a report: colors, panels, titles and legends.
 
-Figures are made through the object-oriented API of matplotlib and never touch its global state.
+Figures use the object-oriented API of matplotlib and never touch its global state.
 """
 
 import itertools
@@ -20,7 +20,7 @@ DPI = 110
 FONT = 9.0  # points; nothing in a figure is smaller than 8
 WIDTH = 9.0  # inches of a full-width figure
 
-# Data in blue-greys and models in orange, told apart by the color-blind and in a grey print.
+# Data are blue-gray and models orange: color-blind readers and gray prints distinguish them.
 DATA_FILLS = ("#e3e9f0", "#b9c7d9", "#869cb8")
 DATA = "#4a6588"
 FIT = "#d95f02"
@@ -28,17 +28,17 @@ GUESS = "#737373"
 TRUTH = "#1a1a1a"
 KDE = "#0b5fa5"
 FOURIER = "#aa3377"
-FURTHER = ("#2c7f62", "#8a6d00", "#6a51a3")  # further statistics, one after the other
+FURTHER = ("#2c7f62", "#8a6d00", "#6a51a3")  # colors of further statistics, in order
 FAINT = "#d0d0d0"
 
 Share = bool | Literal["none", "all", "row", "col"]
 
 
 def pages(items: Sequence[Any], most: int, per_row: int = 1) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Cut a list into pages of nearly equal length, which all but the last have full rows.
+    """Split a list into pages of nearly equal length; all pages but the last have full rows.
 
     Yields:
-        A suffix of a file name ("" if there is one page alone) and the items of the page.
+        A suffix of a file name ("" if there is only one page) and the items of the page.
     """
     number = -(-len(items) // most)
     size = -(-len(items) // max(number, 1))
@@ -67,8 +67,8 @@ def small_multiples(
     """Make a figure of equal panels, filled row by row.
 
     Args:
-        number: panels of the figure.
-        columns: panels per row.
+        number: number of panels.
+        columns: number of panels per row.
         panel: width and height of a panel in inches, with its labels.
         sharex, sharey: as in ``Figure.subplots``.
         extra_height: inches left for a legend and the labels of the figure.
@@ -99,7 +99,7 @@ def panels_of_bins(number: int, aspect: float) -> tuple["Figure", list["Axes"]]:
 
 
 def statistic_colors(names: Iterable[str]) -> dict[str, str]:
-    """A color of each statistic, by its name."""
+    """Names of statistics to colors."""
     shipped = {"kde": KDE, "fourier": FOURIER}
     further = itertools.cycle(FURTHER)
     return {name: shipped[name] if name in shipped else next(further) for name in names}
@@ -132,7 +132,7 @@ def legend(figure: "Figure", handles: Sequence[Any]) -> None:
 
 
 def set_log_ticks(axis: "Axis", low: float, high: float) -> None:
-    """Ticks with few and plain numbers, also where a scale spans less than a decade."""
+    """Set few ticks with plain numbers, even if the scale spans less than a decade."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     if high > 200 * low:
@@ -144,7 +144,7 @@ def set_log_ticks(axis: "Axis", low: float, high: float) -> None:
             else LogLocator(subs=(1.0, 2.0, 5.0), numticks=12).tick_values(low, high)
         )
         axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
-    text = short if high > 1.5 * low else "{:.3g}".format  # ticks that differ, differ in words
+    text = short if high > 1.5 * low else "{:.3g}".format  # enough digits to distinguish ticks
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     axis.set_minor_locator(NullLocator())
 
@@ -162,7 +162,7 @@ def population_handles(fitted: bool = True, data: bool = True) -> list[Any]:
     """Legend entries of data as filled contours and models as lines.
 
     Args:
-        fitted: whether there is a fit; else the guess is drawn in its place.
+        fitted: whether there is a fit; else the guess is drawn instead.
         data: whether data are drawn.
     """
     from matplotlib.lines import Line2D

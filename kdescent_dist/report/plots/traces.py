@@ -15,16 +15,16 @@ from kdescent_dist.report.plots.panel import Panel, Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_POINTS = 3000  # vertices of a line; more would not be seen
-IN_SIGHT = 3  # figures; further ones are folded away
+MOST_POINTS = 3000  # vertices of a line; more would not be visible
+IN_SIGHT = 3  # visible figures; further figures are folded
 
 
 def plot_traces(
     stem: str, history: History, parameters: Mapping[str, ParameterConfig]
 ) -> list[Plot]:
-    """Draw each parameter against the step, with its bounds and, where known, its true value."""
+    """Draw each parameter against the step, with its bounds and, if known, its true value."""
     names = [name for name in parameters if name in history.params]
-    # As many panels per row as the longest title leaves room for.
+    # The longest title limits the number of panels per row.
     longest = max((len(name) for name in names), default=0)
     per_row = 3 if longest > 29 else 4 if longest > 22 else 5
     if len(names) <= 24:
@@ -75,7 +75,7 @@ def _shade(ax: "Axes", low: float, high: float) -> None:
 
 
 def _trace_limits(values: np.ndarray, parameter: ParameterConfig) -> tuple[float, float]:
-    """Limits that show the trace and the truth, and a bound where it is close by."""
+    """Limits that show the trace, the guess and the truth, and bounds that are close."""
     marks = [parameter.guess] if parameter.truth is None else [parameter.guess, parameter.truth]
     points = np.append(values[np.isfinite(values)], marks)
     low, high = float(points.min()), float(points.max())
@@ -109,5 +109,5 @@ def _draw(run: Run) -> list[Plot]:
     return [*plots[:IN_SIGHT], *further]
 
 
-# The anchor "parameters" is that of the table.
+# The table of parameters has the anchor "parameters".
 PANEL = Panel("traces", "Parameter traces", "", _draw, link="Traces", stems=("parameters",))

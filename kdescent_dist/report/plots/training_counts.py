@@ -11,7 +11,7 @@ from kdescent_dist.report.plots.panel import Panel, Plot, draw_groups
 
 
 def plot_training_counts(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw the training samples in each bin of a grid, and how far the guess is from them."""
+    """Draw the number of training samples in each bin of a grid, and the misfit of the guess."""
     if len(bins) < 2 or len({b.group for b in bins}) > 1:
         return []
     counts = {"training samples": np.array([b.n_training for b in bins], float)}

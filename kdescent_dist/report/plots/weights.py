@@ -12,7 +12,7 @@ from kdescent_dist.report.plots.panel import Panel, Plot
 
 
 def plot_numbers(stem: str, bins: Sequence[Bin]) -> list[Plot]:
-    """Draw the weight in each bin whose loss knows it: data, model, and their ratio."""
+    """Draw the weights of data and model, and their ratio, in bins whose loss has the weight."""
     counted = [b for b in bins if b.counted]
     return [
         _numbers(f"{stem}{kind}{suffix}", page)
@@ -60,15 +60,15 @@ def _numbers(stem: str, bins: Sequence[Bin]) -> Plot:
 
 
 def _relative_error(bin_: Bin) -> float:
-    """Error of the weight of the data over that weight: as it was given, or by Poisson noise."""
+    """Relative error of the weight of the data: the given error, or Poisson noise."""
     if bin_.weight_err is None:
-        # Of the number of samples, which for weighted samples is a lower limit.
+        # Poisson noise of the number of samples, a lower limit for weighted samples.
         return 1.0 / float(np.sqrt(max(bin_.n_training, 1)))
     return bin_.weight_err / bin_.sums["data"] if bin_.sums["data"] > 0 else 0.0
 
 
 def _bars_in_words(bins: Sequence[Bin]) -> str:
-    """A sentence on the error bars, none where there are no bars."""
+    """A sentence on the error bars, empty if there are no bars."""
     counted = any(b.weight_err is None for b in bins)
     given = any(b.weight_err for b in bins)
     if counted and given:

@@ -1,4 +1,4 @@
-"""The config of a run: composed by OmegaConf and resolved; its only contact with it.
+"""The config of a run: composed by OmegaConf and resolved.
 
 The library takes the dataclasses of ``schema`` as they are; the command line fills them from
 YAML files and overrides, so that unknown keys and wrong types are rejected before anything runs.
@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.problem import SCHEMA, add_implied
-from kdescent_dist.config.renamed import rename_keys
+from kdescent_dist.config.renamed import rename_keys, renamed_of
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
 _SCHEMA_KEY = "schema_version"  # in config.yaml
@@ -81,7 +81,8 @@ def _refuse_unknown(part: Any, prefix: str = "") -> None:
         items, known = vars(part), [field.name for field in fields(part)]
         for name in items:
             if name not in known:
-                raise InputError(f"{prefix}{name}: there is no such key; {closest(name, known)}")
+                hint = closest(name, known, renamed_of(prefix.rstrip(".")))
+                raise InputError(f"{prefix}{name}: there is no such key; {hint}")
     else:
         return
     for name, value in items.items():
@@ -153,7 +154,8 @@ def explain(error: OmegaConfBaseException) -> str:
         known = [str(name) for name in error.parent_node]  # type: ignore[union-attr]
         if not known:
             return f"{key}: there is no such key yet: to add it, write +{key}"
-        return f"{key}: there is no such key; {closest(key.rpartition('.')[2], known)}"
+        section, _, name = key.rpartition(".")
+        return f"{key}: there is no such key; {closest(name, known, renamed_of(section))}"
     message = str(error.msg or error).splitlines()[0]
     if "missing mandatory value" in message:
         message = "is missing: give it a value"

@@ -1,6 +1,8 @@
 """The exceptions that a user sees; each message names the key or column and what to do."""
 
 import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,11 +47,17 @@ class Preempted(StoppedFitError):
     """The fit was asked to stop by a signal; its state is saved (exit code 75)."""
 
 
-def closest(name: str, known: Any) -> str:
-    """A hint that names the valid spelling nearest to ``name``, or all of them."""
+def closest(name: str, known: Any, earlier: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A hint that names the valid spelling nearest to ``name``, or all of them.
+
+    Args:
+        name: what was written.
+        known: the valid names.
+        earlier: the valid names of what had another name before, by that.
+    """
     known = [str(k) for k in known]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*known, *earlier], n=3, cutoff=0.5)
     if near:
-        return f"did you mean {', '.join(near)}?"
+        return f"did you mean {', '.join(dict.fromkeys(earlier.get(n, n) for n in near))}?"
     more = f", and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
     return f"there are: {', '.join(known[:MOST_NAMES])}{more}" if known else "there are none"

@@ -48,6 +48,12 @@ RENAMED = (
 )
 
 
+def renamed_of(section: str) -> dict[str, str]:
+    """The present names of keys in a section, by their earlier ones; both without the section."""
+    own = [one for one in RENAMED if one.old.startswith(f"{section}.")]
+    return {one.old.partition(".")[2]: one.new.partition(".")[2] for one in own}
+
+
 def rename_keys(tree: dict[str, Any]) -> list[str]:
     """Give the keys of a nested config their present names, in place.
 

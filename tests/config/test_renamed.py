@@ -216,6 +216,20 @@ def test_a_difference_is_accepted_by_both_names(accept, caplog):
     assert "accepted by checkpoint.accept: config.loss.weights.kde: 3.0 -> 2.0" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("loss.kdee=0", "did you mean weights.kde"),
+        ("+loss.fourrier=0", "did you mean weights.fourier"),
+        ("runtime.lancher=slurm", "did you mean started_by"),
+    ],
+)
+def test_an_unknown_key_like_an_old_one_is_refused_with_the_present_name(tmp_path, override, hint):
+    code, _, err = run_told(override, cwd=tmp_path)
+    assert code == 2
+    assert f"there is no such key; {hint}" in err
+
+
 # Of the last version with the old names.
 FINGERPRINTS = [
     ([], "54ae70ea54", "e3cf69bace"),

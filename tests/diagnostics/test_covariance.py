@@ -281,7 +281,7 @@ def test_a_custom_term_that_restates_a_term_of_the_loss_has_its_errors():
     np.testing.assert_allclose(covariance(custom=number), expected, rtol=2e-3, atol=1e-9)
 
 
-def test_statistics_of_the_users_own_act_as_the_sums_that_they_restate():
+def test_extra_sums_of_the_users_own_act_as_the_sums_that_they_restate():
     def of_weight(sums, truth, params):
         return 1e-4 * (sums.weight - truth.weight) ** 2
 

@@ -17,6 +17,7 @@ from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.terms import Sums
 from support import problems
 
 KEY = jax.random.key(11)
@@ -437,3 +438,8 @@ def test_an_empty_or_nearly_empty_bin_is_named():
     grid = BinsConfig(columns=["red"], edges={"mass": [0.0, 1.0, 1.5]})
     with pytest.raises(InputError, match=r"bin 'grid\[mass 1-1.5\]' holds 0 training samples"):
         problems.pretrained({"grid": grid})
+
+
+def test_a_term_of_the_users_own_may_have_the_earlier_name_of_the_extra_sums():
+    with pytest.warns(FutureWarning, match=r"sums\.statistics is now sums\.extra_sums"):
+        assert Sums(1.0, {}, {"red": 2.0}).statistics == {"red": 2.0}

@@ -33,7 +33,7 @@ class Inspection:
         cost: ``compile_s``, ``step_s``, ``memory``, see ``preview.try_steps``.
         device_memory: memory of a device in bytes, None if unknown.
         blocks: number and size of the blocks of samples.
-        sparse: for each stack of bins, whether the stack uses the sparse form.
+        sparse: for each stack of bins, whether its sums are sparse.
     """
 
     directory: Path

@@ -62,7 +62,7 @@ def open_catalog(
 
     Raises:
         InputError: names the key or the column at fault, and a remedy; all processes raise the
-            same error. If only some processes fail, the message names a process.
+            same error. If some processes succeed, the message names the first that failed.
         RuntimeError: another process failed for a reason other than the input.
     """
     dtype = np.dtype(dtype)

@@ -21,7 +21,7 @@ def make_mesh(
     """Arrange devices in a mesh of shape (samples, kernels).
 
     Args:
-        samples: number of devices along the samples axis; by default as many as there are.
+        samples: number of devices along the samples axis; by default as many as fit.
         kernels: number of devices along the kernels axis.
         devices: JAX devices to use, by default all devices.
 
@@ -50,7 +50,7 @@ def mesh_of(comm: Any, samples: int | None = None, kernels: int = 1) -> Mesh:
 
     Args:
         comm: the communicator; all of its ranks must call this function.
-        samples: number of devices along the samples axis; by default as many as there are.
+        samples: number of devices along the samples axis; by default as many as fit.
         kernels: number of devices along the kernels axis.
     """
     processes = set(comm.allgather(jax.process_index()))

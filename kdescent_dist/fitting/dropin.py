@@ -107,11 +107,7 @@ def _halves(key: jax.Array) -> Sequence[jax.Array]:
 
 
 def _thinned(nsteps: int, thin: int) -> list[int]:
-    """Steps to return: the last step of each stretch of ``thin`` steps.
-
-    Stretches are counted from step 1. The guess, step 0, is a row of its own with ``thin=1``; else
-    the guess belongs to the first stretch.
-    """
+    """Steps to return: the guess, and the last step of each stretch of ``thin`` steps after it."""
     stretch = thin or max(nsteps, 1)
     kept: list[int] = []
     for step in range(nsteps + 1):

@@ -53,7 +53,7 @@ class Slurm:
         port = _FIRST_PORT + (61 * job + 7 * step + 1009 * restarts) % _PORTS
         host = "127.0.0.1" if alone else _first_host(nodes)
         coordinator = config.coordinator or f"{host}:{port}"
-        # Such as 2 or a100:2.
+        # Such as 2 or a100:2; with "none", each process sees all GPUs of the step.
         gpus = environment.get("SLURM_GPUS_PER_TASK", "1").rpartition(":")[2]
         per_process = int(gpus) if gpus.isdigit() else 1
         return Launch(

@@ -59,7 +59,7 @@ class FitIdentity:
         Args:
             saved: the identity in a checkpoint, from ``to_save``.
         """
-        saved = _with_present_names(saved)
+        saved = with_present_names(saved)
         saved_format, saved_version = saved.pop("format", 1), saved.pop("version", None)
         if saved_format not in (2, FORMAT):
             return [f"format: {saved_format} -> {FORMAT}, which cannot be continued"]
@@ -116,13 +116,13 @@ def keys_of(config: Config) -> dict[str, Any]:
     return {f"{_CONFIG}{key}": value for key, value in identity_of(config).items()}
 
 
-def _with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
+def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
     """What was saved, maybe by an earlier version, with the names that keys have now."""
     found = {}
     for name, value in saved.items():
         key = name.removeprefix(_CONFIG)
         new, value = present_name(key, value)
-        if name == _COUNTS:
+        if name == _COUNTS and isinstance(value, str):
             backend, *rest = value.split(",")
             value = ",".join([present_name("counts.form", backend)[1], *rest])
         found[name.removesuffix(key) + new] = value

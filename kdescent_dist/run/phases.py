@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kdescent_dist.config.errors import Preempted
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.identity.fit_identity import as_text
+from kdescent_dist.identity.fit_identity import as_text, with_present_names
 from kdescent_dist.run.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,8 @@ class PhaseStore:
         known = self._directory.read_phase(phase.name)
         if "result" not in known or not all(map(self._directory.has_arrays, phase.files)):
             return None
-        if as_text(known.get("of")) == as_text(phase.of):
+        of = known.get("of")
+        if isinstance(of, dict) and as_text(with_present_names(of)) == as_text(phase.of):
             return known
         log.info("%s: anew, as what an earlier start has found is of another fit", phase.name)
         return None

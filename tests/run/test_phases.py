@@ -101,6 +101,12 @@ def test_a_phase_that_a_signal_stops_is_preempted(tmp_path):
     assert start.written[-1]["errors"]["status"] == "preempted"
 
 
+def test_a_result_that_was_kept_under_earlier_names_of_keys_is_taken(tmp_path):
+    Start(tmp_path).run(result=1, of={**OF, "config.loss.kde": 2.0})
+    assert Start(tmp_path).run(result=2, of={**OF, "config.loss.weights.kde": 2.0}) == 1
+    assert Start(tmp_path).run(result=3, of={**OF, "config.loss.weights.kde": 3.0}) == 3
+
+
 @pytest.mark.parametrize("change", [{"params": [1.5, float("nan")]}, {"code.model": "d"}])
 def test_what_is_of_another_fit_is_done_anew(tmp_path, change):
     Start(tmp_path).run(result=1)

@@ -24,8 +24,8 @@ from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import count_kernels, count_modes
 from kdescent_dist.pretraining.sample import TrainingSample
-from support import compiler as set_compiler
 from support import fits, losses, problems
+from support.every_rank import quick_compiler as set_compiler
 
 pytestmark = pytest.mark.as_shipped
 

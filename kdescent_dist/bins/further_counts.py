@@ -43,7 +43,7 @@ def count_further(
     Raises:
         InputError: points cannot be placed; names the statistic.
     """
-    counted = {}
+    counted, density = {}, KernelDensity(sample, options)
     for name, given in found.items():
         if given.values is not None:
             counted[name] = known_counts(given)
@@ -53,7 +53,6 @@ def count_further(
             continue
         one, points = statistic(name), given.points
         if points is None:
-            density = KernelDensity(sample, options)
             points = _placed(one, given.number, bin_.config.statistics[name], density, seed)
         shape = (2, points.number, len(one.parts))
         parts = [_counted(one, points, x, w) for x, w in sample.blocks if len(x)]

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.renamed import RENAMED, rename_keys
+from kdescent_dist.config.renamed import RENAMED, begins, rename_keys
 
 _SECTIONS = {one.old.split(".")[0] for one in RENAMED}
 _OVERRIDE = re.compile(r"(\+{0,2}|~)([\w.]+)(=?)(.*)", re.DOTALL)
@@ -104,7 +104,7 @@ def _rename(override: str) -> tuple[str, list[str]]:
         for old, new in one.values.items():
             words, count = re.subn(rf"\b{old}\b", new, words)
             lines += [one.value_line(old)] if count else []
-        if key == one.old or key.startswith(f"{one.old}."):
+        if begins(key, one.old):
             # What is added by + has a value already under its present name.
             mark = "++" if mark == "+" else mark
             key, lines = one.new + key.removeprefix(one.old), [one.line]

@@ -99,7 +99,7 @@ def _refuse_both(one: Renamed, old: Any, new: Any) -> None:
 def present_name(key: str, value: Any) -> tuple[str, Any]:
     """A dotted key and its value, by the names that they have now."""
     for one in RENAMED:
-        if _begins(key, one.old):
+        if begins(key, one.old):
             return one.new + key.removeprefix(one.old), _renamed(value, one.values)
     return key, value
 
@@ -107,13 +107,14 @@ def present_name(key: str, value: Any) -> tuple[str, Any]:
 def earlier_name(key: str, value: Any) -> tuple[str, Any]:
     """A dotted key and its value, by the names that they had in schemas 1 to 3."""
     for one in RENAMED:
-        if _begins(key, one.new):
+        if begins(key, one.new):
             words = {new: old for old, new in one.values.items()}
             return one.old + key.removeprefix(one.new), _renamed(value, words)
     return key, value
 
 
-def _begins(key: str, with_: str) -> bool:
+def begins(key: str, with_: str) -> bool:
+    """Whether a dotted key is another one, or lies below the other one."""
     return key == with_ or key.startswith(f"{with_}.")
 
 

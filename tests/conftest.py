@@ -11,7 +11,8 @@ import jax
 import pytest
 
 from kdescent_dist.config import registry
-from support import compiler, rings
+from support import rings
+from support.every_rank import quick_compiler
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -32,7 +33,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", compiler.MARK)
+    config.addinivalue_line("markers", quick_compiler.MARK)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Choose how programs are compiled, before any fixture of the test is set up."""
-    compiler.set_quick(item.get_closest_marker("as_shipped") is None)
+    quick_compiler.set_quick(item.get_closest_marker("as_shipped") is None)
     return (yield)
 
 

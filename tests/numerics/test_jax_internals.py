@@ -25,7 +25,7 @@ from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.counting import count_kernels, count_modes
 from kdescent_dist.pretraining.sample import TrainingSample
 from support import fits, losses, problems
-from support.every_rank import quick_compiler as set_compiler
+from support.every_rank import quick_compiler
 
 pytestmark = pytest.mark.as_shipped
 
@@ -298,15 +298,15 @@ def test_what_the_tests_of_several_processes_change_in_jax_is_there():
 
 def test_tests_are_compiled_quickly_unless_they_are_marked():
     """In half the time, which would be lost if JAX named its function otherwise."""
-    before = set_compiler.is_quick()
+    before = quick_compiler.is_quick()
     square = jnp.arange(4.0)
     found = []
     for quick in (True, False):
-        set_compiler.set_quick(quick)
+        quick_compiler.set_quick(quick)
         options = compiler.get_compile_options(1, 1)
         level = options.executable_build_options.debug_options.xla_backend_optimization_level
         found.append((level == 0, options.env_option_overrides))
         np.testing.assert_array_equal(jax.jit(lambda x: x**2)(square), [0.0, 1.0, 4.0, 9.0])
-    set_compiler.set_quick(before)
+    quick_compiler.set_quick(before)
     assert not before
-    assert found == [(True, [set_compiler.QUICK]), (False, [])]
+    assert found == [(True, [quick_compiler.QUICK]), (False, [])]

@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from support import compiler
 from support.command_line import run_here
+from support.every_rank import quick_compiler
 
 EVERY_RANK = Path(__file__).parent / "every_rank"
 SMALL = [
@@ -42,7 +42,7 @@ def shared_cache() -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        **compiler.for_processes(),
+        **quick_compiler.for_processes(),
     }
 
 

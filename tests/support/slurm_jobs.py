@@ -77,15 +77,6 @@ class Jobs:
         path = self.run_dir(name) / "log.txt"
         return path.read_text() if path.exists() else ""
 
-    def wait_for_log(self, name, restarts, line):
-        """Wait for a line in the log of a run, of its start after so many restarts."""
-
-        def told():
-            starts = self.run_log(name).split("run directory: ")[1:]
-            return len(starts) > restarts and line in starts[-1]
-
-        self.cluster.wait(told, f"{line!r} in the log of {name}\n{self.log(name)}", 200)
-
     def wait_for_checkpoint(self, name):
         """Wait until the fit in a run directory has saved once more."""
         folder = self.run_dir(name) / "checkpoints"

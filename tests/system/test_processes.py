@@ -1,4 +1,4 @@
-"""Several real processes carry out one run: the same bits, and they stop and fail together."""
+"""Several real processes carry out one run: they share the rows, and give the same bits."""
 
 import shutil
 import signal

@@ -2,6 +2,10 @@
 
 To compile took two thirds of the time of most tests, for programs that then run for milliseconds.
 Here XLA leaves out most of its optimizations, and takes a third of the time.
+
+A test that says something of bits, rounding, memory or what is compiled is marked ``as_shipped``:
+its programs are compiled as those of a user. So are all that compare processes, devices, versions
+or packages.
 """
 
 import os
@@ -9,6 +13,7 @@ import os
 import jax
 from jax._src import compiler
 
+MARK = "as_shipped: programs are compiled with all optimizations, as those of a user"
 ASKED = "TESTS_COMPILE_QUICKLY"  # set for processes that a test starts
 # XLA's older generator of loops makes less to compile of each of them.
 QUICK = ("xla_cpu_use_fusion_emitters", False)

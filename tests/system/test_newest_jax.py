@@ -9,6 +9,8 @@ import pytest
 
 from support.process_groups import PATIENCE, command, environment
 
+pytestmark = pytest.mark.as_shipped
+
 SHORT = [
     "samples.size=800",
     "catalog.make.size=1000",

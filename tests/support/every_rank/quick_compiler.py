@@ -15,15 +15,15 @@ from jax._src import compiler
 
 MARK = "as_shipped: programs are compiled with all optimizations, as those of a user"
 ASKED = "TESTS_COMPILE_QUICKLY"  # set for processes that a test starts
-# XLA's older generator of loops makes less to compile of each of them.
-QUICK = ("xla_cpu_use_fusion_emitters", False)
+# XLA's older generator of loops makes less to compile of each of them. Later XLA has it no more.
+QUICK = [("xla_cpu_use_fusion_emitters", False)] if jax.__version_info__ < (0, 11) else []
 
 as_shipped = getattr(compiler, "get_compile_options", None)
 
 
 def quick(*arguments, **more):
     options = as_shipped(*arguments, **more)
-    options.env_option_overrides = [*options.env_option_overrides, QUICK]
+    options.env_option_overrides = [*options.env_option_overrides, *QUICK]
     return options
 
 

@@ -1,12 +1,13 @@
-"""What a run is told.
+"""The config of a run, its parameters, and the errors that a user sees.
 
-``schema`` is one page of every knob, as plain dataclasses: the library takes the dataclasses, the
-command line fills them. ``compose`` is the contact with OmegaConf. ``problem`` says which keys make
-a problem, so that a resume can refuse another problem. ``renamed`` has the keys that had another
-name before, and ``loader`` lets Hydra take these names. ``errors`` are the exceptions that a user
-sees, ``validation`` checks the values of a config. ``parameters`` are those of a fit, for all
-rooms, and ``parameter_tree`` is the form in which a model takes them. Nothing here knows devices or
-files of data; of JAX, ``parameter_tree`` alone asks for the parts of a pytree.
+``schema`` lists every knob in plain dataclasses: the library takes the dataclasses, and the command
+line fills them. ``compose`` reads and writes configs with OmegaConf. ``problem`` selects the keys
+that make a problem, so that a resume can refuse another problem. ``renamed`` lists the keys with
+earlier names, and ``loader`` lets Hydra accept the earlier names. ``errors`` are the exceptions
+that a user sees. ``validation`` checks single values. ``registry`` and ``dotted_path`` find code of
+other packages and of the user. ``parameters`` holds the parameters of a fit for all rooms, and
+``parameter_tree`` is the tree in which a model takes them. This room knows no devices and no data
+files. Only ``parameter_tree`` imports JAX, to take pytrees apart.
 """
 
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted

@@ -1,7 +1,7 @@
-"""The config of a run: composed by OmegaConf and resolved.
+"""The config of a run: composed and resolved with OmegaConf, and kept in ``config.yaml``.
 
-The library takes the dataclasses of ``schema`` as they are; the command line fills them from
-YAML files and overrides, so that unknown keys and wrong types are rejected before anything runs.
+The library takes the dataclasses of ``schema`` directly. The command line fills them from YAML
+files and overrides, so that unknown keys and wrong types are rejected before anything runs.
 """
 
 import hashlib
@@ -23,23 +23,24 @@ from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, Param
 _SCHEMA_KEY = "schema_version"  # in config.yaml
 _DIGEST = "# sha256 of the lines above: "
 
-# Keys that the command line may fill with and without a plus sign.
+# Keys that the command line may fill with or without a plus sign.
 FREE = tuple(key for key, rules in knobs(Config) if rules.free)
-# Overrides that are expressions of columns, most of which Hydra takes for a syntax error.
+# Overrides with expressions of columns: Hydra cannot parse most expressions.
 _EXPRESSIONS = [re.escape(key) for key, rules in knobs(Config) if rules.expression]
 EXPRESSION = re.compile(rf"\+{{0,2}}({'|'.join(_EXPRESSIONS)})(\.[^=]+)?=")
 
 
 def schema(overrides: Iterable[str] = ()) -> DictConfig:
-    """The typed defaults that the files and overrides of the command line are merged into.
+    """The typed defaults into which Hydra merges files and overrides.
 
     Args:
-        overrides: the command line. OmegaConf cannot add an entry to a dict of dataclasses, so the
-            bins and parameters that it adds (``+bins.NAME...``) are in the defaults already.
+        overrides: the command line. Hydra cannot set a single key (``+bins.NAME.columns``) of a
+            missing entry in a dict of dataclasses, so the defaults include the bins and parameters
+            that the command line adds.
 
     Returns:
-        The defaults, in which what is unset is empty rather than null, so that single keys of it
-        can be set; ``from_omegaconf`` makes it None again.
+        The defaults. Unset mappings are empty, not null, so that an override can set single keys;
+        ``from_omegaconf`` replaces empty mappings by None.
     """
     config = Config()
     config.catalog.make, config.loss.custom, config.loss.extra_sums = {}, {}, {}
@@ -58,7 +59,7 @@ def schema(overrides: Iterable[str] = ()) -> DictConfig:
 
 
 def from_omegaconf(node: Any) -> Config:
-    """Resolve a composed OmegaConf node into a ``Config``, whose values are not checked yet.
+    """Resolve a composed OmegaConf node into a ``Config``, without checks of the values.
 
     Raises:
         InputError: an unknown key, a wrong type, or a missing value.
@@ -74,7 +75,7 @@ def from_omegaconf(node: Any) -> Config:
 
 
 def _refuse_unknown(part: Any, prefix: str = "") -> None:
-    """Refuse keys that were added with a plus sign where the schema has none."""
+    """Refuse keys that a plus sign has added and that the schema does not have."""
     if isinstance(part, dict):
         items = part
     elif is_dataclass(part):
@@ -100,7 +101,7 @@ def _empty_to_none(config: Config) -> None:
 
 
 def to_yaml(config: Config) -> str:
-    """The text of ``config.yaml``: the version of the schema, every key, and a digest of these."""
+    """The text of ``config.yaml``: version of the schema, all keys, SHA-256 of the lines before."""
     text = f"{_SCHEMA_KEY}: {SCHEMA}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
     return f"{text}{_DIGEST}{_sha256(text)}\n"
 
@@ -110,10 +111,10 @@ def _sha256(text: str) -> str:
 
 
 def read_config(file: Path) -> tuple[Config, str]:
-    """The config of a run and its text, from its ``config.yaml``.
+    """Read a ``config.yaml``, and return the config and the text.
 
     Raises:
-        InputError: it cannot be read; names the file and what to do.
+        InputError: the file cannot be read; names the file and a remedy.
     """
     try:
         text = file.read_text()
@@ -125,14 +126,14 @@ def read_config(file: Path) -> tuple[Config, str]:
 
 
 def from_yaml(text: str) -> Config:
-    """The config of a ``config.yaml``, by this or an earlier version.
+    """The config from the text of a ``config.yaml`` of this or an earlier version.
 
     Raises:
-        InputError: it is none: damaged, or of a later version.
+        InputError: the text is damaged, or of a later version.
     """
     try:
         tree: Any = OmegaConf.to_container(OmegaConf.create(text))
-    except Exception as error:  # whatever OmegaConf raises of a damaged text
+    except Exception as error:  # OmegaConf raises many types for a damaged text
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"it is no config: {reason}") from error
     if not isinstance(tree, dict):
@@ -148,7 +149,7 @@ def from_yaml(text: str) -> Config:
 
 
 def explain(error: OmegaConfBaseException) -> str:
-    """One line that names the key, what is wrong with it, and the nearest valid names."""
+    """One line that names the key, the fault, and a remedy or the nearest valid names."""
     key = error.full_key or ""
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.parent_node is not None:
         known = [str(name) for name in error.parent_node]  # type: ignore[union-attr]

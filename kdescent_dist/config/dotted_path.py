@@ -1,4 +1,4 @@
-"""Functions that a config names by their dotted path: ``_target_: my_models.quenching``."""
+"""Functions that a config names by dotted path: ``_target_: my_models.quenching``."""
 
 import functools
 import importlib
@@ -17,7 +17,8 @@ def import_target(path: Any, key: str) -> Callable[..., Any]:
         key: the config key that holds the path, for messages.
 
     Raises:
-        InputError: there is no such module or name, importing it fails, or it is no function.
+        InputError: there is no such module or name, the import fails, or the name is not a
+            function.
     """
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
         raise InputError(f"{key}={path}: must be a dotted path, such as my_module.my_function")
@@ -75,7 +76,7 @@ def call_target(spec: Mapping[str, Any], key: str) -> Any:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
         raise InputError(f"{key}: {spec['_target_']} cannot be called: {error}") from error
-    except ValueError:  # a builtin without a signature: the call itself will tell
+    except ValueError:  # a builtin without a signature: the call itself raises
         pass
     return target(**arguments)
 

@@ -1,4 +1,4 @@
-"""The exceptions that a user sees; each message names the key or column and what to do."""
+"""The exceptions that a user sees; each message names the key or column, and a remedy."""
 
 import difflib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_NAMES = 40  # in a message
+MOST_NAMES = 40  # most names in a message
 DONE, FAILED, BAD_INPUT, LOST, PREEMPTED = 0, 1, 2, 69, 75  # exit codes
 
 
@@ -20,16 +20,17 @@ class CheckpointError(RuntimeError):
 
 
 class SaveError(CheckpointError):
-    """A checkpoint that could not be written; raised in the process that saves."""
+    """A checkpoint that could not be written; raised in the process that saves (exit code 1)."""
 
 
 class StoppedFitError(Exception):
-    """A fit ended before its last step; carries what was computed.
+    """A fit ended before its last step; holds the trajectory up to this step.
 
     Attributes:
         step: number of updates done.
         params: (trials, parameters) trial parameters.
-        losses: (trials,) losses at them, the last of them not finite where the loss failed.
+        losses: (trials,) losses at the trial parameters; if the loss failed, the last loss is not
+            finite.
     """
 
     def __init__(self, message: str, step: int, params: np.ndarray, losses: np.ndarray) -> None:
@@ -40,20 +41,26 @@ class StoppedFitError(Exception):
 
 
 class NonFiniteLossError(StoppedFitError, FloatingPointError):
-    """The loss or its gradient is not finite; the state before is saved (exit code 1)."""
+    """The loss or its gradient is not finite (exit code 1).
+
+    The last good state is saved if the fit has a folder of checkpoints.
+    """
 
 
 class Preempted(StoppedFitError):
-    """The fit was asked to stop by a signal; its state is saved (exit code 75)."""
+    """A stop was requested, such as by a signal (exit code 75).
+
+    The state is saved if the fit has a folder of checkpoints.
+    """
 
 
 def closest(name: str, known: Any, earlier: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A hint that names the valid spelling nearest to ``name``, or all of them.
+    """A hint with up to three similar valid names; if none is similar, the first 40 valid names.
 
     Args:
-        name: what was written.
+        name: the invalid name.
         known: the valid names.
-        earlier: the valid names of what had another name before, by that.
+        earlier: earlier names to the valid names.
     """
     known = [str(k) for k in known]
     near = difflib.get_close_matches(name, [*known, *earlier], n=3, cutoff=0.5)

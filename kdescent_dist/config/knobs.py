@@ -1,4 +1,4 @@
-"""What the schema says of a knob beside its type and default: its range, and who may set it."""
+"""Rules of a knob beside its type and default: allowed values, and who may change the knob."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass
@@ -10,18 +10,18 @@ _RULES = "knob"
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for the values of a knob.
+    """The rules for the values of a knob.
 
     Attributes:
-        at_least: the smallest number that is allowed.
+        at_least: the smallest allowed number.
         above: the number that a value must exceed.
-        one_of: the words that are allowed.
-        resumable: whether a resume may change the knob. Such a knob changes how fast or how long
-            a fit runs and what is told of the fit, and never the trajectory (on other devices or
-            by another reduction than the reproducible reduction, up to rounding).
+        one_of: the allowed words.
+        resumable: whether a resume may change the knob. Such a knob changes the speed, the length
+            or the reports of a fit, and never the trajectory (up to rounding on other devices, or
+            with another reduction than ``reproducible``).
         expression: whether the value, or each value in a mapping, is an expression of columns.
         target: whether the value is ``{_target_: dotted path, ...}``.
-        free: whether the command line may fill the mapping with keys that the schema does not know.
+        free: whether the command line may add keys that the schema does not know to the mapping.
     """
 
     at_least: float | None = None
@@ -38,7 +38,7 @@ def knob(default: Any = None, *, factory: Callable[[], Any] | None = None, **rul
 
     Args:
         default: the default value.
-        factory: makes the default value, where that is mutable.
+        factory: makes the default value, for a mutable default.
         rules: see ``Rules``.
     """
     metadata = {_RULES: Rules(**rules)}
@@ -48,19 +48,19 @@ def knob(default: Any = None, *, factory: Callable[[], Any] | None = None, **rul
 
 
 def rules_of(one: Field) -> Rules:
-    """The rules of a field; none where the schema gives no rules."""
+    """The rules of a field; empty rules if the schema gives none."""
     return one.metadata.get(_RULES, Rules())
 
 
 def knobs(schema: type, prefix: str = "") -> Iterator[tuple[str, Rules]]:
-    """All knobs of a schema, sections before what they hold.
+    """All knobs of a schema, each section before its knobs.
 
     Args:
         schema: a dataclass.
-        prefix: what stands before its names.
+        prefix: prefix of the keys.
 
     Yields:
-        The dotted key, in which a name of the user's is ``*``, and the rules.
+        The dotted key, with ``*`` for names that the user chooses, and the rules.
     """
     types = get_type_hints(schema)
     for one in fields(schema):
@@ -71,7 +71,7 @@ def knobs(schema: type, prefix: str = "") -> Iterator[tuple[str, Rules]]:
 
 
 def _sections(annotation: Any) -> Iterator[tuple[type, bool]]:
-    """The dataclasses in a type, and whether they stand in a mapping of names."""
+    """The dataclasses in a type, and whether they are values of a dict with free names."""
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
             if part is not NoneType:

@@ -1,4 +1,4 @@
-"""Lower and upper bounds as two vectors, infinite where there is none."""
+"""Lower and upper bounds as two vectors; a missing bound is infinite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,11 @@ from kdescent_dist.config.errors import InputError
 
 
 def limits_of(pairs: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds (parameters,) of one ``(low, high)`` or None for each parameter.
+    """Lower and upper bounds (parameters,), from one ``(low, high)`` per parameter.
 
     Args:
-        pairs: a sequence or an array (parameters, 2); None for no bounds at all.
+        pairs: an array (parameters, 2), or a sequence of ``(low, high)`` or None; None for no
+            bounds at all. A bound that is None is infinite.
         size: number of parameters.
 
     Raises:
@@ -21,7 +22,7 @@ def limits_of(pairs: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     if pairs is None:
         pairs = [None] * size
     elif hasattr(pairs, "dtype"):
-        pairs = np.asarray(pairs)  # to take it apart on a device takes a program each
+        pairs = np.asarray(pairs)  # indexing a JAX array would run a program per entry
     if len(pairs) != size:
         raise InputError(f"param_bounds has {len(pairs)} entries for {size} parameters")
     low, high = np.full(size, -np.inf), np.full(size, np.inf)
@@ -38,7 +39,7 @@ def limits_of(pairs: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
 def check_within(
     values: np.ndarray, low: np.ndarray, high: np.ndarray, names: Sequence[str], what: str
 ) -> None:
-    """Check the bounds themselves, and that values lie strictly within them.
+    """Check that lower bounds are below upper bounds, and values strictly between the bounds.
 
     Args:
         values: (parameters,) values.
@@ -47,7 +48,7 @@ def check_within(
         what: what the values are, for messages.
 
     Raises:
-        InputError: names the first parameter that does not.
+        InputError: names the first parameter with bad bounds or a bad value.
     """
     for name, value, lower, upper in zip(names, values, low, high, strict=True):
         if np.isnan(lower) or np.isnan(upper) or not lower < upper:

@@ -1,4 +1,4 @@
-"""How Hydra loads a config whose keys have the names of earlier versions."""
+"""Lets Hydra load a config whose keys have the names of earlier versions."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,20 +20,20 @@ _OVERRIDE = re.compile(r"(\+{0,2}|~)([\w.]+)(=?)(.*)", re.DOTALL)
 
 
 def accept_old_keys(tell: Callable[[str], None]) -> None:
-    """Let Hydra take keys by the names that they had in earlier versions.
+    """Let Hydra accept the earlier names of keys.
 
-    Hydra has no hook where it loads a file, so the class of its loader is replaced.
+    Hydra has no hook for loading a file, so this function replaces the class of its loader.
 
     Args:
-        tell: called with a line for each old name, once.
+        tell: called once with each line about an earlier name.
     """
     hydra_main.ConfigLoaderImpl = partial(Loader, tell)  # type: ignore[assignment]
 
 
 class Loader(ConfigLoaderImpl):
-    """Gives files and overrides the present names of keys before Hydra merges them.
+    """Renames keys in files and overrides to their present names before Hydra merges them.
 
-    Of these the last one counts, whatever name it has: a file with ``loss.statistic`` overrides
+    So the last value of a key wins under either name: a file with ``loss.statistic`` overrides
     ``loss.kind`` of a shipped experiment.
     """
 
@@ -71,13 +71,13 @@ def _rename_in_file(node: DictConfig) -> list[str]:
 
 
 def rename_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Give overrides of the command line the present names of their keys.
+    """Rename the keys of command-line overrides to their present names.
 
     Returns:
-        The overrides, and a line for each old name, for the user.
+        The overrides, and a line for the user about each earlier name.
 
     Raises:
-        InputError: a key is given by both names, with different values.
+        InputError: an earlier and a present name are both given, with different values.
     """
     found, lines = [], []
     given: dict[str, tuple[str, str, bool]] = {}
@@ -105,7 +105,7 @@ def _rename(override: str) -> tuple[str, list[str]]:
             words, count = re.subn(rf"\b{old}\b", new, words)
             lines += [one.value_line(old)] if count else []
         if begins(key, one.old):
-            # What is added by + has a value already under its present name.
+            # Hydra adds by + only new keys, and the present name may have a value already.
             mark = "++" if mark == "+" else mark
             key, lines = one.new + key.removeprefix(one.old), [one.line]
         elif key != one.new:
@@ -115,11 +115,11 @@ def _rename(override: str) -> tuple[str, list[str]]:
 
 
 def _rename_in_section(override: str) -> tuple[str, list[str]]:
-    """Rename the keys of a mapping, such as ``loss={kde: 0}``."""
+    """Rename the keys in an override of a whole section, such as ``loss={kde: 0}``."""
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        return override, []  # Hydra tells what is wrong
+        return override, []  # Hydra reports the error
     tree = {parsed.key_or_group: parsed.value()}
     lines = rename_keys(tree)
     if not lines:

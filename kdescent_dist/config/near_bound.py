@@ -1,9 +1,9 @@
-"""What counts as near a bound of a parameter, for all who tell of it."""
+"""Whether a parameter is near a bound: one definition for the fit and for the report."""
 
 import math
 from typing import Literal
 
-NEAR = 0.01  # of the range of a parameter
+NEAR = 0.01  # fraction of the range of a parameter
 
 
 def near_bound(
@@ -15,9 +15,12 @@ def near_bound(
     missing bound.
 
     Args:
-        value: value of a parameter; None or not finite where the value is unknown.
-        low, high: bounds of the parameter; None or infinite where there is none.
-        guess: value that a fit begins with.
+        value: value of a parameter; None or not finite if unknown.
+        low, high: bounds of the parameter; None or infinite for no bound.
+        guess: value at the start of the fit.
+
+    Returns:
+        The name of the bound, empty if the value is near no bound or unknown.
     """
     if value is None or not math.isfinite(value):
         return ""

@@ -1,7 +1,7 @@
-"""The form in which a model takes its parameters: a tree of arrays, and one vector of its entries.
+"""The parameters of a model as a tree of arrays, and as one vector of all entries.
 
-A mapping of names to numbers is the simplest tree. The entries of a dict have its order, and not
-the order of the alphabet that JAX gives to them: the order of a config is that of the vector.
+A mapping of names to numbers is the simplest tree. The entries of a dict keep the order of the
+dict, unlike in JAX, which sorts the keys: the vector has the order of the config.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from kdescent_dist.config.errors import InputError, closest
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Where the entries of a leaf stand in the vector, and their shape."""
+    """The place of a leaf in the vector (index of its first entry), and its shape."""
 
     first: int
     shape: tuple[int, ...]
@@ -24,11 +24,12 @@ class _Leaf:
 
 @dataclass(frozen=True)
 class ParameterTree:
-    """Names of all entries of a tree, and the way from their vector back to the tree.
+    """Names of all entries of a tree, and the map between the tree and the vector.
 
     Attributes:
         names: name of each entry, as a path: ``galaxies.slope``, ``weights[2]``, ``matrix[0,1]``.
-        template: the tree with the place of each leaf in the vector; None for the vector itself.
+        template: the tree with a ``_Leaf`` in place of each leaf; None if the model takes the
+            vector itself.
     """
 
     names: tuple[str, ...]
@@ -36,15 +37,16 @@ class ParameterTree:
 
     @classmethod
     def of_names(cls, names: Sequence[str]) -> "ParameterTree":
-        """A dict of scalars, which is what the parameters of a config are."""
+        """The tree of the parameters of a config: a dict of scalars."""
         return cls(tuple(names), {name: _Leaf(i, ()) for i, name in enumerate(names)})
 
     @classmethod
     def of(cls, tree: Any) -> "ParameterTree":
-        """The form of nested dicts, lists, tuples, or of any other pytree of numbers and arrays.
+        """The form of a tree: nested dicts, lists and tuples, or any pytree of numbers and arrays.
 
         Raises:
-            InputError: a leaf is no number and no array of numbers, or two entries have one name.
+            InputError: a leaf is not a number or an array of numbers, or two entries have the same
+                name.
         """
         names: list[str] = []
 
@@ -60,17 +62,17 @@ class ParameterTree:
         return cls(tuple(names), template)
 
     def unflatten(self, vector: Any) -> Any:
-        """The tree of a vector (P,), whose leaves are parts of it.
+        """The tree whose leaves are the parts of a vector (P,).
 
         Raises:
-            InputError: the vector has another length.
+            InputError: the length of the vector is not P.
         """
         if len(vector) != len(self.names):
             raise InputError(f"parameters: {len(vector)} values for {len(self.names)} parameters")
         if self.template is None:
             return vector
         scalars = all(not leaf.shape for leaf, _ in _leaves(self.template))
-        # Scalars alone are taken apart at once: an operation each would change the program.
+        # Scalars alone are unpacked at once: one operation each would change the program.
         entries: Any = list(vector) if scalars else vector
 
         def part(leaf: _Leaf, _: str) -> Any:
@@ -82,14 +84,14 @@ class ParameterTree:
         return _mapped(self.template, part)
 
     def flatten(self, tree: Any, what: str = "parameters") -> np.ndarray:
-        """The vector (P,) of the entries of a tree of this form, whatever the order of its dicts.
+        """The vector (P,) of the entries of a tree with the same names, for any order of dicts.
 
         Args:
-            tree: numbers and arrays.
-            what: what the tree is, for messages.
+            tree: a pytree of numbers and arrays; the vector itself if there is no template.
+            what: name of the tree, for messages.
 
         Raises:
-            InputError: an entry is missing, or there is one that this form does not have.
+            InputError: an entry is missing or unknown, or a leaf is not numeric.
         """
         if self.template is None:
             return np.asarray(tree)
@@ -106,14 +108,14 @@ class ParameterTree:
         return np.array([values[name] for name in self.names])
 
     def below(self, path: str, what: str) -> list[int]:
-        """Places in the vector of the entry with a path, or of all entries below a branch.
+        """Indices in the vector of the entry at a path, or of all entries below the path.
 
         Args:
             path: name of an entry, of an array or of a branch: ``galaxies``, ``weights``.
-            what: what is looked up, for messages.
+            what: name of the argument that holds the path, for messages.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no such entry.
         """
         branches = (f"{path}.", f"{path}[")
         found = [i for i, n in enumerate(self.names) if n == path or n.startswith(branches)]
@@ -127,7 +129,7 @@ def _mapped(node: Any, make: Callable[[Any, str], Any], path: str = "") -> Any:
 
     Args:
         node: the tree.
-        make: a new leaf from a leaf and its path. It is called in the order of the vector.
+        make: returns a new leaf from a leaf and its path; called in the order of the vector.
         path: path of the tree.
     """
     if type(node) is dict:
@@ -136,7 +138,7 @@ def _mapped(node: Any, make: Callable[[Any, str], Any], path: str = "") -> Any:
         return make(node, path)
     from jax import tree_util
 
-    # One level at a time, as only dicts have another order here than in JAX.
+    # One level at a time: a dict at any depth keeps its own order, which JAX would not.
     children, structure = tree_util.tree_flatten_with_path(node, is_leaf=lambda n: n is not node)
     if children and not children[0][0]:
         return make(node, path)
@@ -152,7 +154,7 @@ def _leaves(tree: Any) -> list[tuple[Any, str]]:
 
 
 def _step(key: Any) -> str:
-    """The part of a path that a key of a pytree stands for."""
+    """The part of a path for a key of a pytree."""
     if hasattr(key, "idx"):
         return f"[{key.idx}]"
     return f".{key.name}" if hasattr(key, "name") else f".{key.key}"

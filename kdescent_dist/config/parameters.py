@@ -1,4 +1,4 @@
-"""The parameters of a fit, for all rooms: their tree, guess, bounds, scale, and what is fixed."""
+"""The parameters of a fit, for all rooms: tree, guess, bounds, scale, fixed parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ class Parameters:
 
     Attributes:
         tree: the form in which the model takes the parameters.
-        guess: (P,) values that the fit begins with.
-        low: (P,) lower bounds, infinite where there is none.
-        high: (P,) upper bounds.
-        truth: (P,) true values, NaN where unknown. The fit does not see them.
-        labels: text for plots, which may have mathematics of TeX; None for the name.
+        guess: (P,) values at the start of the fit.
+        low: (P,) lower bounds, -infinity for no bound.
+        high: (P,) upper bounds, infinity for no bound.
+        truth: (P,) true values, NaN if unknown. The fit does not use true values.
+        labels: text for plots, with optional TeX mathematics; None for the name.
         fixed: (P,) whether the parameter is held at its guess.
-        scale: (P,) lengths by which the optimizer measures the parameters, 1 by default.
+        scale: (P,) units of the parameters in the optimizer, 1 by default.
     """
 
     tree: ParameterTree
@@ -42,7 +42,7 @@ class Parameters:
     def of_config(
         cls, configs: Mapping[str, ParameterConfig], dtype: Any = np.float64
     ) -> "Parameters":
-        """The parameters of a config, which are scalars by name, in its order.
+        """The scalar parameters of a config, in the order of the config.
 
         Args:
             configs: the section ``parameters`` of a config.
@@ -69,18 +69,18 @@ class Parameters:
         fixed: Sequence[str] = (),
         scale: Mapping[str, float] | None = None,
     ) -> "Parameters":
-        """Parameters that the model, or the loss, takes as one vector.
+        """Parameters that the model or the loss takes as one vector.
 
         Args:
             guess: (P,) values; integers become floating-point numbers.
-            names: by default ``p0``, ``p1``, ...
-            bounds: one ``(low, high)`` or None for each parameter; None for no bounds at all.
-            fixed: names of the parameters that are held at their guess.
-            scale: scales by name.
+            names: (P,) names, by default ``p0``, ``p1``, ...
+            bounds: one ``(low, high)`` or None per parameter; None for no bounds at all.
+            fixed: names of the parameters to hold at their guess.
+            scale: names to scales.
 
         Raises:
-            InputError: the numbers of names, of bounds and of values are not the same, a name is
-                unknown, or a scale is not above 0.
+            InputError: the numbers of names, bounds and values differ, a name is unknown, ``fixed``
+                is a string, or a scale is not finite and above 0.
         """
         start = np.asarray(guess)
         if not np.issubdtype(start.dtype, np.floating):
@@ -108,20 +108,20 @@ class Parameters:
     ) -> "Parameters":
         """Parameters that the model takes as nested dicts, tuples, or any other pytree.
 
-        A path is that of an entry; or that of a branch or an array, for all entries below it. A
-        later path may single out some: ``{"galaxies": (0, None), "galaxies.slope": (0, 1)}``.
+        A path names one entry, or a branch or array with all entries below it. A later path
+        overrides an earlier path: ``{"galaxies": (0, None), "galaxies.slope": (0, 1)}``.
 
         Args:
-            guess: the tree, of numbers and arrays.
-            bounds: ``(low, high)`` by path.
-            truth: true values, a tree of the same form.
-            labels: text for plots by path.
-            fixed: paths of what is held at its guess.
-            scale: scales by path.
+            guess: a pytree of numbers and arrays.
+            bounds: paths to ``(low, high)``.
+            truth: true values, a tree with the same names.
+            labels: paths to text for plots.
+            fixed: paths of the parameters to hold at their guess.
+            scale: paths to scales.
 
         Raises:
-            InputError: a leaf of a tree is no number, the trees differ in form, a path leads
-                nowhere, or a scale is not above 0.
+            InputError: a leaf is not numeric, the trees have different names, a path is unknown,
+                ``fixed`` is a string, or a scale is not finite and above 0.
         """
         tree = ParameterTree.of(guess)
         known = np.full(len(tree.names), np.nan) if truth is None else tree.flatten(truth, "truth")
@@ -142,15 +142,16 @@ class Parameters:
         return len(self.tree.names)
 
     def check(self, prefix: str = "") -> None:
-        """Check that each guess is a finite number within its bounds.
+        """Check the bounds, and that each guess is finite and strictly between its bounds.
 
-        A parameter that is fixed may lie on a bound, the others lie strictly within.
+        The guess of a fixed parameter may also lie on a bound.
 
         Args:
-            prefix: what stands before the names in messages.
+            prefix: prefix of the names in messages.
 
         Raises:
-            InputError: names the first parameter that does not; or all of them are fixed.
+            InputError: bounds or a guess are bad (names the first such parameter), or all
+                parameters are fixed.
         """
         names = [f"{prefix}{name}" for name in self.names]
         kind = self.guess.dtype
@@ -171,7 +172,7 @@ class Parameters:
         return dict(zip(self.names, values, strict=True))
 
     def by_name(self) -> dict[str, ParameterConfig]:
-        """What is known of each parameter, in the form of a config; None for what is missing."""
+        """Each parameter as a section of a config; missing values are None."""
 
         def known(value: float) -> float | None:
             return float(value) if np.isfinite(value) else None
@@ -190,9 +191,9 @@ class Parameters:
         }
 
     def near_bounds(self, values: Any) -> tuple[str, ...]:
-        """Which bound each of the values (P,) has run into: ``low``, ``high`` or "".
+        """The bound near each of the values (P,): ``low``, ``high`` or "", see ``near_bound``.
 
-        See ``near_bound``. A value that is unknown is NaN. A parameter that is fixed runs nowhere.
+        An unknown value is NaN. The result for a fixed parameter is "".
         """
         each = zip(values, self.low, self.high, self.guess.astype(float), strict=True)
         free = zip(~self.fixed, each, strict=True)
@@ -200,7 +201,7 @@ class Parameters:
 
 
 def _by_path(tree: ParameterTree, given: Mapping[str, Any] | None, what: str) -> list[Any]:
-    """One value for each entry of a tree, None where no path leads to the entry."""
+    """One value for each entry of a tree, None if no path includes the entry."""
     entries: list[Any] = [None] * len(tree.names)
     for path, value in (given or {}).items():
         for i in tree.below(path, what):

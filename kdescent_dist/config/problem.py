@@ -1,9 +1,8 @@
-"""Which keys of a config make its problem, so that a resume can refuse another one.
+"""The keys of a config that make its problem, so that a resume can refuse another problem.
 
-A run directory of any earlier version can be continued: what is at its default has no part in a
-fingerprint or in an identity, so that a key that is added later changes neither; and a key that an
-old ``config.yaml`` lacks means what its own version did without it. A key that was renamed has its
-earlier name in a fingerprint.
+A run directory of any earlier version can be continued. Fingerprints and identities leave out keys
+at their defaults, so that new keys change neither. A key that an old ``config.yaml`` lacks gets the
+value that its version implied. In a fingerprint, a renamed key has its earlier name.
 """
 
 import hashlib
@@ -19,18 +18,18 @@ from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.renamed import earlier_name
 from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
 
-SCHEMA = 4  # version of the keys and their defaults; config.yaml of version 1 does not tell it
+SCHEMA = 4  # version of keys and defaults; a config.yaml without a version is of version 1
 
 
 @dataclass(frozen=True)
 class Change:
-    """A key that was added, or given another default, after schema 1.
+    """A key that was added, or got another default, after schema 1.
 
     Attributes:
-        schema: the first version with it.
-        key: the key; a name of a bin or of a parameter in it is ``*``.
-        before: what runs of earlier versions mean, whose config.yaml lacks the key.
-        added: whether the key is new; else it has another default.
+        schema: the first version of the schema with the change.
+        key: the dotted key, with ``*`` for the name of a bin or parameter.
+        before: the value that earlier versions imply if their config.yaml lacks the key.
+        added: True for a new key, False for another default.
     """
 
     schema: int
@@ -48,12 +47,12 @@ CHANGES: tuple[Change, ...] = (
     Change(3, "parameters.*.scale", before=None, added=True),
 )
 
-# Keys that a resume may change, or whole sections.
+# Keys and whole sections that a resume may change.
 RESUMABLE = tuple(key for key, rules in knobs(Config) if rules.resumable)
 
 
 def problem(config: Config) -> dict[str, Any]:
-    """The flat, dotted values that determine the trajectory: what a resume may not change."""
+    """Dotted keys to the values that determine the trajectory, which a resume may not change."""
     flat = flatten(asdict(config))
     free = list(RESUMABLE)
     if config.optimizer.schedule != "constant" and config.optimizer.decay_steps is None:
@@ -68,7 +67,7 @@ def problem(config: Config) -> dict[str, Any]:
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings into one with dotted keys."""
+    """Flatten nested mappings into one mapping with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
@@ -80,7 +79,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str, Any]:
-    """The part of the problem that is not at the defaults of schema 1, or as runs then meant it."""
+    """The values of the problem that differ from the values that schema 1 has or implies."""
     default = Config(
         parameters={name: ParameterConfig() for name in config.parameters},
         bins={name: BinsConfig() for name in config.bins},
@@ -98,7 +97,7 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
 
 
 def default_of(key: str) -> Any:
-    """The default of a dotted key, in which a bin or a parameter has any name."""
+    """The default of a dotted key, for any name of a bin or parameter; None for an unknown key."""
     sections = {"bins": BinsConfig, "parameters": ParameterConfig}
     first, _, rest = key.partition(".")
     if first in sections:
@@ -109,7 +108,7 @@ def default_of(key: str) -> Any:
 
 
 def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) -> dict[str, Any]:
-    """The keys of bins that schema 1 had, and later ones that are not as runs then meant them."""
+    """The values of a bin, without keys of later schemas at the values that schema 1 implies."""
     values = asdict(config)
     for change in changes:
         name = change.key.removeprefix("bins.*.")
@@ -119,9 +118,9 @@ def bins_of_schema_1(config: BinsConfig, changes: Sequence[Change] = CHANGES) ->
 
 
 def non_default(config: Any) -> dict[str, Any]:
-    """The dotted keys of a dataclass of the schema that are not at their defaults, as plain values.
+    """The values of a schema dataclass that differ from the defaults, by dotted key.
 
-    From Python they may be arrays, tuples and scalars of NumPy.
+    NumPy arrays, NumPy scalars and tuples become plain lists and numbers.
     """
     values, defaults = (flatten(_plain(asdict(one))) for one in (config, type(config)()))
     return {
@@ -142,12 +141,12 @@ def _plain(value: Any) -> Any:
 
 
 def fingerprint(config: Config, changes: Sequence[Change] = CHANGES) -> str:
-    """A short name of the problem: equal for configs that give the same trajectory."""
+    """Ten hex digits that are equal for configs with the same ``identity_of``."""
     return _short(identity_of(config, changes))
 
 
 def fingerprint_1(config: Config, changes: Sequence[Change] = CHANGES) -> str | None:
-    """The fingerprint of schema 1, of all keys that it had; None where it had no such problem."""
+    """The fingerprint by schema 1, of all its keys; None if schema 1 cannot state the problem."""
     added = [change.key for change in changes if change.added]
 
     def is_new(key: str) -> bool:
@@ -159,7 +158,7 @@ def fingerprint_1(config: Config, changes: Sequence[Change] = CHANGES) -> str | 
 
 
 def _short(values: Mapping[str, Any]) -> str:
-    # By the names of schemas 1 to 3, as run directories that exist are called.
+    # Names of schemas 1 to 3: existing run directories must keep their names.
     named = dict(earlier_name(key, value) for key, value in values.items())
     return hashlib.sha256(_text(named).encode()).hexdigest()[:10]
 
@@ -171,12 +170,12 @@ def _text(value: Any) -> str:
 def add_implied(
     tree: dict[str, Any], schema: int, changes: Sequence[Change] = CHANGES
 ) -> dict[str, Any]:
-    """Add the keys that a ``config.yaml`` of an earlier version lacks, as that version meant them.
+    """Add the keys that a ``config.yaml`` lacks, with the values that its version implies.
 
     Args:
-        tree: the nested config, which is changed in place.
+        tree: the nested config, changed in place.
         schema: the version of its keys.
-        changes: what has changed since schema 1, oldest first.
+        changes: the changes since schema 1, oldest first.
 
     Returns:
         The tree.

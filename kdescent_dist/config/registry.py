@@ -1,11 +1,11 @@
-"""Lists that other packages can add to: what is shipped, and what entry points name.
+"""Lists of shipped objects to which other packages add objects by entry points.
 
-A package adds to a registry in its ``pyproject.toml``::
+A package adds an object in its ``pyproject.toml``::
 
     [project.entry-points."kdescent_dist.readers"]
     my_format = "my_package.my_format:MyTable"
 
-Nothing is loaded before something asks for more than what is shipped.
+Entry points are loaded only when the shipped objects are not enough.
 """
 
 import importlib.metadata
@@ -20,11 +20,11 @@ T = TypeVar("T", covariant=True)
 
 @dataclass(frozen=True)
 class Registry(Generic[T]):
-    """Things that have a name, from this package and from others.
+    """Objects with an attribute ``name``, from this package and from other packages.
 
     Attributes:
         group: group of the entry points.
-        shipped: what this package has, in the order in which it is tried; each has a ``name``.
+        shipped: the objects of this package, in the order of the search.
     """
 
     group: str
@@ -32,10 +32,10 @@ class Registry(Generic[T]):
 
     @property
     def all(self) -> tuple[T, ...]:
-        """What is shipped, and after it what installed packages add.
+        """The shipped objects, then the objects of other installed packages.
 
         Raises:
-            InputError: what a package adds cannot be loaded, or has a name that is taken.
+            InputError: an object of a package cannot be loaded, or its name is missing or taken.
         """
         found, errors = self.working()
         if errors:
@@ -43,10 +43,10 @@ class Registry(Generic[T]):
         return found
 
     def working(self) -> tuple[tuple[T, ...], list[InputError]]:
-        """The same for a caller that does without what cannot be loaded.
+        """Like ``all``, for a caller that can do without broken objects.
 
         Returns:
-            What is shipped and what can be loaded, and an error for each of the others.
+            The shipped and the loadable objects, and an error for each broken object.
         """
         found, errors = list(self.shipped), []
         for entry in entries(self.group):
@@ -62,18 +62,19 @@ class Registry(Generic[T]):
         return tuple(found), errors
 
     def names(self) -> tuple[str, ...]:
-        """The names of all."""
+        """The names of all objects."""
         return tuple(map(name_of, self.all))
 
     def find(self, key: str, name: str) -> T:
-        """What has a name.
+        """The object with a name.
 
         Args:
-            key: the config key whose value the name is, for messages.
+            key: the config key that holds the name, for messages.
             name: the name.
 
         Raises:
-            InputError: there is no such name; says which there are.
+            InputError: there is no such name (lists the names), or the shipped objects do not have
+                the name and an object of a package is broken.
         """
         for one in self.shipped:
             if name_of(one) == name:
@@ -88,7 +89,7 @@ class Registry(Generic[T]):
     def _loaded(self, entry: importlib.metadata.EntryPoint) -> T:
         try:
             added = entry.load()
-        except Exception as error:  # whatever the other package raises when it is imported
+        except Exception as error:  # the other package may raise any error
             raise InputError(
                 f"{_told(entry)} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
@@ -99,7 +100,7 @@ class Registry(Generic[T]):
 
 @cache
 def entries(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
-    """The entry points of installed packages; the packages are searched once."""
+    """The entry points of a group, in all installed packages; cached."""
     return tuple(importlib.metadata.entry_points(group=group))
 
 

@@ -1,8 +1,8 @@
-"""Keys of the config that had another name in earlier versions: one table for all that takes them.
+"""The table of config keys that had another name in earlier versions.
 
-Files and overrides of a user may have an old name (``loader``). So may what earlier versions have
-written: ``config.yaml`` (``compose``) and the identity of a fit (``identity.fit_identity``).
-Fingerprints are of the old names, so that a run finds the directory that it had before.
+Earlier names occur in files and overrides of users (``loader``), and in files that earlier versions
+have written: ``config.yaml`` (``compose``) and the identity of a fit (``identity.fit_identity``).
+Fingerprints use the earlier names, so that a run finds its earlier directory.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from kdescent_dist.config.errors import InputError
 
 @dataclass(frozen=True)
 class Renamed:
-    """A key with another name than before.
+    """A renamed key.
 
     Attributes:
         old: the earlier name of the key.
-        new: its present name.
-        values: present names of values, by their earlier ones.
+        new: the present name of the key.
+        values: earlier names of values to their present names.
     """
 
     old: str
@@ -28,11 +28,11 @@ class Renamed:
 
     @property
     def line(self) -> str:
-        """What a user is told."""
+        """A line for the user about the name of the key."""
         return f"{self.old} is now {self.new}: change it in your config"
 
     def value_line(self, value: str) -> str:
-        """The same of a value whose name has changed."""
+        """A line for the user about the name of a value."""
         return (
             f"{self.new}={value} is now {self.new}={self.values[value]}: change it in your config"
         )
@@ -49,22 +49,22 @@ RENAMED = (
 
 
 def renamed_of(section: str) -> dict[str, str]:
-    """The present names of keys in a section, by their earlier ones; both without the section."""
+    """Earlier names of keys in a section to their present names, without the section."""
     own = [one for one in RENAMED if one.old.startswith(f"{section}.")]
     return {one.old.partition(".")[2]: one.new.partition(".")[2] for one in own}
 
 
 def rename_keys(tree: dict[str, Any]) -> list[str]:
-    """Give the keys of a nested config their present names, in place.
+    """Rename the keys and values of a nested config to their present names, in place.
 
     Args:
-        tree: a config, or a part of its keys, with sections as dicts.
+        tree: a config with sections as dicts; keys may be missing.
 
     Returns:
-        A line for each old name, for the user.
+        A line for the user about each earlier name.
 
     Raises:
-        InputError: an old name and the present one are both there, with different values.
+        InputError: an earlier and a present name are both there, with different values.
     """
     lines = []
     for one in RENAMED:
@@ -97,7 +97,7 @@ def _refuse_both(one: Renamed, old: Any, new: Any) -> None:
 
 
 def present_name(key: str, value: Any) -> tuple[str, Any]:
-    """A dotted key and its value, by the names that they have now."""
+    """A dotted key and its value, with their present names."""
     for one in RENAMED:
         if begins(key, one.old):
             return one.new + key.removeprefix(one.old), _renamed(value, one.values)
@@ -105,7 +105,7 @@ def present_name(key: str, value: Any) -> tuple[str, Any]:
 
 
 def earlier_name(key: str, value: Any) -> tuple[str, Any]:
-    """A dotted key and its value, by the names that they had in schemas 1 to 3."""
+    """A dotted key and its value, with their names of schemas 1 to 3."""
     for one in RENAMED:
         if begins(key, one.new):
             words = {new: old for old, new in one.values.items()}
@@ -114,7 +114,7 @@ def earlier_name(key: str, value: Any) -> tuple[str, Any]:
 
 
 def begins(key: str, with_: str) -> bool:
-    """Whether a dotted key is another one, or lies below the other one."""
+    """Whether a dotted key equals ``with_`` or lies below it."""
     return key == with_ or key.startswith(f"{with_}.")
 
 

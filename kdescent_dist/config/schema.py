@@ -1,4 +1,4 @@
-"""Every knob of a run, as dataclasses: the library takes them, and the command line fills them."""
+"""Every knob of a run, in dataclasses: the library takes them, and the command line fills them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from kdescent_dist.config.knobs import knob
 
-MISSING: Any = "???"  # OmegaConf's mark of a value that must be given
+MISSING: Any = "???"  # OmegaConf's mark of a missing mandatory value
 DEFAULT_SOFTNESS = 0.04
 
 
@@ -16,7 +16,7 @@ class ModelConfig:
 
     _target_: str = MISSING  # dotted path of the function
     columns: list[str] = field(default_factory=list)  # names, if the model returns a plain array
-    options: dict[str, Any] = knob(factory=dict, free=True)  # further keyword arguments of it
+    options: dict[str, Any] = knob(factory=dict, free=True)  # further keyword arguments
 
 
 @dataclass
@@ -26,10 +26,10 @@ class ParameterConfig:
     guess: float = MISSING
     low: float | None = None
     high: float | None = None
-    truth: float | None = None  # only drawn in the report, or used to simulate a catalog
+    truth: float | None = None  # for the report and for simulated catalogs; the fit does not use it
     label: str | None = None  # text for plots, by default the name
-    fixed: bool = False  # held at the guess: the fit does not move it, and it has no error
-    # Length by which the optimizer measures it: a step of Adam is learning_rate x scale
+    fixed: bool = False  # held at the guess, without an error
+    # Unit in the optimizer, by default 1; without bounds, a step of Adam is learning_rate x scale
     scale: float | None = knob(above=0)
 
 
@@ -37,62 +37,63 @@ class ParameterConfig:
 class CatalogConfig:
     """A catalog: a file (``path``), or a function that makes it (``make``)."""
 
-    path: str | None = None  # a file, or a folder of Parquet; "sample:dc2" is the shipped sample
-    format: str | None = None  # hdf5, parquet, fits, npz, npy, csv; by default from the suffix
+    path: str | None = None  # a file, a folder of Parquet files, or "sample:dc2" (shipped)
+    format: str | None = None  # hdf5, parquet, fits, npz, npy, csv; by default by suffix
     group: str | None = None  # group of an HDF5 file, or extension of a FITS file
-    # {_target_: dotted path, ...}: returns named columns. Typed as a dict, OmegaConf could not fill
-    # it on the command line once it is null; so too for the functions below.
+    # {_target_: dotted path, ...}: a function that returns named columns. Here and for functions
+    # below, the type is Any, not dict: the command line could not fill a dict that is null.
     make: Any = knob(target=True, free=True)
     columns: dict[str, str] = knob(factory=dict, expression=True)  # name: expression of columns
-    # File column: value for "missing", or a list of such values
+    # Columns of the file to the value, or list of values, that means "missing"
     sentinel: dict[str, Any] = field(default_factory=dict)
-    # Boolean expression of names and file columns; false rows go
+    # Boolean expression of names and file columns; rows where it is false are dropped
     where: str | None = knob(expression=True)
     weights: str | None = knob(expression=True)  # expression of the weights, by default 1
-    subsample: int | None = knob(at_least=1)  # keep so many rows
-    # random: drawn with the seed of the run; stride: at equal distances, from a start so drawn
+    subsample: int | None = knob(at_least=1)  # number of rows to keep
+    # random: rows drawn with the seed of the run; stride: evenly spaced rows, with a random start
     subsample_mode: str = "random"
-    # Columns to be given as distances from their mean in units of their standard deviation, both of
-    # all selected rows; bins and the model see them so
+    # Columns to replace by (x - mean) / standard deviation, for bins and model alike; mean and
+    # standard deviation are weighted, over all selected rows
     standardize: list[str] = field(default_factory=list)
-    drop_non_finite: bool = False  # drop (and count) rows with NaN or infinities, else refuse
+    drop_non_finite: bool = False  # drop (and count) rows with NaN or infinities; false: an error
 
 
 @dataclass
 class InputCatalogConfig:
-    """The input catalog of the model: rows of the training catalog, or a file of its own."""
+    """The input catalog of the model: the training catalog, or a separate catalog."""
 
-    columns: list[str] = field(default_factory=list)  # names handed to the model; none: generative
+    columns: list[str] = field(default_factory=list)  # columns for the model; none: generative
     catalog: CatalogConfig | None = None  # by default the training catalog
 
 
 @dataclass
 class SamplesConfig:
-    """Model samples, and the blocks in which they are made."""
+    """The number of model samples, and the size of their blocks."""
 
-    # Samples per step; by default the rows of the input catalog. A part of them is drawn at random,
-    # and each of these stands for more.
+    # Samples per step, by default all rows of the input catalog. Fewer rows are drawn once, with
+    # the seed of the run, and their weights are scaled up.
     size: int | None = knob(at_least=1)
-    block_size: int | None = knob(at_least=1)  # samples per block; by default at least 8 blocks
+    # Samples per block, by default an eighth of the samples, and at most 65,536
+    block_size: int | None = knob(at_least=1)
 
 
 @dataclass
 class BinsConfig:
     """A conditional bin, or a grid of bins: kernel and Fourier counts of some columns."""
 
-    columns: list[str] = MISSING  # columns that are compared
-    # A grid: of each conditional column n + 1 edges, or {number: n} for n bins of equal width, or
-    # {quantiles: n} for equal training weight, with low and high unless they follow from the data.
+    columns: list[str] = MISSING  # compared columns
+    # A grid. Conditional columns to n + 1 edges; or to {number: n} for n bins of equal width, or
+    # {quantiles: n} for equal training weight, with low and high by default from the data.
     edges: dict[str, Any] = field(default_factory=dict)
-    # Or explicit bins: NAME: {column: [low, high], ...}
+    # Or single bins: NAME: {column: [low, high], ...}
     windows: dict[str, Any] = field(default_factory=dict)
-    # Width of a soft edge in units of the bin, 0: hard edges; or {column: softness}
+    # Width of a soft edge in units of the bin, 0 for hard edges; or {column: softness}
     softness: Any = DEFAULT_SOFTNESS
     normalization: str = knob("conditional", one_of=("conditional", "density", "counts"))
     kernels: int | None = knob(at_least=0)  # kernels per step and bin, by default 10 per column
     # Fourier modes per step and bin, by default 10 per column
     fourier: int | None = knob(at_least=0)
-    # Kernels to draw from, by default 300 x kernels
+    # Kernels and modes to draw from, by default 300 x kernels and 300 x fourier
     pretrain_kernels: int | None = knob(at_least=1)
     pretrain_fourier: int | None = knob(at_least=1)
     bandwidth_factor: float = knob(1.0, above=0)
@@ -100,28 +101,28 @@ class BinsConfig:
     fourier_half_space: bool = False  # modes in the half-space instead of the positive orthant
     covariant_kernels: bool = False
     inverse_density_weight_power: float = knob(0.0, at_least=0)
-    # Further statistics that other packages add: {name: options}, see docs/extending.md
+    # Further statistics, from other packages: {name: options}, see docs/extending.md
     statistics: dict[str, Any] = field(default_factory=dict)
-    number_density: bool = False  # also constrain the number of galaxies in each bin
+    number_density: bool = False  # also compare the total weight in each bin
     weight: float = knob(1.0, at_least=0)  # weight of the squared residuals in the loss
-    # Training samples that each bin needs within its edges
+    # Least number of training samples between the edges of each bin
     min_training: int = knob(50, at_least=2)
-    # Bins with fewer: an error, left out, or merged with neighbors in the grid
+    # Bins with fewer samples are an error, are dropped, or merge with neighbors in the grid
     few_training: str = knob("error", one_of=("error", "drop", "merge"))
 
 
 @dataclass
 class CountsConfig:
-    """How counts are computed, which changes them by no more than rounding."""
+    """How counts are computed; all choices agree to rounding (``finufft``: to 1e-6)."""
 
-    # dense: every bin sums over all samples; sparse: over the samples in its reach
+    # dense: every bin sums over all samples; sparse: over samples that its window reaches
     bins: str = knob("auto", one_of=("auto", "dense", "sparse"))
-    # Of bins that sum over all samples: tiled (for CPUs) | fused (for GPUs) | pallas (a kernel
-    # for NVIDIA GPUs, Hopper or later)
+    # Backend of dense sums: auto | tiled (for CPUs) | fused (for GPUs) | pallas (for NVIDIA GPUs,
+    # Hopper or later)
     backend: str = "auto"
-    # finufft: for up to 3 columns, if finufft is installed
+    # direct: sums over all pairs; finufft: fast transforms for up to 3 columns, if installed
     pretrain: str = knob("auto", one_of=("auto", "direct", "finufft"))
-    # Training rows that a process counts at a time
+    # Training rows that a process counts at once
     pretrain_block_size: int = knob(262_144, at_least=1)
 
 
@@ -129,22 +130,22 @@ class CountsConfig:
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
-    # mse: plain differences; chisq: in units of their errors
+    # mse: residuals are plain differences; chisq: differences in units of their errors
     kind: str = knob("mse", one_of=("mse", "chisq"))
-    # Errors of chisq: of the training catalog and of the model, or of the training catalog alone.
+    # With chisq, whether errors include the noise of the model, not only of the training catalog
     model_errors: bool = True
-    # Of the counts of each statistic, by name; 1 where it is not given
+    # Statistics to the weights of their terms, by default 1
     weights: dict[str, float] = knob(factory=dict, at_least=0, free=True)
     number_density: float = knob(1.0, at_least=0)
-    # Divides the model and training numbers of the number-density term
+    # Divides the total weights of model and training catalog in the number-density term
     volume: float = knob(1.0, above=0)
     # {_target_: ...}: term(sums, truth, params) -> scalar
     custom: Any = knob(target=True, free=True)
-    # {_target_: ...}: extra_sums(population) -> further sums that the term of custom gets
+    # {_target_: ...}: extra_sums(population) -> further sums for the term of custom
     extra_sums: Any = knob(target=True, free=True)
 
     def __post_init__(self) -> None:
-        # The same problem, whether a weight of 1 is given or not.
+        # A given weight of 1 and a missing weight must be the same problem.
         self.weights = {"kde": 1.0, "fourier": 1.0, **self.weights}
 
 
@@ -152,17 +153,17 @@ class LossConfig:
 class OptimizerConfig:
     """An optax optimizer and its learning-rate schedule."""
 
-    name: str = "adam"  # any optimizer of optax that takes a learning rate
-    # In place of the name, the dotted path of a function that makes an optimizer:
-    # optax.contrib.prodigy, my_module.my_optimizer
+    name: str = "adam"  # an optimizer of optax, or of an installed package
+    # Overrides the name: dotted path of a function that makes an optimizer, such as
+    # optax.contrib.prodigy or my_module.my_optimizer
     _target_: str | None = None
     learning_rate: float = knob(0.01, above=0)
-    schedule: str = "constant"  # constant | cosine | exponential
-    # Learning rate at the end of the schedule, relative
+    schedule: str = "constant"  # constant | cosine | exponential, or of an installed package
+    # Learning rate at the end of the schedule, relative to learning_rate
     final_fraction: float = knob(0.01, above=0)
     schedule_options: dict[str, Any] = knob(factory=dict, free=True)  # such as exponent of cosine
     warmup_steps: int = knob(0, at_least=0)
-    decay_steps: int | None = knob(at_least=1)  # by default the steps of the fit
+    decay_steps: int | None = knob(at_least=1)  # by default fit.steps - warmup_steps
     clip_norm: float | None = knob(above=0)  # clip the norm of the gradient
     options: dict[str, Any] = knob(factory=dict, free=True)  # further arguments, such as b1
 
@@ -170,60 +171,61 @@ class OptimizerConfig:
 @dataclass
 class FitConfig:
     steps: int = knob(600, at_least=0, resumable=True)
-    steps_per_call: int = knob(100, at_least=1, resumable=True)  # at most, in one dispatch
-    # Steps per dispatch adapt to this time, so that signals are heard
+    steps_per_call: int = knob(100, at_least=1, resumable=True)  # most steps per dispatch
+    # The number of steps per dispatch adapts to this time, so that signals are handled soon
     seconds_per_call: float = knob(1.0, above=0, resumable=True)
     fixed_key: bool = False  # the same random numbers at every step
-    # Run directory whose parameters are the guess, instead of those of parameters.*.guess.
-    guess_from: str | None = knob(resumable=True)  # the guess itself is compared
+    # Run directory whose parameters are the guess, in place of parameters.*.guess. A resume
+    # compares the guess itself.
+    guess_from: str | None = knob(resumable=True)
 
 
 @dataclass
 class CheckpointConfig:
-    every_steps: int | None = knob(at_least=1)  # by default by wall time alone
-    # At most; sooner at first, and where a save costs little. null: not by wall time
+    every_steps: int | None = knob(at_least=1)  # by default saves are due by wall time only
+    # Most seconds between saves; less at first, and if saves are cheap. null: not by wall time
     every_seconds: float | None = knob(60.0, above=0)
     keep: int = knob(3, at_least=1)
-    # Names of differences that a resume accepts, with * for any: package.*, code.my_models
+    # Names of differences that a resume accepts; * matches any text: package.*, code.my_models
     accept: list[str] = field(default_factory=list)
 
 
 @dataclass
 class MeshConfig:
-    # Devices along the samples axis, by default all that remain
+    # Devices along the samples axis, by default as many as fit
     samples: int | None = knob(at_least=1, resumable=True)
     kernels: int = knob(1, at_least=1)  # devices along the kernels axis
-    kernel_blocks: int | None = knob(at_least=1)  # units of kernel work, by default mesh.kernels
-    # reproducible: same bits on any mesh; psum: plain
+    kernel_blocks: int | None = knob(at_least=1)  # kernel parts, by default mesh.kernels
+    # reproducible: same bits on any mesh; psum: plain sum, other last bits on other meshes
     reduction: str = knob("reproducible", one_of=("reproducible", "psum"))
 
 
 @dataclass
 class RuntimeConfig:
-    """Processes, devices and precision. ``runtime=auto|local|slurm|mpi|jax`` sets the first."""
+    """Processes, devices and precision; ``runtime=auto|local|slurm|mpi|jax`` sets started_by."""
 
-    # What started the processes: local, slurm (srun) or mpi (mpirun)
+    # Launcher of the processes: auto, local, slurm (srun), mpi (mpirun), jax, or of a package
     started_by: str = knob("auto", resumable=True)
-    # host:port where processes meet, by default on the first node
+    # host:port of the service that connects processes, by default on the first node
     coordinator: str | None = knob(resumable=True)
-    # With started_by=local: how many processes are started by hand, and which one this is
+    # With started_by=local: number of processes started by hand, and number of this process
     processes: int | None = knob(resumable=True)
     process: int | None = knob(resumable=True)
-    # GPUs of this process, by default its share of the GPUs of a node
+    # Indices of the GPUs of this process, by default an equal share of the GPUs of the node
     local_devices: list[int] | None = knob(resumable=True)
     # Seconds to wait for all processes at the start
     start_timeout: int = knob(300, above=0, resumable=True)
-    # Seconds without a sign of life after which a process is lost
+    # Seconds without a heartbeat after which a process counts as lost
     heartbeat_timeout: float = knob(100.0, above=0, resumable=True)
-    # Seconds without progress after which a run hangs
+    # Seconds without progress after which a run counts as hanging; null: no limit
     step_timeout: float | None = knob(3600.0, above=0, resumable=True)
     # Each process also logs to logs/process-<number>.txt
     process_logs: bool = knob(False, resumable=True)
-    platform: str | None = knob(resumable=True)  # cpu, gpu; by default what JAX finds
-    # Split the CPU into so many devices
+    platform: str | None = knob(resumable=True)  # cpu, gpu; by default the choice of JAX
+    # Number of devices into which the CPU is split
     cpu_devices: int | None = knob(at_least=1, resumable=True)
     x64: bool = False  # double precision
-    # On CPUs, forms of the loss that look inside JAX for speed; false: plain JAX
+    # Faster forms of the loss on CPUs, which use internals of JAX; false: plain JAX
     fast_cpu: bool = True
     compilation_cache: bool = knob(True, resumable=True)
     # Progress bar, by default only on a terminal
@@ -233,21 +235,21 @@ class RuntimeConfig:
 @dataclass
 class ReportConfig:
     enabled: bool = True
-    # Bins drawn in the small multiples; the worst first when there are more
+    # Most bins in the small multiples; of more bins, the worst are drawn
     max_bins: int = knob(24, at_least=1)
-    samples: int = knob(50_000, at_least=1)  # most samples of data and model kept for the plots
+    samples: int = knob(50_000, at_least=1)  # most samples of data and of model in plots
     errors: bool = True  # errors of the parameters, for result.json and the report
-    # With mode=report, draw this one bin at full size: its name, a part of it, or its number.
+    # With mode=report: the one bin to draw at full size, by its name, part of the name, or number
     bin: str | None = None
 
 
 @dataclass
 class Config:
-    """A run: ``(config, catalogs, seed) -> trajectory``."""
+    """The config of a run. With the catalogs and the model, it determines the trajectory."""
 
     name: str = "fit"
-    question: str = knob("", resumable=True)  # first sentence of the report
-    # inspect: look before fitting; report: draw the report again
+    question: str = knob("", resumable=True)  # first paragraph of the report
+    # fit; inspect: a report before a fit; report: draw the report of a run again
     mode: str = knob("fit", one_of=("fit", "inspect", "report"), resumable=True)
     seed: int = knob(0, at_least=0)
     # By default runs/<name>-<fingerprint of the problem>
@@ -269,7 +271,7 @@ class Config:
 
 
 def softness_by_column(softness: Any, conditions: Iterable[str]) -> tuple[float, ...]:
-    """The softness in each conditional column, of a config that gives one number or several."""
+    """The softness of each conditional column, from one number or a mapping by column."""
     if isinstance(softness, Mapping):
         return tuple(float(softness.get(column, DEFAULT_SOFTNESS)) for column in conditions)
     return tuple(float(softness) for _ in conditions)

@@ -1,4 +1,4 @@
-"""Checks of single values of a config; each room checks what its own values mean together."""
+"""Checks of single values of a config; each room checks its values in combination."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ def check_values(part: Any, key: str = "") -> None:
 
     Args:
         part: a dataclass of the schema.
-        key: its dotted key, for messages.
+        key: the dotted key of the section, for messages.
 
     Raises:
-        InputError: names the key, its value and what is allowed.
+        InputError: names the key, the value and the allowed values.
     """
     prefix = f"{key}." if key else ""
     for one in fields(part):
@@ -34,7 +34,7 @@ def check_values(part: Any, key: str = "") -> None:
 def _check_value(key: str, value: Any, rules: Rules) -> None:
     if rules.target:
         return check_target(key, value)
-    if isinstance(value, Mapping):  # of which each value has the rules
+    if isinstance(value, Mapping):  # the rules are for each value
         for name, one in value.items():
             _check_value(f"{key}.{name}", one, rules)
         return
@@ -52,7 +52,7 @@ def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
     """Check that a value is an allowed word.
 
     Raises:
-        InputError: names the key, the value and what is allowed; so do all that follow.
+        InputError: names the key, the value and the allowed words. The checks below raise alike.
     """
     if value not in allowed:
         raise InputError(f"{key}={value}: must be one of {', '.join(allowed)}")
@@ -82,12 +82,12 @@ def _finite(key: str, value: float) -> None:
 
 
 def check_expression(key: str, text: Any) -> None:
-    """Check that an expression of columns is a text."""
+    """Check that an expression of columns is a string."""
     if not isinstance(text, str):
         raise InputError(f"{key}={text}: must be an expression of columns, in quotes")
 
 
 def check_target(key: str, spec: Any) -> None:
-    """Check that a value names a function of the user's own."""
+    """Check that a value is a mapping with a ``_target_``; the function is not imported."""
     if not isinstance(spec, Mapping) or "_target_" not in spec:
         raise InputError(f"{key}={spec}: must be {{_target_: dotted path of a function, ...}}")

@@ -1,4 +1,4 @@
-"""A model as it is called: a block of samples at a time, with checks of what it returns."""
+"""Calls of a model, one block of samples at a time, and checks of its population."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ Model = Callable[..., Any]
 Made = Callable[[Any, Mapping[str, Any]], "Population"]
 
 
-INPUT_WEIGHTS = "weights of the input catalog"  # a column that the model does not see
+INPUT_WEIGHTS = "weights of the input catalog"  # a column that is not passed to the model
 
 
-MARKED_ROWS = 3  # rows of the input catalog by which the order of copies is found out
+MARKED_ROWS = 3  # rows to change one at a time to find the order of copies
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class BlockModel:
     """A model that makes its population block by block.
 
     Attributes:
-        model: ``model(params, key, catalog) -> Population``.
-        tree: the form in which the model takes its parameters.
-        columns: column names, where the model returns a plain array.
-        layout: the blocks.
+        model: ``model(params, key, catalog) -> Population``, see ``population``.
+        tree: the tree in which the model takes its parameters.
+        columns: column names for a model that returns a plain array.
+        layout: the sample blocks.
     """
 
     model: Model
@@ -45,20 +45,23 @@ class BlockModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the parameters, in the order of their vector."""
+        """Names of the parameters, in the order of the vector."""
         return self.tree.names
 
     def population(
         self, params: jax.Array, key: jax.Array, block: jax.Array | int, catalog: Any
     ) -> Population:
-        """The population of one block, padded samples having weight 0.
+        """The population of one block; padding samples have weight 0.
 
         Args:
             params: (parameters,) parameters.
             key: random key of the step.
             block: index of the block.
-            catalog: its columns of the input catalog, each (block_size,), and their weights as
-                the column ``INPUT_WEIGHTS``, if there are any; empty if generative.
+            catalog: the block of the input catalog, each column (block_size,), with optional
+                weights in the column ``INPUT_WEIGHTS``; empty for a generative model.
+
+        Raises:
+            InputError: the shapes of the population do not fit together.
         """
         size = self.layout.block_size
         weights = catalog.get(INPUT_WEIGHTS)
@@ -74,16 +77,16 @@ class BlockModel:
     def check(
         self, params: np.ndarray, catalog: Mapping[str, np.ndarray], required: Sequence[str]
     ) -> None:
-        """Trace the model on its first block, then run it, and check what it returns.
+        """Trace and run the model on its first block, and check the population.
 
         Args:
-            params: (parameters,) values at which to try it.
-            catalog: columns of the input catalog, some rows of each; empty if generative.
+            params: (parameters,) parameters to try.
+            catalog: columns of the input catalog, or some of its rows; empty for a generative
+                model.
             required: columns that the bins need.
 
         Raises:
-            InputError: it fails, a shape or column is wrong, a value is not finite, or copies of
-                a row are side by side.
+            InputError: see ``check_model`` and ``check_copies``.
         """
         first, made = self._first(params, catalog), self._made()
         check_model(lambda params: made(params, first), params, required)
@@ -96,17 +99,20 @@ class BlockModel:
         catalog: Mapping[str, np.ndarray],
         columns: Collection[str] | None = None,
     ) -> None:
-        """Check where a model that returns several copies of its block has those of one row.
+        """Check that a model of several copies of its block does not return them side by side.
 
-        Some rows are replaced by others, one at a time, to see which samples change.
+        The check replaces some rows by other rows, one at a time, and finds the samples that
+        change.
 
         Args:
-            params: (parameters,) values at which to try it.
-            catalog: columns of the input catalog, some rows of each; empty if generative.
-            columns: those of the population to look at; by default all, and the weights.
+            params: (parameters,) parameters to try.
+            catalog: columns of the input catalog, or some of its rows; empty for a generative
+                model, which passes.
+            columns: columns of the population to compare; by default all columns and the weights.
 
         Raises:
-            InputError: it fails, or copies of a row are side by side.
+            InputError: the model cannot be traced, or returns the copies of a row side by side.
+                Errors in running the model are not converted.
         """
         made = self._made(columns)
         self._check_copies(made, params, self._first(params, catalog))
@@ -121,8 +127,8 @@ class BlockModel:
         copies = shape.size // self.layout.block_size
         if copies == 1:
             return
-        # A model that sorts its samples may leave those of some rows where they are, but not so
-        # of the same rows in another order.
+        # Both orders of rows are tested: in one order, a model that sorts its samples may only
+        # seem to put copies side by side.
         backwards = {name: values[::-1] for name, values in first.items()}
         found = _side_by_side(made, params, first, copies)
         if found and found & _side_by_side(made, params, backwards, copies):
@@ -133,7 +139,7 @@ class BlockModel:
             )
 
     def _made(self, columns: Collection[str] | None = None) -> Made:
-        """What makes the population of the first block, or some of its columns, compiled."""
+        """The compiled function that makes the population of the first block, or some columns."""
 
         def made(params: Any, catalog: Any) -> Population:
             population = self.population(params, jax.random.key(0), 0, catalog)
@@ -146,7 +152,7 @@ class BlockModel:
     def _first(
         self, params: np.ndarray, catalog: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Rows for the first block, in the type of the parameters."""
+        """Rows for the first block, repeated to fill it, in the dtype of the parameters."""
         rows = np.arange(self.layout.block_size)
         return {n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()}
 
@@ -159,7 +165,7 @@ def _arrays_of(population: Population) -> dict[str, np.ndarray]:
 def _side_by_side(
     made: Made, params: np.ndarray, block: Mapping[str, np.ndarray], copies: int
 ) -> set[str]:
-    """Columns, or the weights, in which a row seems to have its copies side by side."""
+    """The columns, and ``weights``, that seem to have the copies of a row side by side."""
     known, beside, apart = _arrays_of(made(params, block)), set(), set()
     for row, changed in _with_one_row_changed(block):
         for name, values in _arrays_of(made(params, changed)).items():
@@ -177,7 +183,7 @@ def _side_by_side(
 def _with_one_row_changed(
     block: Mapping[str, np.ndarray],
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Some rows, each with a block in which it is another row; none where all are the same."""
+    """Some rows, each with a block where another row replaces it; none if all rows are equal."""
     table = np.stack(list(block.values()))
     size = table.shape[1]
     for row in sorted({size * i // (MARKED_ROWS + 1) for i in range(1, MARKED_ROWS + 1)}):
@@ -190,10 +196,10 @@ def _with_one_row_changed(
 
 @contextmanager
 def model_errors() -> Iterator[None]:
-    """Explain what a model raises.
+    """Turn any error of a model into an explanation.
 
     Raises:
-        InputError: in place of any error.
+        InputError: the model raised an error of any type.
     """
     try:
         yield
@@ -212,15 +218,17 @@ def check_model(
     params: jax.Array | np.ndarray,
     required: Sequence[str],
 ) -> None:
-    """Trace a model on one block, then run it, and check what it returns.
+    """Trace and run a model on one block, and check the population.
 
     Args:
-        block: from (parameters,) to the population of one block, traceable; best compiled.
-        params: (parameters,) values at which to try it.
+        block: function from (parameters,) to the population of one block; traceable, preferably
+            compiled.
+        params: (parameters,) parameters to try.
         required: columns that the bins need.
 
     Raises:
-        InputError: it fails, a shape or column is wrong, or a value is not finite.
+        InputError: tracing fails, a shape or dtype is wrong, a column is missing, a value is not
+            finite, a weight is negative, or all weights are 0.
     """
     with model_errors():
         traced = jax.eval_shape(block, params)

@@ -1,8 +1,9 @@
 """Colors of star-forming and quenched galaxies against stellar mass: kdescent's second tutorial.
 
-Two normal distributions of r - z and g - r whose means, covariances and mixing fraction change
-linearly with log stellar mass, between a lower and an upper mass. Twenty parameters: the mass
-range, and nine at each end of it (suffixes ``_mmin`` and ``_mmax``).
+The model mixes two normal distributions of the colors r - z and g - r. Between a lower and an upper
+log stellar mass, these change linearly: mean and covariance of star-forming galaxies, the shift of
+the mean of quenched galaxies, the factor of their scatter, and the quenched fraction. There are
+twenty parameters: two for the mass range, and nine at each end (``_mmin`` and ``_mmax``).
 """
 
 from collections.abc import Mapping
@@ -28,18 +29,22 @@ NAMES = (
 def color_mass(
     params: Params, key: jax.Array, catalog: int, undersample: bool = False
 ) -> Population:
-    """Draw ``catalog`` masses, and for each the colors of a star-forming and a quenched galaxy.
+    """Draw ``catalog`` masses, and for each mass a star-forming and a quenched galaxy.
 
     Args:
         params: the twenty parameters by name.
         key: random key.
-        catalog: number of masses; the population has twice as many samples.
-        undersample: draw masses from a symmetric triangle, which lacks low masses, instead of one
-            that rises towards low masses.
+        catalog: number of masses n.
+        undersample: draw masses from a symmetric triangular distribution, which lacks low masses,
+            instead of one with its mode at the lowest mass.
+
+    Returns:
+        The 2 n samples ``r_z`` and ``g_r`` (mag) and ``logm``, star-forming galaxies first, with
+        the star-forming and quenched fractions as weights.
     """
     key_mass, key_color = jax.random.split(key)
     log_range = params["logm_range"] + 0.001
-    # Inverse of the cumulative triangular distribution with its mode at 0 or in the middle.
+    # Inverse cumulative triangular distribution, with the mode at 0 or in the middle.
     uniform = jax.random.uniform(key_mass, (catalog,))
     fraction = 1.0 - jnp.sqrt(1.0 - uniform)
     if undersample:
@@ -55,7 +60,7 @@ def color_mass(
         at(low["mean_r_z"], high["mean_r_z"]),
         at(low["mean_g_r"], high["mean_g_r"]),
     )
-    # Cholesky factor of the covariance, whose elements are what varies linearly.
+    # Cholesky factor of the covariance; the elements of the covariance change linearly.
     variance_r_z = at(low["variance_r_z"], high["variance_r_z"])
     variance_g_r = at(low["variance_g_r"], high["variance_g_r"])
     covariance = at(low["covariance"], high["covariance"])
@@ -86,10 +91,10 @@ def _end(params: Params, end: str) -> dict[str, jax.Array]:
 
 
 def training_catalog(truth: Mapping[str, float], size: int, seed: int) -> dict[str, np.ndarray]:
-    """Draw the training catalog, undersampled at low masses, one row for each galaxy.
+    """Draw the training catalog, undersampled at low masses, with one row per galaxy.
 
-    Each of the ``size`` masses is kept once as a quenched or a star-forming galaxy, drawn by its
-    weight, so that the rows have no weights.
+    For each of the ``size`` masses, one galaxy is drawn by the weights, quenched or star-forming.
+    So the rows have no weights.
     """
     params = {name: jnp.asarray(float(value)) for name, value in truth.items()}
     key, key_type = jax.random.split(jax.random.key(seed))

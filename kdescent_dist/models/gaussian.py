@@ -1,4 +1,4 @@
-"""A two-dimensional normal distribution of five parameters, the first tutorial of kdescent."""
+"""A two-dimensional normal distribution with five parameters: kdescent's first tutorial."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ NAMES = ("mean_1", "mean_2", "variance_1", "variance_2", "correlation")
 
 
 def gaussian(params: Mapping[str, jax.Array], key: jax.Array, catalog: int) -> Population:
-    """Draw ``catalog`` samples of columns ``x1`` and ``x2``."""
+    """Draw ``catalog`` samples ``x1`` and ``x2``; only the absolute values of variances matter."""
     variance_1, variance_2 = jnp.abs(params["variance_1"]), jnp.abs(params["variance_2"])
     covariance = params["correlation"] * jnp.sqrt(variance_1 * variance_2)
     mean = jnp.stack([params["mean_1"], params["mean_2"]])
@@ -21,6 +21,6 @@ def gaussian(params: Mapping[str, jax.Array], key: jax.Array, catalog: int) -> P
 
 
 def training_catalog(truth: Mapping[str, float], size: int, seed: int) -> dict[str, jax.Array]:
-    """Draw the training catalog of ``size`` samples from the true parameters."""
+    """Draw a training catalog of ``size`` samples at the true parameters."""
     params = {name: jnp.asarray(float(value)) for name, value in truth.items()}
     return dict(gaussian(params, jax.random.key(seed), size).x)

@@ -1,24 +1,24 @@
 """Stellar masses and colors of the galaxies of dark-matter halos: a template for halo catalogs.
 
-The input catalog is a sample of halos by their mass, the output one central galaxy for each. With
-M the halo mass in solar masses, a galaxy has the stellar mass of Moster et al. (2013, MNRAS 428,
-3121), a double power law with a lognormal scatter,
+The input catalog is a sample of halo masses; the model draws the central galaxy of each halo. With
+M the halo mass in solar masses, the median stellar mass is the double power law of Moster et al.
+(2013, MNRAS 428, 3121),
 
     M* = 2 M 10^log_ratio / [(M / M1)^-slope_low + (M / M1)^slope_high],   M1 = 10^logm_peak,
 
-and is quenched with a probability that rises with halo mass (Zu & Mandelbaum 2016, MNRAS 457,
-4360),
+with a lognormal scatter of ``scatter`` dex. The probability to be quenched rises with halo mass, as
+found by Zu & Mandelbaum (2016, MNRAS 457, 4360); here it is a logistic function,
 
     1 / [1 + exp(-(logm - logm_quench) / width_quench)].
 
-Galaxies are red if quenched and blue if not. Both populations have normal colors g - r and r - i
-about a mean at M* = 10^10.5, which moves with stellar mass by ``color_slope`` (mag per dex) in
-g - r and by half of that in r - i; the scatter of r - i is half of that of g - r.
+Quenched galaxies are red, and other galaxies are blue. In both populations, g - r and r - i are
+normal. The mean of g - r changes by ``color_slope`` (mag per dex of stellar mass) from its value at
+M* = 10^10.5. Slope and scatter of r - i are half of the slope and scatter of g - r.
 
-To make a model of your own of it: a model draws *every* outcome of a choice, here each halo once
-with a blue and once with a red galaxy, and weights it with its probability. A random choice would
-have no gradient. Continuous values are random numbers that are shifted and scaled by parameters,
-which have one. Weights of the halos themselves are the business of the input catalog.
+To write a model of your own: a model draws *every* outcome of a choice and weights each outcome by
+its probability, because a random choice has no gradient. Here, each halo has a blue and a red
+galaxy. Continuous values have a gradient if parameters shift and scale random numbers. Weights of
+halos belong to the input catalog, not to the model.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ NAMES = (
 
 
 def halo_catalog(params: Arrays, key: jax.Array, catalog: Arrays) -> Population:
-    """Draw the galaxy of each halo of ``catalog`` twice, as a blue and as a red one.
+    """Draw the galaxy of each halo of ``catalog`` twice, as a blue and as a red galaxy.
 
     Args:
         params: the parameters by name.
@@ -47,7 +47,7 @@ def halo_catalog(params: Arrays, key: jax.Array, catalog: Arrays) -> Population:
 
     Returns:
         The 2 n samples ``logsm`` (decimal logarithm of the stellar mass in solar masses), ``g_r``
-        and ``r_i``, the blue ones first, weighted by the probabilities of being blue and red.
+        and ``r_i`` (mag), blue galaxies first, with the blue and red probabilities as weights.
     """
     logm = catalog["logm"]
     normals = jax.random.normal(key, (3, *logm.shape), logm.dtype)
@@ -63,9 +63,9 @@ def halo_catalog(params: Arrays, key: jax.Array, catalog: Arrays) -> Population:
 
 
 def mean_logsm(params: Arrays, logm: jax.Array) -> jax.Array:
-    """Mean logarithm of the stellar mass (n,) of halos of ``logm`` (n,)."""
+    """Mean decimal logarithm of the stellar mass (n,) in halos of ``logm`` (n,)."""
     ln_x = np.log(10.0) * (logm - params["logm_peak"])
-    # The logarithm of the sum of two powers, where each by itself may overflow.
+    # The logarithm of a sum of two powers, each of which may overflow.
     ln_sum = jnp.logaddexp(-params["slope_low"] * ln_x, params["slope_high"] * ln_x)
     return logm + params["log_ratio"] + (np.log(2.0) - ln_sum) / np.log(10.0)
 
@@ -73,7 +73,7 @@ def mean_logsm(params: Arrays, logm: jax.Array) -> jax.Array:
 def _colors(
     params: Arrays, population: str, logsm: jax.Array, normals: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Colors g - r and r - i (n,) of one population from three normal numbers (3, n) each."""
+    """Colors g - r and r - i, (n,) each, of one population from normal numbers (3, n)."""
     trend = params["color_slope"] * (logsm - 10.5)
     scatter = params[f"{population}_scatter"]
     g_r = params[f"{population}_g_r"] + trend + scatter * normals[1]
@@ -81,29 +81,29 @@ def _colors(
     return g_r, r_i
 
 
-# What follows makes catalogs to try the model on; a model of your own does not need it.
+# The functions below make catalogs to test the model; a model of your own does not need them.
 
-LOGM = np.linspace(11.0, 15.5, 2001)  # halos of lower mass host no galaxy of 10^9.4 or more
+LOGM = np.linspace(11.0, 15.5, 2001)  # halos of lower mass host few galaxies above 10^9.4
 
 
 def mass_function(logm: np.ndarray) -> np.ndarray:
-    """Halos per Mpc^3 and dex of mass: a Schechter function, roughly that at redshift 0."""
+    """Halos per Mpc^3 and dex of mass: a Schechter function, roughly as at redshift 0."""
     mass = 10.0 ** (logm - 14.0)
     return 5e-5 * mass**-0.9 * np.exp(-mass)
 
 
 def halo_sample(size: int, seed: int, volume: float, tilt: float = 0.0) -> dict[str, np.ndarray]:
-    """Draw halos from the mass function, weighted so that they stand for those of a volume.
+    """Draw halos from the mass function, with weights for a volume.
 
     Args:
-        size: number of halos.
+        size: number of halos to draw.
         seed: random seed.
-        volume: volume that they stand for, in Mpc^3, whatever their number: that of the survey.
-        tilt: draw halos of mass M more often by M^tilt, and give them weights that are less by as
-            much: the expectation of every sum is the same, and massive halos are not rare.
+        volume: volume of the survey in Mpc^3; the expected sum of weights is its number of halos.
+        tilt: draw halos of mass M more often by a factor M^tilt, and divide their weights by this
+            factor. Expectations of weighted sums stay the same, and massive halos are not rare.
 
     Returns:
-        Columns (size,) of ``logm`` and of ``weights``.
+        Columns ``logm`` and ``weights``, (size,) each.
     """
     density = mass_function(LOGM)
     tilted = density * 10.0 ** (tilt * (LOGM - 12.0))
@@ -113,16 +113,16 @@ def halo_sample(size: int, seed: int, volume: float, tilt: float = 0.0) -> dict[
 
 
 def _draw(density: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw (size,) masses from a density over ``LOGM``, by the inverse of its integral."""
+    """Draw (size,) values of ``logm`` by the inverse cumulative of a density at ``LOGM``."""
     steps = 0.5 * (density[1:] + density[:-1])
     integral = np.concatenate([[0.0], np.cumsum(steps)])
     return np.interp(rng.uniform(0.0, integral[-1], size), integral, LOGM)
 
 
 def mock_survey(truth: Mapping[str, float], volume: float, seed: int) -> dict[str, np.ndarray]:
-    """Draw the training catalog: all galaxies of a volume in Mpc^3, each once, without weights.
+    """Draw a training catalog: all galaxies of a volume in Mpc^3, each once, without weights.
 
-    Each halo keeps one of its two galaxies, drawn by their weights.
+    For each halo, one of the two galaxies is drawn by their weights.
     """
     rng = np.random.default_rng(seed)
     density = mass_function(LOGM)

@@ -1,12 +1,12 @@
 """The population that a model makes from one block of samples, and the model protocol.
 
-A model is a plain function ``model(params, key, catalog, **options)`` which knows nothing of
-devices. ``params`` maps parameter names to scalars, ``key`` is the random key of the block, and
-``catalog`` is the block of the input catalog (column names to (n,) arrays) or, for a purely
-generative model, the integer n. It returns a ``Population`` (or what one is made of) of n
-samples, or of m n samples made of m concatenated copies of the block in its order, as when every
-galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are refused: weights of
-the input catalog would go to other rows.
+A model is a plain function ``model(params, key, catalog, **options)`` that knows no devices.
+``params`` is the tree of parameters, such as a dict of names to scalars. ``key`` is the random key
+of the block. ``catalog`` is the block of the input catalog (column names to (n,) arrays), or the
+integer n for a generative model. The model returns a ``Population``, a pair (x, weights), or x. A
+population has n samples; or m n samples, which are m concatenated copies of the block in its order,
+as if each galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are refused:
+weights of the input catalog would go to wrong rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ class Population:
     """Samples of a model.
 
     Attributes:
-        x: column names to (n,) arrays; or an (n, d) array, whose column names are then given by
+        x: column names to (n,) arrays; or an (n, d) array with the column names in
             ``model.columns``.
-        weights: (n,) non-negative weights, None for 1.
+        weights: (n,) non-negative weights, None for weights of 1.
     """
 
     x: Any
@@ -42,15 +42,16 @@ class Population:
 
 
 def as_population(output: Any, columns: Sequence[str], block_size: int) -> Population:
-    """Turn what a model returned into a population with named columns and explicit weights.
+    """Turn the output of a model into a population with named columns and explicit weights.
 
     Args:
         output: a ``Population``, a pair (x, weights), or x alone.
-        columns: names of the columns where x is an (n, d) array.
-        block_size: samples that the model was asked for.
+        columns: names of the columns of an (n, d) array x.
+        block_size: number of samples in the block.
 
     Raises:
-        InputError: the shapes do not fit together.
+        InputError: there are no columns, their shapes differ, ``columns`` does not fit, or the
+            number of samples is not a multiple of ``block_size``.
     """
     if isinstance(output, tuple):
         output = Population(*output)

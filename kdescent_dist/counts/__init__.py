@@ -1,10 +1,10 @@
 """Statistics of weighted samples that add up over disjoint sets.
 
-``Statistic`` is what all rooms above know of a count. ``statistics`` lists what there is:
-Gaussian kernel counts (``kde``) and the empirical characteristic function (``fourier``), with
-errors and gradients. Each is a table of pairs (``contraction``), contracted by a backend:
-``tiled`` on CPUs, ``fused`` on GPUs, ``pallas``. ``local`` counts the samples that are here,
-``sharded`` counts over a mesh.
+``Statistic`` is the interface of a count for the rooms above. ``statistics`` lists the shipped
+statistics: Gaussian kernel counts (``kde``) and the empirical characteristic function
+(``fourier``), with errors and gradients. Each count is a table of pairs (``contraction``), which a
+backend contracts: ``tiled`` on CPUs, ``fused`` on GPUs, or ``pallas``. ``local`` counts one set of
+samples, ``sharded`` counts samples that are sharded over a mesh.
 """
 
 from kdescent_dist.counts.placement import TrainingDensity

@@ -1,4 +1,4 @@
-"""The backends of the sums over samples x kernels, for one kind of hardware each."""
+"""The backends of the sums over samples x kernels, one for each kind of hardware."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.counts.pallas import PallasBackend
 from kdescent_dist.counts.tiled import TiledBackend
 
-# Which backend a program takes that is compiled for a platform; "default" is all others.
+# The backend for each platform that a program is compiled for; "default" is any other platform.
 _BY_PLATFORM: dict[str, dict[str, Backend]] = {
     "auto": {"cpu": TiledBackend(), "default": FusedBackend()},
     "tiled": {"default": TiledBackend()},
@@ -25,15 +25,15 @@ BACKENDS = tuple(_BY_PLATFORM)
 
 
 def check_backend(backend: str, key: str = "backend") -> None:
-    """Raise an InputError unless ``backend``, the value of a key, names one of the backends."""
+    """Raise an InputError unless ``backend``, the value of ``key``, is the name of a backend."""
     one_of(key, backend, BACKENDS)
 
 
 def with_backend(backend: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Evaluate ``function(backend, *args)`` with the backend of that name.
+    """Evaluate ``function(backend, *args)`` with the backend of a name.
 
-    The platform is that for which the program is compiled, not that of the process; of the backends
-    of other platforms nothing is left in it.
+    The platform is the one for which the program is compiled, not the default platform of the
+    process. The program does not contain the backends of other platforms.
     """
     branches = {p: partial(function, own) for p, own in _BY_PLATFORM[backend].items()}
     if len(branches) == 1:

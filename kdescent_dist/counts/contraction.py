@@ -1,8 +1,8 @@
-"""What the sums over samples x kernels are made of, and what a backend of them must do.
+"""Tables of samples x kernels, and the protocol of a backend that contracts them.
 
-A pair of a sample and a kernel has one value or two, computed from the coordinates of both; every
-count and every gradient is such a table of values, contracted over the samples or the kernels. A
-backend does that with memory for few pairs at a time, in the way that suits one kind of hardware.
+A pair of a sample and a kernel has one or two values, computed from the coordinates of both. Every
+count and every gradient is a table of such values, contracted over the samples or the kernels. A
+backend computes contractions with memory for few pairs at a time, for one kind of hardware.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,21 @@ from typing import Protocol
 import jax
 
 Columns = list[jax.Array]  # one array per coordinate
-# From the d coordinates and the weights of samples, (size,) each, to m factors (size,).
+# (d coordinates of samples, weights), (size,) each -> m factors (size,).
 Moments = Callable[[Columns, jax.Array], Columns]
-# From the d coordinates, the weights and r sums of each sample, (size,) each, to columns (size,).
+# (d coordinates of samples, weights, r sums per sample), (size,) each -> columns (size,).
 Finish = Callable[[Columns, jax.Array, Columns], Columns]
 
 
 @dataclass(frozen=True)
 class PairTables:
-    """Samples x kernels, as a function of the coordinates of both.
+    """Tables of samples x kernels, as functions of the coordinates of both.
 
     Attributes:
-        prepare: from the columns of samples, of shape (size,) each, to their d coordinates.
-        kernels: the d coordinates (K,) of the kernels.
-        tables: from coordinates of samples and kernels to the values, elementwise.
+        prepare: maps the columns of samples, (size,) each, to their d coordinates.
+        kernels: d coordinates of the kernels, (K,) each.
+        tables: maps coordinates of samples and kernels to the values, elementwise with
+            broadcasting.
     """
 
     prepare: Callable[[Columns], Columns]
@@ -34,10 +35,10 @@ class PairTables:
 
 
 class Backend(Protocol):
-    """One implementation of the contractions; all of them give the same numbers to rounding."""
+    """An implementation of the contractions; all backends agree to rounding."""
 
     def exp2(self, t: jax.Array, /) -> jax.Array:
-        """Return 2^t for t <= 0, and exactly 0 far below the smallest normal number."""
+        """Return 2^t for t <= 0, with exactly 0 far below the smallest normal number."""
         ...
 
     def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
@@ -47,17 +48,17 @@ class Backend(Protocol):
     def over_samples(
         self, pairs: PairTables, x: jax.Array, weights: jax.Array, moments: Moments
     ) -> list[jax.Array]:
-        """Sum each table over the samples, times each moment of them.
+        """Sum each table, times each moment, over the samples.
 
         Args:
             pairs: the tables.
             x: (n, d) samples.
             weights: (n,) weights.
-            moments: the m factors of each sample.
+            moments: returns the m factors of each sample.
 
         Returns:
-            Per table, (K, m) sums. Summed in blocks, then pairwise, so that rounding does not
-            grow with n.
+            (K, m) sums for each table. Samples are summed in blocks, and blocks pairwise, so that
+            rounding errors grow only as the logarithm of n.
         """
         ...
 
@@ -69,16 +70,16 @@ class Backend(Protocol):
         rows: list[jax.Array],
         finish: Finish,
     ) -> Columns:
-        """Sum all tables over the kernels, times each row of factors.
+        """Sum all tables, times each row of factors, over the kernels.
 
         Args:
             pairs: the tables.
             x: (n, d) samples.
             weights: (n,) weights.
-            rows: per table, (r, K) factors.
-            finish: the columns that are wanted of each sample.
+            rows: (r, K) factors for each table.
+            finish: maps the r sums of each sample to the columns of the result.
 
         Returns:
-            These columns, (n,) each.
+            The columns of the result, (n,) each.
         """
         ...

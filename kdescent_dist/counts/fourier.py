@@ -1,10 +1,10 @@
 """Weighted sums of plane waves, with a derivative that recomputes the waves.
 
-Phases are taken relative to an origin near the samples, in turns, and reduced to half a turn;
-the phase of the origin itself is added exactly, so that an offset of the samples costs no digits.
+Phases are in turns, relative to an origin near the samples, and reduced to half a turn. The phase
+of the origin is computed exactly and added later, so that an offset of the samples costs no digits.
 
-A backend computes the sums, and all their gradients. The sums of squares, for the errors, have
-none: they are always computed in blocks.
+A backend computes the sums and all their gradients. The sums of squares, for the errors, use no
+backend: they and their gradients are always computed in blocks.
 """
 
 import math
@@ -25,21 +25,21 @@ from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_t
 def _fourier_sums(
     backend: str, x: jax.Array, weights: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return ``sum_n w_n cos(k . x_n)`` and the same of the sine, (K,) each; all of one dtype."""
+    """Return ``sum_n w_n cos(k . x_n)`` and the same sum of sines, (K,) each; all of one dtype."""
     return with_backend(backend, _sums, x, weights, modes)
 
 
 def _backward(backend, arrays, cotangents):
-    """Two computations, of which the compiler drops one that no one asks for."""
+    """Two computations: XLA drops the computation of unused gradients."""
     grad_x, grad_weights = with_backend(backend, _sample_gradients, *arrays, *cotangents)
     return grad_x, grad_weights, with_backend(backend, _mode_gradients, *arrays, *cotangents)
 
 
 def _plain(backend: str, x, weights, modes):
-    """The same in blocks, whatever the backend, for the other derivatives."""
+    """Like ``_fourier_sums``, in blocks for any backend, for all other derivatives."""
     origin = near_origin(x)
 
-    # The waves of all blocks would otherwise be kept for a reverse pass.
+    # Otherwise a reverse pass would keep the waves of all blocks.
     @jax.checkpoint
     def body(columns, w):
         return [matmul(wave, w) for wave in plain_waves(columns, modes, origin)]
@@ -55,7 +55,7 @@ fourier_sums = differentiable(_fourier_sums, _backward, _plain, static=1)
 def _squared_sums(
     x: jax.Array, weights: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return ``sum_n w_n cos^2(k . x_n)`` and the same of the sine, (K,) each."""
+    """Return ``sum_n w_n cos^2(k . x_n)`` and the same sum of squared sines, (K,) each."""
     origin = jax.lax.stop_gradient(near_origin(x))
     offset = phase_turns(modes, origin)
     waves = make_waves(modes)
@@ -71,12 +71,12 @@ def _squared_sums(
 
 
 def _squared_backward(arrays, cotangents):
-    """One block at a time, by plain autodiff."""
+    """Plain autodiff, one block at a time."""
     return jax.vjp(_squared_sums, *arrays)[1](cotangents)
 
 
 def _plain_squared_sums(x, weights, modes):
-    """By waves of twice the frequency: ``2 cos^2 a = 1 + cos 2a``, ``2 sin^2 a = 1 - cos 2a``."""
+    """Waves of twice the frequency: ``2 cos^2 a = 1 + cos 2a``, ``2 sin^2 a = 1 - cos 2a``."""
     total = jnp.sum(weights)
     cos, _ = _plain("tiled", x, weights, 2.0 * modes)
     return 0.5 * (total + cos), 0.5 * (total - cos)
@@ -86,7 +86,7 @@ fourier_squared_sums = differentiable(_squared_sums, _squared_backward, _plain_s
 
 
 def make_waves(modes: jax.Array):
-    """Return the function from coordinates to the waves (K, size) of one block."""
+    """Return a function from columns and origin to cosine and sine (K, size) of one block."""
 
     def waves(columns: Columns, origin: jax.Array) -> tuple[jax.Array, ...]:
         pairs = _pairs(TiledBackend(), modes, origin)
@@ -96,14 +96,14 @@ def make_waves(modes: jax.Array):
 
 
 def plain_waves(columns: Columns, modes: jax.Array, origin: jax.Array) -> tuple[jax.Array, ...]:
-    """The same as ``make_waves``, with all their derivatives."""
+    """Like the function of ``make_waves``, with all derivatives."""
     turns = (modes * (0.5 / math.pi)).T
     shifted = [(column - o)[None, :] for column, o in zip(columns, origin, strict=True)]
     return plain_cos_sin(phase_of(0.0, shifted, [k[:, None] for k in turns]))
 
 
 def plain_cos_sin(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of phases in turns, with all their derivatives."""
+    """Cosine and sine of phases in turns, with all derivatives."""
     radians = 2.0 * math.pi * (turns - jax.lax.stop_gradient(jnp.round(turns)))
     return jnp.cos(radians), jnp.sin(radians)
 
@@ -111,19 +111,19 @@ def plain_cos_sin(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _pairs(backend: Backend, modes: jax.Array, origin: jax.Array) -> PairTables:
     def prepare(columns: Columns) -> Columns:
         shifted = [column - o for column, o in zip(columns, origin, strict=True)]
-        # No more than a way to have them stored: else they are computed anew for every mode.
+        # Multiplied by the identity, the columns are stored, and not recomputed for every mode.
         return backend.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
 
     return PairTables(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
 
 
 def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine, which is the cosine a quarter turn later: that costs no operation."""
+    """Cosine and sine; the sine is the cosine of a phase that starts at -1/4 turn, at no cost."""
     return cos_turns(phase_of(0.0, z, per_turn)), cos_turns(phase_of(-0.25, z, per_turn))
 
 
 def phase_of(start: float, z: Columns, per_turn: Columns) -> jax.Array:
-    """Phase in turns, from ``start`` on, of samples and modes whose shapes broadcast."""
+    """``start`` plus the phase in turns, of samples and modes with broadcasting shapes."""
     phase: jax.Array | float = start
     for column, mode in zip(z, per_turn, strict=True):
         phase = phase + column * mode
@@ -145,11 +145,11 @@ def rotate(cos: jax.Array, sin: jax.Array, turns: jax.Array) -> tuple[jax.Array,
 def gradient_rows(
     modes: jax.Array, grad_cos: jax.Array, grad_sin: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Factors (..., d + 1, K) of cosine and sine, for the gradients in weights and coordinates.
+    """Factors (..., d + 1, K) of cosine and of sine, for gradients in weights and coordinates.
 
     Args:
         modes: (..., K, d) wave vectors.
-        grad_cos, grad_sin: (..., K) gradients by the sums of cosine and sine.
+        grad_cos, grad_sin: (..., K) gradients with respect to the sums of cosines and sines.
     """
     components = jnp.moveaxis(modes, -1, 0)
     of_cos = jnp.stack([grad_cos, *(grad_sin * k for k in components)], axis=-2)
@@ -158,7 +158,7 @@ def gradient_rows(
 
 def _sample_gradients(backend: Backend, x, weights, modes, grad_cos, grad_sin):
     origin = near_origin(x)
-    # The gradient turns back with the waves, from the true phase to that relative to the origin.
+    # Rotate the cotangents from true phases back to phases relative to the origin.
     grad_cos, grad_sin = rotate(grad_cos, grad_sin, -phase_turns(modes, origin))
 
     def finish(_, w, sums):

@@ -1,10 +1,10 @@
-"""Sums over samples x kernels for GPUs: expressions that the compiler fuses into each sum.
+"""Sums over samples x kernels for GPUs: elementwise expressions that XLA fuses into each sum.
 
-No table of samples x kernels is stored. That rules out tables that several sums share, which the
-compiler would store: sums over samples go through one moment at a time, and sums over kernels are
-written out, a few kernels in each pass over the samples. Compiled for an H100, temporary
-memory is 12 to 52 bytes per sample in three dimensions, whatever the number of kernels; speed has
-not been measured there. A CPU computes the same numbers, slowly.
+No table of samples x kernels is stored. XLA would store a table that several sums share. So sums
+over samples take one moment at a time, and sums over kernels are an unrolled loop, with a few
+kernels in each pass over the samples. Compiled for an H100, temporary memory is 12 to 52 bytes per
+sample in three dimensions, for any number of kernels; the speed is not measured. A CPU computes
+the same numbers, slowly.
 """
 
 import operator
@@ -17,12 +17,12 @@ from jax import lax
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
 
-_UNROLL = 8  # kernels in one pass over the samples: compile time grows faster than their number
-_BLOCK = 1024  # samples summed by one group of threads; the sum of more rounds more
+_UNROLL = 8  # kernels per pass over the samples: compile time grows faster than this number
+_BLOCK = 1024  # samples per group of threads; sums of more samples have larger rounding errors
 
 
 class FusedBackend:
-    """All samples at once, of which each thread computes what it adds up."""
+    """Sums over all samples at once: each thread computes the values that it adds."""
 
     exp2 = staticmethod(jnp.exp2)
 
@@ -31,7 +31,7 @@ class FusedBackend:
             reduce(operator.add, [row[j] * columns[j] for j in range(i + 1)])
             for i, row in enumerate(matrix)
         ]
-        # Stored, else they would be computed anew for each kernel.
+        # The barrier stores the rows; otherwise XLA would recompute the rows for each kernel.
         return list(lax.optimization_barrier(rows))
 
     def over_samples(
@@ -41,7 +41,7 @@ class FusedBackend:
         z = [_blocks(c) for c in columns]
         kernels = [c[:, None] for c in pairs.kernels]
 
-        # One moment at a time: those that shared a table would have it stored.
+        # One moment at a time: XLA would store a table that moments share.
         def of_moment(factor: jax.Array) -> list[jax.Array]:
             tables = pairs.tables(z, kernels)
             return [tree_sum(jnp.sum(table * factor, axis=2)) for table in tables]
@@ -65,16 +65,16 @@ class FusedBackend:
                 sums = [total + f[i] * table for i, total in enumerate(sums)]
             return sums, None
 
-        # Not plain zeros: inside shard_map their type differs from that of sums over local samples.
+        # zeros_like: inside shard_map, plain zeros do not have the type of sums over local samples.
         zeros = [jnp.zeros_like(z[0])] * len(rows[0])
         kernels = (pairs.kernels, [table_rows.T for table_rows in rows])
         return finish(z, weights, lax.scan(add, zeros, kernels, unroll=_UNROLL)[0])
 
 
 def _blocks(column: jax.Array) -> jax.Array:
-    """Shape (n,) into (blocks, 1, size) to stand beside kernels (K, 1), filled up with zeros.
+    """Reshape (n,) to (blocks, 1, size), which broadcasts with kernels (K, 1); pad with zeros.
 
-    The kernels of a block then follow each other, and find its samples in the cache.
+    All kernels of a block follow each other, and find the samples of the block in the cache.
     """
     n = len(column)
     size = min(_BLOCK, n)

@@ -1,11 +1,11 @@
 """Weighted sums of normalized Gaussian kernels, with a derivative that recomputes the kernels.
 
-With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x - c)|^2`` up to
-its norm. Samples and centers are whitened once, relative to the median of the centers so that an
-offset of both costs no digits, and a pair then takes one difference and one product a dimension.
+With ``cov = L L^T`` and ``W = sqrt(log2(e) / 2) L^-1``, a kernel is ``2^-|W (x - c)|^2`` times a
+norm. Samples and centers are whitened once, relative to the median of the centers, so that a common
+offset costs no digits. A pair then takes one difference and one product per dimension.
 
-A backend computes the sums, and the gradients in samples, weights and centers. The gradient in
-the covariance takes its second moment of the samples in blocks, whatever the backend.
+A backend computes the sums and the gradients in samples, weights and centers. The gradient in the
+covariance needs a second moment of the samples, which is computed in blocks for any backend.
 """
 
 import math
@@ -27,7 +27,7 @@ from kdescent_dist.numerics.tiles import matmul, scan_tiles
 from kdescent_dist.numerics.vector_math import exp2_nonpositive
 
 SCALE = math.sqrt(0.5 / math.log(2.0))  # from a power of e to a power of 2
-FAR = 1e15  # kernel widths; what is farther counts as this far, whose square is finite
+FAR = 1e15  # largest whitened distance, about in kernel widths; its square is finite
 _SLOPE = 2.0 * math.log(2.0)  # 2^-d^2 has the derivative -_SLOPE d 2^-d^2
 
 
@@ -39,17 +39,17 @@ def _kde_sums(
 
 
 def _backward(backend, arrays, cotangent):
-    """Three computations, of which the compiler drops those that no one asks for."""
+    """Three computations: XLA drops the computations of unused gradients."""
     gradients = [_sample_gradients, _center_gradients, _cov_gradient]
     of_samples, *others = (with_backend(backend, g, *arrays, cotangent) for g in gradients)
     return *of_samples, *others
 
 
 def _plain(backend: str, x, weights, centers, cov):
-    """The same in blocks, whatever the backend, for the other derivatives."""
+    """Like ``_kde_sums``, in blocks for any backend, for all other derivatives."""
     whiten, white_centers, norm = whitening(centers, cov)
 
-    # The kernels of all blocks would otherwise be kept for a reverse pass.
+    # Otherwise a reverse pass would keep the kernels of all blocks.
     @jax.checkpoint
     def body(columns, w):
         return matmul(plain_kernels(whiten(columns), white_centers), w)
@@ -63,11 +63,11 @@ kde_sums = differentiable(_kde_sums, _backward, _plain, static=1)
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Whitening:
-    """The affine map to coordinates in which a kernel is ``2^-|z - c|^2``.
+    """The map to white coordinates, in which a kernel is ``2^-|z - c|^2``.
 
-    First each coordinate by itself is shifted and scaled, then a triangular matrix with ones on
-    its diagonal takes out the correlations: in between, far samples can be cut off without
-    regard to the units of the coordinates.
+    The first step shifts and scales each coordinate, and clips distant samples at ``FAR``: after
+    scaling, the limit does not depend on units. The second step multiplies by a unit triangular
+    matrix, which removes the correlations. ``origin`` and ``scale`` are (d,), ``matrix`` is (d, d).
     """
 
     origin: Any
@@ -78,7 +78,7 @@ class Whitening:
         return TiledBackend().transform(self.matrix, self.scaled(columns))
 
     def scaled(self, columns: Columns) -> Columns:
-        """The first step alone."""
+        """The first step only."""
         return [
             jnp.clip((column - origin) * scale, -FAR, FAR)
             for column, origin, scale in zip(columns, self.origin, self.scale, strict=True)
@@ -91,7 +91,7 @@ class Whitening:
 
 
 def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
-    """A short product, written out: there are as many terms as dimensions at most."""
+    """A dot product as explicit operations: there are at most d terms."""
     total = factors[0] * columns[0]
     for i in range(1, len(columns)):
         total = total + factors[i] * columns[i]
@@ -99,7 +99,7 @@ def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
 
 
 def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.Array], jax.Array]:
-    """Return the map, the d coordinates (K,) of the white centers, and the norm of a kernel."""
+    """Return the map, the d white coordinates (K,) of the centers, and the norm of a kernel."""
     lower = jnp.linalg.cholesky(cov)
     widths = jnp.diagonal(lower)
     matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
@@ -109,17 +109,17 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
 
 
 def square_norm(cov: jax.Array) -> jax.Array:
-    """By what N(cov / 2) is to be divided for N(cov)^2: no square of a small number underflows."""
+    """``N(x; c, cov / 2) / N(x; c, cov)^2``: no square of a small number, which may underflow."""
     return jnp.sqrt(jnp.linalg.det(4.0 * jnp.pi * cov))
 
 
 def kernel_values(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
-    """Kernel values (K, size), at most 1, of one block."""
+    """Kernel values (K, size) of one block, at most 1."""
     return gaussian(exp2_nonpositive, [c[None, :] for c in z], [c[:, None] for c in centers])[0]
 
 
 def plain_kernels(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
-    """The same as ``kernel_values``, with derivatives that are exactly 0 where a kernel is 0."""
+    """Like ``kernel_values``, with all derivatives; they are exactly 0 where a kernel is 0."""
     differences = [
         column[None, :] - center[:, None] for column, center in zip(z, centers, strict=True)
     ]
@@ -131,7 +131,7 @@ def plain_kernels(z: list[jax.Array], centers: list[jax.Array]) -> jax.Array:
 
 
 def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
-    """Kernel values, at most 1, of white samples and centers whose shapes broadcast."""
+    """Kernel values, at most 1, of white samples and centers with broadcasting shapes."""
     exponent: jax.Array | float = 0.0
     for column, center in zip(z, centers, strict=True):
         difference = column - center
@@ -156,7 +156,7 @@ def _sums(backend: Backend, x, weights, centers, cov):
 
 
 def block_gradients(z, weights, centers, rows):
-    """Gradients with respect to the white coordinates and the weights of one block.
+    """Gradients with respect to the white coordinates and the weights, (size,) each, of a block.
 
     ``rows`` are the ``gradient_rows`` of the cotangent.
     """
@@ -165,7 +165,7 @@ def block_gradients(z, weights, centers, rows):
 
 
 def gradient_rows(centers: Columns, cotangent: jax.Array) -> jax.Array:
-    """Factors (d + 1, K) that give sum_k g_k N_k and sum_k g_k c_k N_k under the kernels."""
+    """Factors (d + 1, K) of kernels N_k for sum_k g_k N_k and sum_k g_k c_k N_k."""
     return jnp.stack([cotangent, *(cotangent * c for c in centers)])
 
 
@@ -202,7 +202,7 @@ def _white_center_gradients(backend: Backend, x, weights, pairs, cotangent):
 def _cov_gradient(backend: Backend, x, weights, centers, cov, cotangent):
     """With d = z - c: ``W^T (sum_kn g_k w_n N_nk [2 ln2 d d^T - 1]) W / (2 scale^2)``.
 
-    The second moment comes from the gradients in z and c, which hold one factor d already.
+    The second moment comes from the gradients in z and c, which contain one factor d.
     """
     pairs, whiten, norm = _pairs(backend, centers, cov)
     cotangent = norm * cotangent

@@ -1,10 +1,10 @@
 """Kernel and Fourier counts of one set of samples, and their errors.
 
-All are sums over the samples, local to where the samples are: add up the counts of disjoint sets
-(or ``psum`` them) before anything that is not linear. They are differentiable with respect to every
-array, any number of times, in forward and in reverse mode, and no derivative holds samples x
-kernels. Gradients are fast with any backend; all other derivatives are computed in blocks. The
-dtype is that of the arguments, at least float32.
+Counts are sums over the samples: add the counts of disjoint sets (or ``psum`` them) before any
+nonlinear operation. Errors add in squares. All functions are differentiable with respect to every
+array, any number of times, in forward and reverse mode. No derivative holds a table of samples x
+kernels. A backend computes gradients; all other derivatives are computed in blocks. The dtype is
+the dtype of the arguments, at least float32.
 """
 
 from functools import partial
@@ -29,18 +29,18 @@ def kde_counts(
 ) -> jax.Array:
     """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
 
-    A sample so far from a center that its kernel underflows contributes exactly 0, to the counts
-    and to every gradient.
+    If the kernel of a distant sample underflows, the sample contributes exactly 0 to the count and
+    to every gradient.
 
     Args:
         x: (n, d) samples.
         weights: (n,) weights, 1 by default.
         centers: (K, d) kernel centers.
         cov: (d, d) covariance of the kernels, positive definite.
-        backend: how it is computed, which changes the numbers by no more than rounding: "tiled"
-            for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
-            hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests. The
-            gradient in ``cov`` is computed in blocks by any backend.
+        backend: "tiled" for CPUs, "fused" for GPUs, "auto" for the backend of the platform, or
+            "pallas" for hand-written kernels on NVIDIA GPUs (Hopper or later; interpreted on CPUs,
+            for tests). Backends agree to rounding. For any backend, a part of the gradient in
+            ``cov`` is computed in blocks.
 
     Returns:
         (K,) counts, in samples per unit volume.
@@ -68,9 +68,9 @@ def fourier_counts(
         x: (n, d) samples.
         weights: (n,) weights, 1 by default.
         modes: (K, d) wave vectors, in radians per unit of ``x``.
-        backend: how it is computed, which changes the numbers by no more than rounding: "tiled"
-            for CPUs, "fused" for GPUs, "auto" for that of the platform, or "pallas" for the
-            hand-written kernels, on NVIDIA GPUs (Hopper or later) alone but for tests.
+        backend: "tiled" for CPUs, "fused" for GPUs, "auto" for the backend of the platform, or
+            "pallas" for hand-written kernels on NVIDIA GPUs (Hopper or later; interpreted on CPUs,
+            for tests). Backends agree to rounding.
 
     Returns:
         (K,) complex counts.
@@ -92,9 +92,9 @@ def kde_errors(
 ) -> jax.Array:
     """Return the Poisson error of each kernel count, ``sqrt(sum_n w_n^2 N(x_n; center_k, cov)^2)``.
 
-    Equal to the count over the square root of its effective sample size, and 0 where the kernel
-    is empty: in single precision, where every sample is more than 9 standard deviations away.
-    They are computed by the backend that suits the platform.
+    The error is the count over the square root of its effective sample size. The error is 0 if all
+    kernels underflow: in single precision, if every sample is farther away than 9.4 standard
+    deviations (10.2 with a backend that keeps subnormal numbers). The backend is "auto".
 
     Args:
         x: (n, d) samples.
@@ -117,8 +117,8 @@ def kde_errors(
 def fourier_errors(x: jax.Array, weights: jax.Array | None, modes: jax.Array) -> jax.Array:
     """Return the Poisson errors of the real and the imaginary part of each Fourier count.
 
-    They are ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` and the same of the sine. They are computed in
-    blocks on any platform.
+    They are ``sqrt(sum_n w_n^2 cos^2(k . x_n))`` and the same expression with the sine. They are
+    computed in blocks on any platform.
 
     Args:
         x: (n, d) samples.
@@ -126,7 +126,7 @@ def fourier_errors(x: jax.Array, weights: jax.Array | None, modes: jax.Array) ->
         modes: (K, d) wave vectors, in radians per unit of ``x``.
 
     Returns:
-        (K,) complex: the error of the real part plus i times that of the imaginary part.
+        (K,) complex: error of the real part plus i times the error of the imaginary part.
 
     Raises:
         InputError: the shapes do not match.
@@ -140,18 +140,18 @@ def fourier_errors(x: jax.Array, weights: jax.Array | None, modes: jax.Array) ->
 
 
 def _root(square: jax.Array) -> jax.Array:
-    """Square root with a derivative of 0, instead of infinity, at 0."""
+    """Square root with derivative 0, not infinity, at 0."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
 def _arrays(x, weights, *others) -> list[jax.Array]:
-    """Bring all arguments to one floating dtype, and to one kind of device variation.
+    """Bring all arguments to one floating dtype, and to one type of variation over devices.
 
-    Inside ``shard_map`` an argument may be replicated while the samples differ by device, where
-    a custom derivative wants all to be alike. Adding an empty sum of every argument says so to
-    the type system and vanishes in compilation; its transpose adds up the gradients of the
-    devices.
+    Inside ``shard_map``, some arguments may be replicated while the samples vary over devices, but
+    a custom derivative needs one type of variation. Adding an empty sum of every argument gives
+    all arguments the same type and vanishes in compilation. The transpose of this addition adds
+    the gradients of the devices.
     """
     given = [jnp.asarray(a) for a in (x, *others)]
     given.insert(1, jnp.ones(len(given[0]), given[0].dtype) if weights is None else weights)

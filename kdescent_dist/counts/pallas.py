@@ -1,9 +1,9 @@
-"""Sums over samples x kernels as kernels of our own for NVIDIA GPUs (Hopper and later).
+"""Sums over samples x kernels in hand-written kernels for NVIDIA GPUs (Hopper and later).
 
-Written in Pallas for its Mosaic GPU backend: a group of 128 threads keeps a block of samples in
-registers, goes through all kernels, and writes sums of its own, which are added outside in an
-order of their own. They compile for an H100; that they run there, and how fast, has not been
-measured. On a CPU they are interpreted, for tests.
+The programs use the Mosaic GPU backend of Pallas. A group of 128 threads keeps a block of samples
+in registers, loops over all kernels, and writes the sums of its block. Sums over samples are then
+added over blocks in a fixed order. The programs compile for an H100; whether they run there, and
+how fast, is not measured. A CPU interprets the programs, for tests.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTable
 from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.numerics.reductions import tree_sum
 
-_BLOCK = 1024  # samples: eight in the registers of each thread
+_BLOCK = 1024  # samples per block: eight in the registers of each thread
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PallasBackend(FusedBackend):
     """One program per block of samples.
 
     Attributes:
-        interpret: evaluate the kernels by ordinary operations, on any platform.
+        interpret: whether to evaluate the programs by ordinary operations, on any platform.
     """
 
     interpret: bool
@@ -76,7 +76,7 @@ class PallasBackend(FusedBackend):
                     sums = [s + rows_ref[t, i, k] * table for i, s in enumerate(sums)]
                 return sums
 
-            # Zeros of their own would be laid out in another way than what is added to them.
+            # Zeros from z: new zeros would have another register layout than the tables.
             zeros = [0.0 * z[0]] * len(rows[0])
             sums = lax.fori_loop(0, len(pairs.kernels[0]), step, zeros)
             for i, total in enumerate(sums):
@@ -90,12 +90,12 @@ class PallasBackend(FusedBackend):
     def _call(
         self, program: Callable, shapes: list[tuple[int, ...]], z: jax.Array, *others: jax.Array
     ) -> list[jax.Array]:
-        """Run one program for each block of the coordinates z (d, blocks * size)."""
+        """Run one program for each block of coordinates z (d, blocks * size); returns the sums."""
         from jax.experimental import pallas as pl
         from jax.experimental.pallas import mosaic_gpu
 
         blocks = z.shape[1] // _BLOCK
-        # Inside shard_map the sums vary over the mesh as the samples do.
+        # Inside shard_map, the sums must vary over the mesh like the samples.
         outputs = jax.eval_shape(lambda z: [jnp.broadcast_to(z[0, 0], s) for s in shapes], z)
 
         def of_block(index: Callable[[], jax.Array], *refs: Any) -> None:
@@ -112,5 +112,5 @@ class PallasBackend(FusedBackend):
 
 
 def _padded(columns: Columns) -> jax.Array:
-    """Stack columns (n,) into (columns, blocks * size), filled up with zeros."""
+    """Stack columns (n,) into (columns, blocks * size), padded with zeros."""
     return jnp.stack([jnp.pad(c, (0, -len(c) % _BLOCK)) for c in columns])

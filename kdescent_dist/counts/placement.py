@@ -1,4 +1,4 @@
-"""What a statistic is told of a training sample, to place its points there."""
+"""The training sample of a bin, as a statistic sees it to place points in the sample."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -9,15 +9,15 @@ T = TypeVar("T")
 
 
 class TrainingDensity(Protocol):
-    """The weighted training sample of a bin, of d compared columns, and a density estimate of it.
+    """The weighted training sample of a bin, of d compared columns, and its density estimate.
 
-    Several processes may each hold a part of the sample. All of them call each method together,
-    and get the same bits.
+    Each process may hold a part of the sample. All processes call each method together, and get the
+    same bits.
     """
 
     @property
     def dtype(self) -> Any:
-        """Type of the samples, float32 or float64."""
+        """Dtype of the samples, float32 or float64."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class TrainingDensity(Protocol):
         ...
 
     def spread(self) -> np.ndarray:
-        """(d,) standard deviations without the weights, float64."""
+        """(d,) unweighted standard deviations, float64."""
         ...
 
     def draw(self, key: np.ndarray, number: int) -> np.ndarray:
@@ -44,7 +44,7 @@ class TrainingDensity(Protocol):
 
         Args:
             key: (2,) words of a random key.
-            number: rows to draw.
+            number: number of rows to draw.
 
         Raises:
             InputError: the columns of the sample are linearly dependent.
@@ -52,9 +52,12 @@ class TrainingDensity(Protocol):
         ...
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """The estimate (n,) at positions (n, d), in weight per unit volume."""
+        """Evaluate the density estimate (n,) at positions (n, d), in weight per unit volume."""
         ...
 
     def agreed(self, work: Callable[[], T]) -> T:
-        """What the first process works out. The last bits may differ between processors."""
+        """Call ``work`` in the first process only; all processes get the result.
+
+        On other processors, last bits could differ.
+        """
         ...

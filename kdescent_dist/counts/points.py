@@ -1,4 +1,4 @@
-"""The points of a statistic, and what a config knows there."""
+"""The points of a statistic, and the counts that a config may give at the points."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,8 @@ class Points:
     """Where a statistic is evaluated: k points in a space of d compared columns.
 
     Attributes:
-        each: arrays (k, ...) by name, with one row per point.
-        common: arrays by name that all points share.
+        each: names to arrays (k, ...), with one row per point.
+        common: names to arrays that all points share.
     """
 
     each: dict[str, Any]
@@ -21,26 +21,27 @@ class Points:
 
     @property
     def number(self) -> int:
-        """k."""
+        """The number of points k."""
         return len(next(iter(self.each.values())))
 
     def at(self, rows: Any) -> "Points":
-        """Some of the points, by their numbers."""
+        """The points of the given indices."""
         return Points({name: values[rows] for name, values in self.each.items()}, self.common)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the options of a config give a statistic of a bin.
+    """The data of a statistic in a bin, from the options of a config.
 
     Attributes:
-        points: the k points, all of which every step takes, in their order. None for points that
-            ``Statistic.place`` places in the training sample of each bin.
+        points: the k points; every step takes all points in this order. None if
+            ``Statistic.place`` places points in the training sample of each bin.
         values: (k, parts) counts to compare with; None to count the training catalog.
-        errors: (k, parts) their errors, 0 where a count is unknown. For ``loss.kind=chisq``.
-        weight: sum of the weights in the bin that goes with ``values``, None where it is unknown.
-        weight_err: its error.
-        number: how many points are to be placed, None where ``place`` knows it.
+        errors: (k, parts) errors of ``values``, 0 for an unknown count; ``loss.kind=chisq`` needs
+            errors.
+        weight: sum of the weights in the bin, in the units of ``values``; None if unknown.
+        weight_err: error of ``weight``.
+        number: number of points to place; None if ``place`` chooses the number.
     """
 
     points: Points | None = None

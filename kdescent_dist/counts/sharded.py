@@ -1,8 +1,9 @@
 """Counts of samples that are sharded over a mesh, and their gradients.
 
-Samples are dealt out along the ``samples`` axis and kernels along the ``kernels`` axis. Forward
-and backward pass are each a ``shard_map`` of its own, with the reduction written out, so that no
-autodiff goes through a collective.
+Samples are sharded along the ``samples`` axis, and kernels along the ``kernels`` axis. The forward
+and the backward pass are separate ``shard_map`` calls with explicit reductions, so that a gradient
+needs no derivative of a collective. Only other derivatives differentiate the collective of the
+forward pass.
 """
 
 from collections.abc import Callable
@@ -27,21 +28,21 @@ def sharded_kde_counts(
     cov: jax.Array,
     mesh: Mesh | None,
 ) -> jax.Array:
-    """``counts.kde_counts`` over the devices of a mesh; arguments and result are whole arrays."""
+    """``local.kde_counts`` over the devices of a mesh; arguments and result are global arrays."""
     return _dispatch(kde_counts, mesh, x, weights, centers, cov)
 
 
 def sharded_fourier_counts(
     x: jax.Array, weights: jax.Array | None, modes: jax.Array, mesh: Mesh | None
 ) -> jax.Array:
-    """``counts.fourier_counts`` over the devices of a mesh; arguments and result are whole."""
+    """``local.fourier_counts`` over the devices of a mesh, for global arrays."""
     return _dispatch(fourier_counts, mesh, x, weights, modes)
 
 
 def _dispatch(counts, mesh, x, weights, kernels, *rest):
     if mesh is None or mesh.size == 1:
         return counts(x, weights, kernels, *rest)
-    # Shapes are checked as they were given, before anything is padded.
+    # Check the given shapes before padding.
     jax.eval_shape(counts, x, weights, kernels, *rest)
     arrays = [_on(mesh, jnp.asarray(a)) for a in (x, kernels, *rest)]
     weights = jnp.ones(len(x), arrays[0].dtype) if weights is None else jnp.asarray(weights)
@@ -49,7 +50,7 @@ def _dispatch(counts, mesh, x, weights, kernels, *rest):
 
 
 def _on(mesh: Mesh, array: jax.Array) -> jax.Array:
-    """Bring an array that lives on other devices to those of the mesh; a traced one is there."""
+    """Move an array from other devices to the mesh; a traced array stays as it is."""
     if isinstance(array, Tracer) or array.sharding.device_set == set(mesh.devices.flat):
         return array
     return jax.device_put(array, NamedSharding(mesh, _ALL))
@@ -57,7 +58,7 @@ def _on(mesh: Mesh, array: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _padded(counts, mesh, x, weights, kernels, *rest) -> jax.Array:
-    """Fill up the samples with weight 0, and the kernels with the last one again."""
+    """Pad samples with weight 0, and kernels with copies of the last kernel."""
     size, number = len(x), len(kernels)
     if not size or not number:
         return counts(x, weights, kernels, *rest)
@@ -77,7 +78,7 @@ def _whole(counts, mesh, x, weights, kernels, *rest) -> jax.Array:
 
 def _backward(counts, mesh, arrays, cotangent):
     def pulled_back(which: slice, axes: tuple[str, ...], specs) -> tuple[jax.Array, ...]:
-        """Some of the gradients; one loop each, which vanishes where they are not asked for."""
+        """Some of the gradients, as a separate computation, which XLA drops if it is unused."""
 
         def local(cotangent, *arrays):
             gradients = jax.vjp(counts, *arrays)[1](cotangent)
@@ -96,12 +97,12 @@ _sharded = differentiable(_whole, _backward, static=2)
 
 
 def _psum(values: Any, mesh: Mesh, *axes: str) -> Any:
-    """Sum over the axes that have several devices: a sum over one would still be a copy."""
+    """Sum over axes with several devices; a sum over a single device would cost a copy."""
     wide = tuple(axis for axis in axes if mesh.shape[axis] > 1)
     return jax.lax.psum(values, wide) if wide else values
 
 
 def _shard_map(local: Callable, mesh: Mesh, rest: int, out_specs, *first: PartitionSpec):
-    # Replication is not checked: it would add collectives of its own to the inner derivatives.
+    # Without check_vma: the check would add collectives to the inner derivatives.
     in_specs = (*first, _SAMPLES, _SAMPLES, _KERNELS, *[_ALL] * rest)
     return jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

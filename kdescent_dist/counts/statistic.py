@@ -1,8 +1,8 @@
-"""What a statistic is: numbers of weighted samples at points, which add up over disjoint sets.
+"""The interface of a statistic: counts of weighted samples at points, additive over disjoint sets.
 
 A pair of a sample and a point has one value per part of a count: a Gaussian kernel has one part, a
-plane wave two. A raw count is the sum of the values, times the weights of the samples. All above
-this file, from the bins to the report, works with any statistic through this class.
+plane wave has two parts. A raw count is the sum over samples of value times weight. The rooms above
+work with any statistic through this class.
 """
 
 from abc import ABC, abstractmethod
@@ -23,17 +23,18 @@ from kdescent_dist.numerics.tiles import matmul, scan_tiles
 
 
 class Statistic(ABC):
-    """A kind of count. Every method is traceable, and takes one bin at a time.
+    """A kind of count. Methods take one bin at a time.
 
-    A new statistic has a name, parts, ``read`` and ``values``. All else has a default that follows
-    from ``values``. A statistic gives a faster or more precise form of its own where one is known.
-    Instances are hashable, and equal instances count in the same way.
+    A new statistic defines name, parts, ``read`` and ``values``. The other methods have defaults
+    that follow from ``values``. A statistic overrides a default with a faster or more precise form.
+    All methods but ``read`` and ``place`` are traceable. Instances are hashable, and equal
+    instances count in the same way.
 
     Attributes:
-        name: in configs, files and plots.
+        name: name in configs, files and plots.
         parts: names of the real numbers of a count.
-        positive: whether no value is negative: a count over its error then tells how many samples
-            it is of.
+        positive: whether no value is negative: the square of a count over its error is then an
+            effective number of samples.
     """
 
     name: ClassVar[str]
@@ -41,9 +42,9 @@ class Statistic(ABC):
     positive: ClassVar[bool] = False
 
     def read(self, options: Mapping[str, Any], columns: Sequence[str]) -> Given:
-        """The points, and what is known there, from ``bins.NAME.statistics.{name}`` of a config.
+        """Points, and optional counts, from ``bins.NAME.statistics.{name}`` of a config.
 
-        A statistic whose options give no points has a ``place`` of its own.
+        A statistic whose options give no points must override ``place``.
 
         Args:
             options: the options.
@@ -62,18 +63,18 @@ class Statistic(ABC):
         number: int | None,
         options: Mapping[str, Any],
     ) -> Points:
-        """Place the points of a bin in its training sample, where ``read`` gives none.
+        """Place the points of a bin in its training sample, if ``read`` gives no points.
 
-        All processes call this together. The points are those of the first process.
+        All processes call this method together, and use the points of the first process.
 
         Args:
-            key: (2,) words of a random key, of the seed and of the statistic.
+            key: (2,) words of a random key, a function of seed and statistic.
             density: the training sample of the bin.
             number: ``Given.number``.
-            options: what ``read`` was given.
+            options: the options that ``read`` got.
 
         Returns:
-            The points, as arrays of NumPy.
+            The points, as NumPy arrays.
 
         Raises:
             InputError: the points cannot be placed.
@@ -83,25 +84,25 @@ class Statistic(ABC):
 
     @abstractmethod
     def values(self, columns: Columns, prepared: Any) -> Sequence[jax.Array]:
-        """The values of pairs, one table (k, size) per part, with all their derivatives.
+        """The values of pairs, one table (k, size) per part, with all derivatives.
 
         Args:
             columns: d coordinates of a block of samples, (size,) each.
-            prepared: what ``prepare`` returns.
+            prepared: the result of ``prepare``.
         """
 
     def prepare(self, points: Points, origin: jax.Array) -> Any:
-        """What the other methods need of the points of a bin: a pytree of arrays.
+        """A pytree of arrays that the other methods need of the points of a bin.
 
         Args:
             points: the points.
-            origin: (d,) a position near the samples, relative to which coordinates keep digits.
+            origin: (d,) position near the samples; relative coordinates keep their digits.
         """
         del origin
         return points
 
     def finish(self, sums: jax.Array, prepared: Any) -> jax.Array:
-        """Counts (k, parts) from raw counts (parts, k): a linear map, such as a norm."""
+        """Counts (k, parts) from raw counts (parts, k), by a linear map such as a norm."""
         del prepared
         return sums.T
 
@@ -116,36 +117,36 @@ class Statistic(ABC):
         return [matmul(table, weights) for table in self.values(columns, prepared)]
 
     def square_sums(self, columns: Columns, squares: jax.Array, prepared: Any) -> list[jax.Array]:
-        """Sums (k,) per part from which ``finish_squares`` gets the sums of the squares.
+        """Sums (k,) per part over a block, for the sums of squares of ``finish_squares``.
 
         Args:
             columns: d coordinates of a block of samples, (size,) each.
             squares: (size,) squared weights.
-            prepared: what ``prepare`` returns.
+            prepared: the result of ``prepare``.
         """
         return [matmul(table * table, squares) for table in self.values(columns, prepared)]
 
     def finish_squares(self, sums: jax.Array, total: jax.Array, prepared: Any) -> jax.Array:
-        """Sums (k, parts) of squares of what each sample adds to a count: squared Poisson errors.
+        """Squared Poisson errors (k, parts): sums of squared contributions of samples to counts.
 
-        A statistic with a ``finish`` of its own has a ``finish_squares`` of its own.
+        A statistic that overrides ``finish`` must override ``finish_squares``.
 
         Args:
-            sums: (parts, k) what ``square_sums`` adds up.
+            sums: (parts, k) results of ``square_sums``, added over blocks.
             total: sum of the squared weights.
-            prepared: what ``prepare`` returns.
+            prepared: the result of ``prepare``.
         """
         del total, prepared
         return sums.T
 
     def factors(self, cotangent: jax.Array, prepared: Any) -> Any:
-        """What ``gradients`` needs of a cotangent (k, parts) of the counts, for all blocks."""
+        """Factors of ``gradients`` for all blocks, from a cotangent (k, parts) of the counts."""
         return self.pull_back(cotangent, prepared)
 
     def gradients(
         self, columns: Columns, weights: jax.Array, prepared: Any, factors: Any
     ) -> tuple[Columns, jax.Array]:
-        """Gradients of counts times their cotangent, in d coordinates and in weights of a block."""
+        """Gradients of sum(counts * cotangent) in the d coordinates and weights, (size,) each."""
 
         def per_weight(columns: Columns) -> jax.Array:
             tables = self.values(columns, prepared)
@@ -158,7 +159,7 @@ class Statistic(ABC):
         return pull(weights)[0], total
 
     def counts(self, x: jax.Array, weights: jax.Array, points: Points, backend: str) -> jax.Array:
-        """Counts (k, parts) of samples, with all their derivatives in samples and weights.
+        """Counts (k, parts) of samples, with all derivatives in samples and weights.
 
         Args:
             x: (n, d) samples.
@@ -169,7 +170,7 @@ class Statistic(ABC):
         del backend
         prepared = self.prepare(points, jax.lax.stop_gradient(near_origin(x)))
 
-        # The values of all blocks would otherwise be kept for a reverse pass.
+        # Otherwise a reverse pass would keep the values of all blocks.
         @jax.checkpoint
         def body(columns: Columns, w: jax.Array) -> list[jax.Array]:
             return self.sums(columns, w, prepared)
@@ -180,13 +181,13 @@ class Statistic(ABC):
     def squares(
         self, x: jax.Array, weights: jax.Array, points: Points, backend: str, total: jax.Array
     ) -> jax.Array:
-        """Sums (k, parts) of the squares of what each sample adds to the counts.
+        """Sums (k, parts) of the squared contributions of samples to the counts.
 
         Args:
             x: (n, d) samples.
-            weights: (n,) weights.
+            weights: (n,) weights, not squared.
             points: the points.
-            backend: as of ``counts``.
+            backend: see ``counts``.
             total: sum of the squared weights.
         """
         del backend

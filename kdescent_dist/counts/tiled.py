@@ -1,4 +1,4 @@
-"""Sums over samples x kernels for CPUs: a loop over blocks that stay in the cache of a core."""
+"""Sums over samples x kernels for CPUs: a loop over tiles that fit into the cache of a core."""
 
 import operator
 from functools import reduce
@@ -13,12 +13,12 @@ from kdescent_dist.numerics.vector_math import exp2_nonpositive
 
 
 class TiledBackend:
-    """One block of samples x all kernels at a time, contracted as small matrix products."""
+    """Contracts one tile of samples x all kernels at a time, by small matrix products."""
 
     exp2 = staticmethod(exp2_nonpositive)
 
     def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
-        # A matrix product is not fused with what follows, which would repeat it for every kernel.
+        # XLA fuses no matrix product into later operations, which would repeat it per kernel.
         return list(matmul(matrix, jnp.stack(columns)))
 
     def over_samples(
@@ -49,5 +49,5 @@ class TiledBackend:
 
 
 def tile_tables(pairs: PairTables, z: Columns) -> tuple[jax.Array, ...]:
-    """The tables (K, size) of one block."""
+    """The tables (K, size) of one tile."""
     return pairs.tables([c[None, :] for c in z], [c[:, None] for c in pairs.kernels])

@@ -1,4 +1,4 @@
-"""The statistics that a fit can compare, by name; other packages add theirs by an entry point."""
+"""The statistics that a fit can compare, by name; other packages add more by an entry point."""
 
 from collections.abc import Iterable
 
@@ -13,12 +13,15 @@ STATISTICS: Registry[Statistic] = Registry(
 
 
 def statistic(name: str) -> Statistic:
-    """The statistic of a name, which was checked before."""
+    """The statistic of a name; an unknown name is an InputError."""
     return STATISTICS.find("statistics", name)
 
 
 def ordered(names: Iterable[str]) -> dict[str, Statistic]:
-    """Statistics by name, in one order: JAX sorts the names of a mapping, and bits must not."""
+    """Names to statistics in a fixed order: shipped statistics, then other statistics by name.
+
+    JAX sorts the keys of a dict, but the order of a sum over statistics changes its last bits.
+    """
     shipped = [one.name for one in STATISTICS.shipped]
     others = sorted(set(names := tuple(names)) - set(shipped))
     return {name: statistic(name) for name in [*shipped, *others] if name in names}

@@ -29,7 +29,7 @@ from kdescent_dist.numerics.tiles import matmul
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _White:
-    """The map to white coordinates, white centers, and norms of a kernel and of its square."""
+    """Whitening map, white centers, norm of a kernel, and ``kde.square_norm``."""
 
     whiten: Whitening
     centers: Columns
@@ -39,11 +39,10 @@ class _White:
 
 @dataclass(frozen=True)
 class GaussianKernels(Statistic):
-    """Kernels of one covariance: ``centers`` (k, d) each, and ``cov`` (d, d) in common.
+    """Gaussian kernels: ``centers`` (k, d) for each point, and ``cov`` (d, d) in common.
 
-    A squared kernel is a narrower kernel,
-    ``N(x; c, C)^2 = N(x; c, C / 2) / sqrt(det(4 pi C))``: sums of squares are counts of samples
-    with squared weights.
+    A squared kernel is a narrower kernel, ``N(x; c, C)^2 = N(x; c, C / 2) / sqrt(det(4 pi C))``. So
+    sums of squares are counts of samples with squared weights.
     """
 
     name = "kde"
@@ -53,14 +52,17 @@ class GaussianKernels(Statistic):
     def place(
         self, key: np.ndarray, density: TrainingDensity, number: int, options: Mapping[str, Any]
     ) -> Points:
-        """Draw centers from the training density, of a width that suits how many a step draws.
+        """Draw centers from the training density, and set the covariance by Scott's rule (1992).
+
+        With n = ``num_eval_kernels``, the width is ``n^(-1 / (d + 4)) bandwidth_factor`` standard
+        deviations of the training sample.
 
         Args:
             key: (2,) words of a random key.
             density: the training sample.
-            number: centers to draw.
+            number: number of centers to draw.
             options: ``num_eval_kernels``, ``bandwidth_factor``, ``covariant_kernels``,
-                ``inverse_density_weight_power`` and ``num_idw_draws``, as of ``KPretrainer``.
+                ``inverse_density_weight_power`` and ``num_idw_draws``, see ``KPretrainer``.
 
         Raises:
             InputError: ``num_idw_draws`` is below ``number``, or the columns of the sample are
@@ -135,11 +137,11 @@ def _rare_centers(
     power: float,
     draws: int,
 ) -> np.ndarray:
-    """Draw centers (number, d) with a density of ``p^(1 - power)``, where p is that of ``draw``.
+    """Draw centers (number, d) with density ``p^(1 - power)``, where p is the training density.
 
-    Sampling importance resampling: of ``draws`` centers drawn from p, ``number`` are chosen
-    without replacement with weights ``p^-power``. The density they follow is reached as ``draws``
-    grows beyond ``number``.
+    Sampling importance resampling (Rubin 1988) draws ``draws`` candidates from p, and chooses
+    ``number`` of them without replacement, with weights ``p^-power``. The centers approach their
+    density as ``draws`` grows beyond ``number``.
     """
     if draws < number:
         raise InputError(
@@ -150,10 +152,10 @@ def _rare_centers(
     value = density.at(candidates)
     tiny = np.finfo(value.dtype).tiny
     rarity = -power * np.log(np.maximum(value, tiny))
-    # The largest of log-weights plus Gumbel noise are a sample without replacement.
+    # The candidates with the largest log-weight plus Gumbel noise: a draw without replacement.
     unit = np.maximum(threefry.uniform(choice_key, (draws,), value.dtype), tiny)
     scores = rarity - np.log(-np.log(unit))
-    # Last bits decide.
+    # Last bits can change the ranking.
     return density.agreed(lambda: candidates[np.argsort(-scores)[:number]])
 
 

@@ -22,7 +22,7 @@ from kdescent_dist.numerics.vector_math import phase_turns
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Waves:
-    """Wave vectors (k, d), the origin (d,) of the phases, and its own phases (k,) in turns."""
+    """Wave vectors (k, d), origin (d,) of the phases, and phases (k,) of the origin in turns."""
 
     modes: Any
     origin: Any
@@ -31,10 +31,10 @@ class _Waves:
 
 @dataclass(frozen=True)
 class FourierModes(Statistic):
-    """Waves: ``modes`` (k, d) each, in radians per unit of the compared columns.
+    """Plane waves with wave vectors ``modes`` (k, d), in radians per unit of the compared columns.
 
-    A squared wave is a wave of twice the frequency, ``2 cos^2 a, 2 sin^2 a = 1 +- cos 2 a``: sums
-    of squares are counts of samples with squared weights.
+    A squared wave follows from a wave of twice the frequency: ``2 cos^2 a = 1 + cos 2 a`` and
+    ``2 sin^2 a = 1 - cos 2 a``. So sums of squares are counts of samples with squared weights.
     """
 
     name = "fourier"
@@ -43,18 +43,18 @@ class FourierModes(Statistic):
     def place(
         self, key: np.ndarray, density: TrainingDensity, number: int, options: Mapping[str, Any]
     ) -> Points:
-        """Draw modes uniformly in a box, whose size is one over the spread of the sample.
+        """Draw modes uniformly in a box of size ``fourier_range_factor`` over standard deviation.
 
         Args:
             key: (2,) words of a random key.
             density: the training sample.
-            number: modes to draw.
-            options: ``fourier_range_factor`` is the largest component in units of one over the
-                standard deviation. With ``fourier_half_space``, which takes that of the weighted
-                sample, modes are drawn from ``[-k_max, k_max)``, and those whose first component
-                is negative are mirrored: their counts are the conjugates, so that this covers
-                every independent mode. Else they are drawn from the positive orthant alone, and
-                the standard deviation is without the weights.
+            number: number of modes to draw.
+            options: ``fourier_range_factor`` is the largest component k_max in units of one over
+                the standard deviation. Without ``fourier_half_space``, modes are in the positive
+                orthant, and the standard deviation is unweighted. With ``fourier_half_space``,
+                modes are drawn from ``[-k_max, k_max)``, with the weighted standard deviation. If
+                the first nonzero component is negative, the mode is mirrored: the count of the
+                mirrored mode is the complex conjugate. So all independent modes are covered.
         """
         half_space = options["fourier_half_space"]
         spread = np.sqrt(np.diagonal(density.covariance)) if half_space else density.spread()
@@ -121,5 +121,5 @@ def _waves(columns: Columns, prepared: _Waves) -> tuple[jax.Array, ...]:
 
 
 def _squares(cos: jax.Array, total: jax.Array) -> jax.Array:
-    """Sums (k, 2) of squared cosines and sines; not below 0 by rounding."""
+    """Sums (k, 2) of squared cosines and sines; the limit of 0 corrects rounding errors."""
     return jnp.maximum(0.5 * jnp.stack([total + cos, total - cos], axis=1), 0.0)

@@ -84,8 +84,9 @@ def rename_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     for override in overrides:
         renamed, told = _rename(override)
         key, _, value = renamed.lstrip("+~").partition("=")
-        first, known, old = given.setdefault(key, (override, value, bool(told)))
-        if value != known and old != bool(told):
+        old = key != override.lstrip("+~").partition("=")[0]
+        first, known, before = given.setdefault(key, (override, value, old))
+        if value != known and before != old:
             raise InputError(f"{first} and {override} are one key: remove the one of the old name")
         found.append(renamed)
         lines += told

@@ -157,8 +157,9 @@ class BlockModel:
         return {n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()}
 
 
-def _arrays_of(population: Population) -> dict[str, np.ndarray]:
-    arrays = {**population.x, "weights": population.weights}
+def _arrays_of(population: Population) -> dict[str | None, np.ndarray]:
+    """Columns by name, and weights as None: a column may be named ``weights``."""
+    arrays = {**population.x, None: population.weights}
     return {name: np.asarray(values) for name, values in arrays.items() if values is not None}
 
 
@@ -237,11 +238,11 @@ def check_model(
             raise InputError(
                 f"model: it returns no column {name!r}, which bins need; {closest(name, traced.x)}"
             )
-    for name, values in {**traced.x, "weights": traced.weights}.items():
+    for name, values in [*traced.x.items(), ("weights", traced.weights)]:
         if not jnp.issubdtype(values.dtype, jnp.floating):
             raise InputError(f"model: {name!r} is {values.dtype}, it must be floating point")
     population = jax.device_get(block(params))
-    for name, values in {**population.x, "weights": population.weights}.items():
+    for name, values in [*population.x.items(), ("weights", population.weights)]:
         bad = int(np.sum(~np.isfinite(values)))
         if bad:
             raise InputError(

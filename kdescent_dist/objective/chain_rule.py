@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
@@ -30,6 +31,8 @@ from kdescent_dist.numerics.reductions import materialize, streamed_sum, tree_su
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
+# The same, with the sums as one vector.
+FlatSums = Callable[[jax.Array, jax.Array, Any, jax.Array], jax.Array]
 # loss(params, sums of each kernel block, stacked along a leading axis) -> scalar
 SumsLoss = Callable[[jax.Array, Any], jax.Array]
 
@@ -78,15 +81,16 @@ class ChainRule:
     ) -> tuple[jax.Array, jax.Array]:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
-            unravel = _unravel(unit, params, catalog)
+            flat, zeros = _traced(unit, params, catalog)
+            vector, unravel = ravel_pytree(zeros)
             first, number, one = shares[0]
             share = (first, number)
-            sums = self._reduce(self._sums(unit, params, catalog, share))
+            sums = self._reduce(self._sums(flat, vector, params, catalog, share))
             value, (direct, cotangents) = jax.value_and_grad(
-                lambda p, sums: loss(p, unravel(sums)), argnums=(0, 1)
+                lambda p, sums: loss(p, jax.vmap(unravel)(sums)), argnums=(0, 1)
             )(params, materialize(sums, one))
             cotangents = materialize(cotangents, one)
-            grads = self._reduce(self._pulled_back(unit, params, catalog, share, cotangents))
+            grads = self._reduce(self._pulled_back(flat, params, catalog, share, cotangents))
             return materialize((value, tree_sum(grads) + direct), one)
 
         everywhere, split = PartitionSpec(), PartitionSpec("samples")
@@ -115,29 +119,29 @@ class ChainRule:
         table = np.stack([first, number, np.ones_like(first)], axis=1).astype(np.int32)
         return dealt(table, self.mesh)
 
-    def _sums(self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any) -> jax.Array:
+    def _sums(
+        self, flat: FlatSums, like: Any, params: jax.Array, catalog: Any, share: Any
+    ) -> jax.Array:
         """Sums of the nodes of this device, (nodes, kernel blocks, sums)."""
 
         def of_unit(block, kernel_block, columns):
-            return ravel_pytree(unit(params, block, columns, kernel_block))[0]
+            return flat(params, block, columns, kernel_block)
 
-        return self._loop(of_unit, catalog, share)
+        return self._loop(of_unit, like, catalog, share)
 
     def _pulled_back(
-        self, unit: UnitSums, params: jax.Array, catalog: Any, share: Any, cotangents: jax.Array
+        self, flat: FlatSums, params: jax.Array, catalog: Any, share: Any, cotangents: jax.Array
     ) -> jax.Array:
         """Parameter gradients of this device's nodes, (nodes, kernel blocks, parameters)."""
 
         def of_unit(block, kernel_block, columns):
-            def flat(p):
-                return ravel_pytree(unit(p, block, columns, kernel_block))[0]
-
-            _, pull = jax.vjp(flat, params)
+            _, pull = jax.vjp(lambda p: flat(p, block, columns, kernel_block), params)
             return pull(cotangents[kernel_block])[0]
 
-        return self._loop(of_unit, catalog, share)
+        return self._loop(of_unit, params, catalog, share)
 
-    def _loop(self, of_unit: Callable, catalog: Any, share: Any) -> jax.Array:
+    def _loop(self, of_unit: Callable, like: Any, catalog: Any, share: Any) -> jax.Array:
+        """What ``of_unit`` returns, arrays like ``like``, added up in each node of this device."""
         first, number = share
         kernel_blocks = self.kernel_blocks // self.mesh.shape["kernels"]
         first_kernel = lax.axis_index("kernels") * kernel_blocks
@@ -148,19 +152,17 @@ class ChainRule:
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)
 
-        shape = jax.eval_shape(at, first, first)
-
         def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
             begin = i // kernel_blocks * node
             blocks = jnp.minimum(number - begin, node)
-            sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, shape)
+            sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, like)
             return table.at[i].set(sums)
 
         # As many nodes as have blocks: the table keeps its zeros elsewhere.
         used = -(-number // node) * kernel_blocks
-        table = jnp.zeros((nodes * kernel_blocks, *shape.shape), shape.dtype)
+        table = jnp.zeros((nodes * kernel_blocks, *like.shape), like.dtype)
         table = lax.fori_loop(0, used, of_node, table)
-        return table.reshape(nodes, kernel_blocks, *shape.shape)
+        return table.reshape(nodes, kernel_blocks, *like.shape)
 
     def _reduce(self, table: jax.Array) -> jax.Array:
         """Add (nodes, kernel blocks, ...) over nodes and devices, to (all kernel blocks, ...)."""
@@ -180,9 +182,18 @@ class ChainRule:
 _value_and_grad = with_derivatives(ChainRule._value_and_grad, static=2)
 
 
-def _unravel(unit: UnitSums, params: jax.Array, catalog: Any) -> Callable[[jax.Array], Any]:
-    """The function from (kernel blocks, sums) to the pytree of the sums of each kernel block."""
-    block = jax.tree.map(lambda a: a[0], catalog)
-    shapes = jax.eval_shape(unit, params, jnp.int32(0), block, jnp.int32(0))
-    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    return jax.vmap(ravel_pytree(zeros)[1])
+def _traced(unit: UnitSums, params: jax.Array, catalog: Any) -> tuple[FlatSums, Any]:
+    """Return a unit's sums as one vector, and zeros in the shape of its pytree.
+
+    Python code of the unit, which is that of the model and of all counts, is traced once. The sums
+    and their derivatives then follow from its jaxpr.
+    """
+    block = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), catalog)
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+    traced, shapes = jax.make_jaxpr(unit, return_shape=True)(params, index, block, index)
+    evaluate = jaxpr_as_fun(traced)
+
+    def flat(*arguments: Any) -> jax.Array:
+        return ravel_pytree(evaluate(*jax.tree.leaves(arguments)))[0]
+
+    return flat, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)

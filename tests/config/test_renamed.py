@@ -158,6 +158,12 @@ def test_the_same_on_the_command_line():
     assert rename_overrides(same)[1] == [line_of("loss.kde")]
 
 
+def test_of_values_for_one_key_the_last_counts_whatever_they_were_called():
+    found, lines = rename_overrides(["counts.backend=blocked", "counts.backend=fused"])
+    assert found == ["counts.backend=tiled", "counts.backend=fused"]
+    assert len(lines) == 1
+
+
 @pytest.mark.parametrize(("old", "value", "new", "now"), KEYS)
 @pytest.mark.parametrize("schema", [1, 2, 3])
 def test_an_old_key_is_taken_in_the_config_of_a_run(schema, old, value, new, now, caplog):

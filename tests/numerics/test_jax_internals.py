@@ -309,4 +309,4 @@ def test_tests_are_compiled_quickly_unless_they_are_marked():
         np.testing.assert_array_equal(jax.jit(lambda x: x**2)(square), [0.0, 1.0, 4.0, 9.0])
     quick_compiler.set_quick(before)
     assert not before
-    assert found == [(True, [quick_compiler.QUICK]), (False, [])]
+    assert found == [(True, quick_compiler.QUICK), (False, [])]

@@ -344,6 +344,7 @@ def check(model, size=problems.SIZE, catalog=None):
         (lambda p, k, n: {"red": jnp.full(n, p["men"])}, "asks for 'men'"),
         (broken(red=jnp.full(2 * 126, jnp.nan)), "252 of 252 values of 'red' are not finite"),
         (broken(red=jnp.ones(2 * 126, int)), "'red' is int32, it must be floating"),
+        (broken(weights=jnp.ones(2 * 126, int)), "'weights' is int32, it must be floating"),
         (lambda p, k, n: ({"red": jnp.ones(n)}, jnp.ones(n + 1)), "'weights' has shape"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Conditional bins: a window on some columns, a comparison of others.
+"""Conditional bins: a window in some columns, and counts of other columns in the window.
 
-``edges``, ``few_training`` and ``bin`` turn a config into bins and count the training catalog in
-them. ``stacks`` groups bins of equal shape. ``sums`` adds up a population in all bins, densely
-or (``sparse``, ``sorting``) only over the samples within reach.
+``edges``, ``bin`` and ``few_training`` turn a config into bins. ``pretrained`` counts the training
+catalog in a bin. ``stacks`` groups bins of equal shape. ``sums`` sums over a population in all
+bins: over all samples (``dense``), or over the samples in reach of a bin (``sparse``, ``sorting``).
 """
 
 from kdescent_dist.bins.bin import Bin, expand_bins

@@ -1,6 +1,6 @@
-"""Conditional bins: a window on some columns, within which counts of other columns are compared.
+"""Conditional bins: a window in some columns, in which counts of other columns are compared.
 
-Bins are written as a grid, by the edges of one or several columns, or as windows by name.
+A config defines bins as a grid, by edges in one or several columns, or as named windows.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, softness_by_column
 from kdescent_dist.numerics.arrays import unmasked
 
-# Training samples whose window weight is below this are left out of a bin.
+# A bin drops samples whose weight, window included, is at most this times the largest weight.
 NEGLIGIBLE_WINDOW = 1e-6
 
 
@@ -26,9 +26,9 @@ class Bin:
 
     Attributes:
         name: unique name, such as ``ri[redshift 0.1-0.3]``.
-        group: name of the grid that it belongs to.
-        window: (low, high) of each conditional column, empty for all samples.
-        config: what is compared, and how.
+        group: key of the config under which the bin is defined.
+        window: conditional columns to (low, high); empty for a bin of all samples.
+        config: config of the bin or of its grid.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Bin:
 
     @property
     def hard(self) -> tuple[bool, ...]:
-        """Whether the edges are hard in each conditional column, which is a matter of compiling."""
+        """For each conditional column, whether the edges are hard; known at compile time."""
         return tuple(softness == 0 for softness in self.softness)
 
     def weights(self, columns: Mapping[str, Any]) -> Any:
-        """Window weights (n,) of samples given by their columns, each (n,)."""
+        """Window weights (n,) of samples; ``columns`` are names to columns, each (n,)."""
         conditions = [columns[name] for name in self.window]
         low, high = zip(*self.window.values(), strict=True) if self.window else ((), ())
         return window_weights(conditions, low, high, self.softness, columns[self.columns[0]])
@@ -62,9 +62,9 @@ class Bin:
         """Number of samples within the hard edges of the window.
 
         Args:
-            columns: the samples by their columns, each (n,).
-            margin: how far beyond the edges they are still counted, in units of the bin, in all
-                conditional columns or in each.
+            columns: names to columns of the samples, each (n,).
+            margin: distance beyond the edges up to which samples count, in units of the width of
+                the bin; one number, or one number per conditional column.
         """
         inside = np.ones(len(columns[self.columns[0]]), bool)
         margins = np.broadcast_to(margin, len(self.window)).tolist()
@@ -75,14 +75,13 @@ class Bin:
 
 
 def expand_bins(grids: Mapping[str, BinsConfig]) -> list[Bin]:
-    """List every bin of every grid, the last conditional column varying fastest.
+    """List every bin of every grid; the last conditional column varies fastest.
 
     Args:
-        grids: what ``bins`` of a config has. Edges that follow from the training data must have
-            been resolved, see ``grids.resolve_grids``.
+        grids: ``bins`` of a config, with edges as lists, see ``edges.resolve_grids``.
 
     Raises:
-        InputError: names the value of a config that is out of range.
+        InputError: a value is not allowed, or edges are no list; the message names the key.
     """
     bins = []
     for group, config in grids.items():
@@ -95,7 +94,7 @@ def expand_bins(grids: Mapping[str, BinsConfig]) -> list[Bin]:
 def _windows(
     group: str, config: BinsConfig
 ) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """The name and the window of each bin of a group."""
+    """Name and window of each bin of a group."""
     for name, window in config.windows.items():
         yield (
             f"{group}[{name}]",
@@ -117,7 +116,7 @@ def _windows(
 
 
 def cell_name(group: str, config: BinsConfig, window: Mapping[str, tuple[float, float]]) -> str:
-    """Name of a bin of a grid, with as many digits as tell its edges from each other."""
+    """Name of a bin of a grid, with enough digits to distinguish all edges of a column."""
     parts = []
     for column, (low, high) in window.items():
         edges = {float(e) for e in config.edges[column]}

@@ -1,4 +1,4 @@
-"""Pairs of a bin and a block of samples that its window reaches."""
+"""Pairs of a bin and a block of samples, such that the window of the bin reaches the block."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +16,18 @@ Columns = Sequence[jax.Array]
 
 
 class BinBlocks:
-    """The pairs, and what both passes of the sparse sums compute of each.
+    """The pairs, and the computations that both passes of the sparse sums share.
 
     Args:
-        hard: of each conditional column, whether the windows have hard edges.
-        blocks: d columns, c conditional columns and the weights, (blocks, size) each.
-        bins: m bins.
+        hard: for each conditional column, whether the windows have hard edges.
+        blocks: d compared columns, c conditional columns and the weights, each (blocks, size).
+        bins: windows and points of m bins.
 
     Attributes:
-        count: the number of pairs.
+        count: number of pairs.
         origin: (d,) a position near the samples.
-        statistics: those of the bins, by name.
-        width: the number of raw sums of a bin: of the weight, and of each part of each count.
+        statistics: names to the statistics of the bins.
+        width: number of raw sums of a bin: the weight, and each part of each count.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BinBlocks:
         return reached.reshape(len(self.bins.low), -1)
 
     def at(self, i: jax.Array) -> tuple[jax.Array, jax.Array, list[jax.Array], Any, jax.Array]:
-        """Bin, block, its columns, window with its derivative, and weights of the i-th pair."""
+        """Pair i: bin, block, columns, window with its pullback, and weights times window."""
         blocks = self.weights.shape[0]
         bin_, block = self.listed[i] // blocks, self.listed[i] % blocks
         low, high = self.bins.low[bin_], self.bins.high[bin_]
@@ -80,18 +80,18 @@ class BinBlocks:
         return bin_, block, [column[block] for column in self.x], (within, pull), within * weights
 
     def prepared(self, name: str, bin_: jax.Array) -> Any:
-        """What a statistic has prepared for a bin."""
+        """The result of ``Statistic.prepare`` for a bin."""
         return jax.tree.map(lambda of_bins: of_bins[bin_], self._prepared[name])
 
     def factors(self, cotangents: dict[str, jax.Array]) -> dict[str, Any]:
-        """What the gradients of each statistic need of cotangents (m, k, parts), by bin."""
+        """The result of ``Statistic.factors`` by statistic, from cotangents (m, k, parts)."""
         return {
             name: jax.vmap(one.factors)(cotangents[name], self._prepared[name])
             for name, one in self.statistics.items()
         }
 
     def finished(self, table: jax.Array, squares: bool) -> BinSums:
-        """Sums from a table (m, width) of raw sums, or sums of squares from those of squares."""
+        """Sums from a table (m, width) of raw sums; with ``squares``, of raw sums of squares."""
         weight, first, counts = table[:, 0], 1, {}
         for name, one in self.statistics.items():
             parts, number = self._shapes[name]

@@ -1,4 +1,4 @@
-"""What sums over samples in many bins are given, and what they return."""
+"""Arguments and results of sums over the samples in many bins."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ from kdescent_dist.counts.statistic import Points
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class BinSums:
-    """Sums over the samples in the m bins of one group.
+    """Sums over the samples in m bins.
 
     Attributes:
         weight: (m,) sums of weights.
-        counts: (m, points, parts) counts, by the name of the statistic.
+        counts: names of statistics to (m, points, parts) counts.
     """
 
     weight: Any
@@ -25,12 +25,12 @@ class BinSums:
 
     @property
     def kde(self) -> Any:
-        """(m, kernels) kernel counts, of no kernels where the bins compare none."""
+        """(m, kernels) kernel counts, (m, 0) if the bins compare none."""
         return self._of("kde")[..., 0]
 
     @property
     def fourier(self) -> Any:
-        """(m, modes) Fourier counts, complex, of no modes where the bins compare none."""
+        """(m, modes) complex Fourier counts, (m, 0) if the bins compare none."""
         parts = self._of("fourier")
         return lax.complex(parts[..., 0], parts[..., 1])
 
@@ -47,7 +47,8 @@ class BinArrays:
     Attributes:
         low, high: (m, c) edges of the windows.
         softness: (m, c) softness of the windows.
-        points: by the name of a statistic, the k points of each bin, in arrays (m, ...).
+        points: names of statistics to points; arrays ``each`` are (m, k, ...), and arrays
+            ``common`` are (m, ...).
     """
 
     low: Any

@@ -1,4 +1,4 @@
-"""Sums in many bins, each over all samples."""
+"""Sums in many bins, over all samples for each bin."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,14 @@ def dense_sums(
     hard: tuple[bool, ...],
     squares: bool,
 ) -> tuple[BinSums, BinSums | None]:
-    """As ``sparse_sums``, from all samples for each bin, with the counts of a backend."""
+    """Sum weights and counts in each bin, over all samples in any order.
+
+    ``backend`` is the backend of the counts, see ``counts.backends``. The other arguments and the
+    results are as in ``sparse_sums``.
+    """
     samples = jnp.stack(x, axis=1)
 
-    # The window and the whitened samples of each bin would otherwise be kept for the backward pass.
+    # Otherwise JAX keeps window and whitened samples of each bin for the backward pass.
     @jax.checkpoint
     def of_bin(bin_: BinArrays) -> tuple[BinSums, BinSums | None]:
         softness = traced_softness(bin_.softness, hard)

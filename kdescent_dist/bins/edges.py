@@ -1,4 +1,4 @@
-"""Edges of grids that follow from the training data: bins of equal width, or of equal weight."""
+"""Edges of grids from the training data: bins of equal width, or of equal training weight."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,23 +21,24 @@ def resolve_grids(
     weights: np.ndarray,
     limits: Limits | None = None,
 ) -> dict[str, BinsConfig]:
-    """Replace edges by rule (``{number: 10}``, ``{quantiles: 10}``) with lists of edges.
+    """Replace rules for edges (``{number: 10}``, ``{quantiles: 10}``) by lists of edges.
 
-    They are a function of the arguments alone. Where a rule has no ``low`` or ``high``, the bins
-    begin at the smallest value and end just above the largest one.
+    The edges depend on the arguments alone. Without ``low``, the first edge is the smallest value.
+    Without ``high``, the last edge is just above the largest value.
 
     Args:
-        grids: what ``bins`` of a config has.
-        columns: training columns, each (n,); a representative part of the catalog will do.
+        grids: ``bins`` of a config.
+        columns: names to (n,) training columns; a representative part of the catalog is enough.
         weights: (n,) training weights.
-        limits: smallest and largest value of conditional columns in all of the catalog, by
-            default those in ``columns``.
+        limits: conditional columns to the smallest and the largest value in the whole catalog; by
+            default the limits of ``columns``.
 
     Returns:
-        The grids with plain edges, as ``expand_bins`` takes them.
+        The grids with lists of edges, for ``expand_bins``.
 
     Raises:
-        InputError: a column is missing or not finite, or has too few different values.
+        InputError: a value of the config is not allowed, a column is missing or not finite, or
+            the values of a column do not allow such edges.
     """
     resolved = {}
     for group, config in grids.items():
@@ -79,7 +80,7 @@ def _edges(
     weights: np.ndarray,
 ) -> list[float]:
     low, high = limits
-    # A bin does not hold its upper edge.
+    # A bin excludes its upper edge: the last edge must be above the largest value.
     last = _above(high) if rule.get("high") is None else high
     if rule.get("quantiles") is not None:
         edges = _quantiles(key, int(rule["quantiles"]), (low, last), values, weights)
@@ -96,7 +97,7 @@ def _edges(
 
 
 def _above(value: float) -> float:
-    """The next number in single precision, which is above it in double precision, too."""
+    """A number just above a value, in single and in double precision."""
     return float(np.nextafter(np.float32(value), np.float32(np.inf)))
 
 
@@ -107,7 +108,7 @@ def _quantiles(
     values: np.ndarray,
     weights: np.ndarray,
 ) -> list[float]:
-    """Edges between which the weights add up to the same, as nearly as equal values allow."""
+    """Edges of bins of equal weight, as nearly as equal values of the column allow."""
     inside = (values >= limits[0]) & (values < limits[1]) & (weights > 0)
     if not inside.any():
         raise InputError(
@@ -116,7 +117,7 @@ def _quantiles(
         )
     distinct, which = np.unique(values[inside], return_inverse=True)
     of_value = np.bincount(which, np.asarray(weights, float)[inside])
-    below = np.cumsum(of_value)[:-1]  # weight below a cut above each value but the last
+    below = np.cumsum(of_value)[:-1]  # total weight up to each value but the last
     wanted = np.arange(1, bins) / bins * of_value.sum()
     above = np.clip(np.searchsorted(below, wanted), 0, max(len(below) - 1, 0))
     cuts = np.maximum(above - 1, 0)
@@ -136,7 +137,7 @@ def _quantiles(
 
 
 def _roundest(low: float, high: float) -> float:
-    """A number above ``low``, and not above ``high``, with few digits."""
+    """The midpoint, with the fewest digits that keep the result in (low, high]; else ``high``."""
     for digits in range(1, 17):
         edge = float(f"{0.5 * (low + high):.{digits}g}")
         if np.float32(low) < np.float32(edge) <= np.float32(high) and low < edge <= high:

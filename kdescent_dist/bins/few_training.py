@@ -1,4 +1,4 @@
-"""Bins with too few training samples: named, left out, or joined with their neighbors."""
+"""Bins with too few training samples: an error, left out, or merged with their neighbors."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ MOST_CELLS = 2**20
 def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Count the samples within the hard edges of each bin.
 
-    Counts of several parts of a catalog add up.
+    The counts of a catalog are the sums of the counts of its parts.
 
     Args:
         bins: the bins.
-        columns: the samples by their columns, each (n,).
+        columns: names to columns of the samples, each (n,).
 
     Returns:
         (n_bins,) counts, int64.
@@ -33,7 +33,7 @@ def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.nda
         alike.setdefault(tuple(bin_.window), []).append(i)
     for names, members in alike.items():
         edges = [
-            # As numbers are compared: in the precision of the column.
+            # ``Bin.count`` compares in the precision of the column, too.
             np.unique(np.array([bins[i].window[name] for i in members], _floats(columns[name])))
             for name in names
         ]
@@ -53,18 +53,18 @@ def count_bins(bins: Sequence[Bin], columns: Mapping[str, np.ndarray]) -> np.nda
 
 
 def _floats(values: np.ndarray) -> np.dtype:
-    """The type in which a column is compared with edges, which are no integers."""
+    """The floating-point type in which a column is compared with edges."""
     return np.result_type(values.dtype, np.float32)
 
 
 @dataclass
 class Settled:
-    """What became of bins with too few training samples.
+    """The record of ``settle_bins``.
 
     Attributes:
-        used: number of bins that are left.
-        dropped: the counts of bins that were left out, by their names.
-        merged: of each bin that was joined from several, their counts by their names.
+        used: number of remaining bins.
+        dropped: names of bins that were left out to their counts.
+        merged: names of merged bins to the names and counts of their original bins.
     """
 
     used: int = 0
@@ -72,7 +72,7 @@ class Settled:
     merged: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """What a log should say, a line each."""
+        """Lines for the log, one per bin that was left out or merged."""
         said = [
             f"{name}: left out, {count} training samples" for name, count in self.dropped.items()
         ]
@@ -87,21 +87,21 @@ def settle_bins(
 ) -> tuple[list[Bin], Settled]:
     """Apply ``few_training`` to bins with fewer than ``min_training`` training samples.
 
-    - ``error``: they are refused, all at once.
-    - ``drop``: they are left out.
-    - ``merge``: along the last conditional column, in each row of the grid, a bin that is too
-      small is joined with those above it until there are enough samples; what remains at the upper
-      end goes to the bin before it. A row with too few samples in all is left out.
+    - ``error``: all such bins are named in one error.
+    - ``drop``: such bins are left out.
+    - ``merge``: in each row of the grid, going up the last conditional column, a bin absorbs the
+      next bins until it has enough samples. Leftovers join the last bin. A row that never has
+      enough samples is left out.
 
     Args:
-        bins: the bins of ``expand_bins``, in its order.
-        counts: (n_bins,) training samples within the hard edges, over all processes.
+        bins: the result of ``expand_bins``.
+        counts: (n_bins,) numbers of training samples within the hard edges, of all processes.
 
     Returns:
-        The bins that are left, and what was done.
+        The remaining bins, and a record of the changes.
 
     Raises:
-        InputError: names the bins that are too small, or a grid of which nothing is left.
+        InputError: with ``error``, bins have too few samples; or a grid has no remaining bin.
     """
     groups: dict[str, list[tuple[Bin, int]]] = {}
     for bin_, count in zip(bins, counts, strict=True):
@@ -152,7 +152,7 @@ def _refusal(group: str, least: int, few: Sequence[tuple[Bin, int]]) -> str:
 
 
 def _joined(members: Sequence[tuple[Bin, int]]) -> list[list[tuple[Bin, int]]]:
-    """The bins of a group in sets, each of which becomes one bin, or is too small to be one."""
+    """Sets of the bins of a group: a set becomes one bin, or is left out if it is too small."""
     config = members[0][0].config
     if config.few_training != "merge" or not config.edges:
         return [[one] for one in members]
@@ -179,7 +179,7 @@ def _joined(members: Sequence[tuple[Bin, int]]) -> list[list[tuple[Bin, int]]]:
 
 
 def _union(bins: Sequence[Bin]) -> Bin:
-    """One bin of neighbors along the last conditional column, in their order."""
+    """The union of neighbors along the last conditional column, given in ascending order."""
     first, last = bins[0], bins[-1]
     column = list(first.window)[-1]
     window = {**first.window, column: (first.window[column][0], last.window[column][1])}

@@ -1,4 +1,4 @@
-"""Statistics of a bin beside kernels and modes, which the config of the bin gives options."""
+"""Further statistics of a bin, besides kernels and modes, from the options in its config."""
 
 import math
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from kdescent_dist.counts.statistic import Statistic
 from kdescent_dist.counts.statistics import STATISTICS
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 
-# What the options of each bin or grid give its further statistics, by their names.
+# Names of bins or grids to names of further statistics to the values from their options.
 Found = Mapping[str, Mapping[str, Given]]
 
 
 def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
-    """What the options of a bin give each of its further statistics, by name.
+    """Read the options of each further statistic of a bin, by name.
 
     Args:
         key: config key of the bin, for messages.
-        config: the bin.
+        config: config of the bin.
 
     Raises:
-        InputError: there is no such statistic, or the options cannot be used; names the key.
+        InputError: a statistic does not exist, or its options are not valid; names the key.
     """
     found: dict[str, Given] = {}
     for name, options in config.statistics.items():
@@ -37,28 +37,28 @@ def read_statistics(key: str, config: BinsConfig) -> dict[str, Given]:
             found[name] = _checked(one, one.read(options, config.columns), config)
         except InputError as error:
             raise InputError(f"{own}: {error}") from error
-        except Exception as error:  # whatever the statistic of another package raises
+        except Exception as error:  # statistics of other packages may raise any error
             raise InputError(f"{own}: {type(error).__name__}: {error}") from error
     return found
 
 
 def read_all(grids: Mapping[str, BinsConfig]) -> dict[str, dict[str, Given]]:
-    """What ``read_statistics`` finds for each bin or grid of a config, by its name.
+    """The results of ``read_statistics`` for each bin or grid of a config, by name.
 
-    A run reads once, and hands on what was found: a table may be large, or change in the meantime.
+    A run calls this once and passes on the results: a table may be large, or change during a run.
 
     Raises:
-        InputError: as ``read_statistics``.
+        InputError: as of ``read_statistics``.
     """
     return {name: read_statistics(f"bins.{name}", config) for name, config in grids.items()}
 
 
 def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
-    """What is given, with counts and errors as finite numbers of one shape.
+    """Check given points, counts and errors; counts and errors become arrays of floats.
 
     Raises:
-        InputError: the shapes do not fit together, a number is not finite, or the bin is one of
-            several, or is counted in a catalog.
+        InputError: points are missing, a shape is wrong, a number is not finite, an error is
+            negative, or ``_check_alone`` fails.
     """
     if given.points is None:
         if given.values is not None or given.errors is not None:
@@ -83,10 +83,10 @@ def _checked(one: Statistic, given: Given, config: BinsConfig) -> Given:
 
 
 def checked_points(points: Points) -> Points:
-    """The points as arrays of NumPy.
+    """The points as NumPy arrays.
 
     Raises:
-        InputError: there is not one row per point in each array.
+        InputError: an array has no rows, or numbers of rows differ.
     """
     each = {name: np.asarray(values) for name, values in points.each.items()}
     common = {name: np.asarray(values) for name, values in points.common.items()}
@@ -97,7 +97,12 @@ def checked_points(points: Points) -> Points:
 
 
 def _check_alone(given: Given, config: BinsConfig) -> None:
-    """Check that given counts are of one bin, and their weight not beside that of a catalog."""
+    """Check that given counts are of one bin, and that a bin with a given weight is not counted.
+
+    Raises:
+        InputError: the config makes several bins, a weight or its error is not valid, or a weight
+            is given for a bin that is counted in the training catalog.
+    """
     rules = [e for e in config.edges.values() if isinstance(e, Mapping)]
     cells = [len(e) - 1 for e in config.edges.values() if not isinstance(e, Mapping)]
     if rules or math.prod(cells) != 1 or len(config.windows) > 1:
@@ -115,15 +120,16 @@ def _check_alone(given: Given, config: BinsConfig) -> None:
 
 
 def check_errors_known(key: str, config: BinsConfig, found: Mapping[str, Given]) -> None:
-    """Check that counts that are given have errors, as a chi-square needs them.
+    """Check that given counts have errors, which a chi-square needs.
 
     Args:
         key: config key of the bin, for messages.
-        config: the bin.
-        found: what ``read_statistics`` returns.
+        config: config of the bin.
+        found: result of ``read_statistics``.
 
     Raises:
-        InputError: a statistic has none; names its key.
+        InputError: given counts, or a given weight that the loss compares, have no error; names
+            the key of the statistic.
     """
     for name, given in found.items():
         if given.values is not None and given.errors is None:
@@ -139,11 +145,11 @@ def check_errors_known(key: str, config: BinsConfig, found: Mapping[str, Given])
 
 
 def needs_catalog(config: BinsConfig, found: Mapping[str, Given]) -> bool:
-    """Whether a bin is counted in the training catalog, or knows all that it compares.
+    """Whether a bin needs the training catalog, because the options do not give all its counts.
 
     Args:
-        config: the bin.
-        found: what ``read_statistics`` returns.
+        config: config of the bin.
+        found: result of ``read_statistics``.
     """
     if config.kernels != 0 or config.fourier != 0 or not config.statistics:
         return True
@@ -156,7 +162,7 @@ def needs_catalog(config: BinsConfig, found: Mapping[str, Given]) -> bool:
 
 
 def known_counts(given: Given) -> TrainingCounts:
-    """The counts that are given with the points."""
+    """Training counts from given points and given counts."""
     assert given.points is not None
     assert given.values is not None
     errors = np.zeros_like(given.values) if given.errors is None else given.errors

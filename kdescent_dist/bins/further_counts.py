@@ -30,18 +30,18 @@ def count_further(
     seed: int,
     options: Counting,
 ) -> dict[str, TrainingCounts]:
-    """The further statistics of a bin, counted in its training sample where they are not given.
+    """Count the further statistics of a bin in its training sample, unless counts are given.
 
     Args:
         bin_: the bin.
-        found: what ``read_statistics`` has found for the bin.
-        known: counts that were counted before.
-        sample: its weighted training sample, of which this process holds some blocks.
-        seed: random seed of points that are placed.
-        options: how the training density is evaluated.
+        found: result of ``read_statistics`` for the bin.
+        known: names of statistics to counts of an earlier call.
+        sample: weighted training sample of the bin; this process holds some of the blocks.
+        seed: random seed for placing points.
+        options: method and devices for evaluating the training density.
 
     Raises:
-        InputError: points cannot be placed; names the statistic.
+        InputError: a statistic fails to place its points; names the statistic.
     """
     counted, density = {}, KernelDensity(sample, options)
     for name, given in found.items():
@@ -69,17 +69,17 @@ def _placed(
     density: KernelDensity,
     seed: int,
 ) -> Points:
-    """The points that a statistic places, those of the first process.
+    """Place the points of a statistic; every process gets the points of the first process.
 
     Raises:
-        InputError: names the statistic.
+        InputError: the statistic fails; names the statistic.
     """
-    # Statistics do not share their random numbers.
+    # Each statistic has its own random numbers.
     own = hashlib.sha256(f"{seed} {one.name}".encode()).digest()[:4]
     key = threefry.seed_key(int.from_bytes(own))
     try:
         points = checked_points(one.place(key, density, number, options))
-    except Exception as error:  # whatever the statistic of another package raises
+    except Exception as error:  # statistics of other packages may raise any error
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         raise InputError(f"statistics.{one.name}: {kind}{error}") from error
     return density.agreed(lambda: points)
@@ -88,7 +88,7 @@ def _placed(
 def _counted(
     one: Statistic, points: Points, x: np.ndarray, weights: np.ndarray | None
 ) -> np.ndarray:
-    """Counts and sums of squares (2, k, parts) of a block, filled up with weights of 0."""
+    """Counts and sums of squares (2, k, parts) of a block, padded with weights of 0."""
     own = np.ones(len(x), x.dtype) if weights is None else weights
     fill = filled_size(max(len(x), 2)) - len(x)
     x, own = np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(own, (0, fill))

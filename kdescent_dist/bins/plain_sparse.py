@@ -1,7 +1,8 @@
-"""The sums of ``sparse_sums`` in plain operations, whose derivatives JAX finds by itself.
+"""The sums of ``sparse_sums`` in plain operations, which JAX can differentiate in any mode.
 
-A loop over bins around one over blocks, with trip counts that the compiler knows: JAX reverses no
-other loop. A block out of the reach of a bin is skipped at run time.
+A loop over bins contains a loop over blocks. Both loops have lengths that are known at compile
+time, because JAX cannot differentiate other loops in reverse mode. A bin skips the blocks out of
+its reach at run time.
 """
 
 from typing import Any
@@ -24,17 +25,17 @@ def plain_sparse_sums(
     within_reach: jax.Array,
     origin: jax.Array,
 ) -> BinSums:
-    """Sums of weights, and counts, in each bin.
+    """Sum weights and counts in each bin.
 
     Args:
-        hard: of each conditional column, whether the windows have hard edges.
-        blocks: d columns, c conditional columns and the weights, (blocks, size) each.
-        bins: m bins.
+        hard: for each conditional column, whether the windows have hard edges.
+        blocks: d compared columns, c conditional columns and the weights, each (blocks, size).
+        bins: windows and points of m bins.
         within_reach: (m, blocks) whether the window of a bin reaches a block.
         origin: (d,) a position near the samples.
     """
 
-    # What each pair of a bin and a block needs would otherwise be kept for a reverse pass.
+    # Otherwise JAX keeps intermediate results of all pairs of bin and block for a reverse pass.
     @jax.checkpoint
     def of_bin(row: Any) -> BinSums:
         bin_, reached = row

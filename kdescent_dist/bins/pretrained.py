@@ -1,4 +1,4 @@
-"""The training catalog counted in a bin."""
+"""Counts of the training catalog in a bin."""
 
 import re
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ from kdescent_dist.pretraining.validate import float_array
 
 @dataclass(frozen=True)
 class PretrainedBin:
-    """A bin and what the training catalog has in it.
+    """A bin and its training counts.
 
     Attributes:
         bin: the bin.
-        counts: training counts at the kernels and modes to draw from.
-        training_count: training samples within the hard edges.
-        number_err: error of the sum of training weights, the root of the sum of their squares.
-        reached: fraction of all training samples whose weight in the window is not negligible.
-        further: counts of the further statistics, by name.
-        weight: sum of the training weights in a bin that is not counted in a training catalog.
+        counts: training counts at the kernels and modes to draw from; None without a catalog.
+        training_count: number of training samples within the hard edges.
+        number_err: error of ``training_sum``: the root of the sum of squared weights, or as given.
+        reached: fraction of all training samples that the window reaches, see ``windows.reach``.
+        further: names of further statistics to training counts.
+        weight: given sum of the weights in a bin without a training catalog, None if unknown.
     """
 
     bin: Bin
@@ -50,7 +50,7 @@ class PretrainedBin:
 
     @cached_property
     def statistics(self) -> dict[str, TrainingCounts]:
-        """What is compared in the bin, by the names of the statistics."""
+        """Names of the compared statistics to training counts."""
         config = self.bin.config
         found = {} if self.counts is None else self.counts.statistics()
         off = {"kde": config.kernels == 0, "fourier": config.fourier == 0}
@@ -60,12 +60,12 @@ class PretrainedBin:
 
     @property
     def kernel_cov(self) -> np.ndarray | None:
-        """Covariance (d, d) of the kernels, None where the bin is not counted in a catalog."""
+        """Covariance (d, d) of the kernels, None if the bin is not counted in a catalog."""
         return None if self.counts is None else np.atleast_2d(self.counts.kernelcov)
 
     @property
     def training_sum(self) -> float:
-        """Sum of the training weights in the bin."""
+        """Sum of the training weights in the bin, window included; 0 if unknown."""
         if self.counts is None:
             return 0.0 if self.weight is None else self.weight
         return float(self.counts.training_sum_of_weights)
@@ -84,26 +84,26 @@ def pretrain_bin(
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
-    The training samples carry the window of the bin as weights, as the model's will, so that at
-    the true parameters the expectation of both counts is the same also at soft edges.
+    The window weights the training samples in the same way as the samples of the model. So at the
+    true parameters, counts of both have the same expectation, also with soft edges.
 
     Args:
         bin_: the bin.
-        training: the training catalog, or names to its (n,) columns. Where several processes
-            share its rows, all call this together; the counts are those of the whole catalog in
-            every process, with the same bits however many processes share it.
-        weights: (n,) weights of the columns, 1 by default; a training catalog has its own.
-        seed: random seed of the kernel centers and Fourier modes.
-        mesh: devices over which the work on these rows is sharded.
-        counts: training counts that were computed before, from the same arguments.
-        method: how they are computed, see ``KPretrainer.from_training_data``.
-        found: what ``read_statistics`` found for the bin before, by default read here.
-        further: counts of further statistics that were computed before, by name.
+        training: the training catalog, or names to its (n,) columns. Processes that share its rows
+            must call this together. Every process gets the counts of the whole catalog, with the
+            same bits for any number of processes.
+        weights: (n,) weights of the columns, 1 by default; not used with a ``TrainingCatalog``.
+        seed: random seed of kernel centers, Fourier modes and points of further statistics.
+        mesh: devices that share the work.
+        counts: kernel and Fourier counts of an earlier call with the same arguments.
+        method: method of the counts, see ``KPretrainer.from_training_data``.
+        found: result of ``read_statistics`` for the bin; by default the options are read here.
+        further: names of further statistics to counts of an earlier call.
 
     Raises:
-        InputError: the options of a statistic cannot be used; a column is missing; a value of it
-            or a weight is masked or not finite, or a weight is negative; the bin holds fewer
-            training samples than its ``min_training``, or a column does not vary in it.
+        InputError: options of a statistic are not valid; a column is missing, or does not vary in
+            the bin; a value or a weight is masked or not finite; a weight is negative; or the bin
+            has fewer training samples than ``min_training``.
     """
     if not isinstance(training, TrainingCatalog):
         training = TrainingCatalog.of(training, weights)
@@ -133,11 +133,11 @@ def pretrain_bin(
 
 
 def known_bin(bin_: Bin, found: Mapping[str, Given]) -> PretrainedBin:
-    """A bin all of whose counts are given, without a training catalog.
+    """A bin with given counts only, without a training catalog.
 
     Args:
         bin_: the bin.
-        found: what ``read_statistics`` found for the bin.
+        found: result of ``read_statistics`` for the bin.
     """
     further = {name: known_counts(given) for name, given in found.items()}
     weights = [(g.weight, g.weight_err) for g in found.values() if g.weight is not None]
@@ -154,7 +154,7 @@ def _sample(
     least = NEGLIGIBLE_WINDOW * rows.largest(weights)
     blocks = []
     for block in rows.slices:
-        # Block by block: how a function is rounded may depend on the length of an array.
+        # Block by block: the rounding of a function may depend on the length of the array.
         window = np.asarray(bin_.weights({k: jnp.asarray(v[block]) for k, v in used.items()}))
         window = window * weights[block]
         keep = window > least
@@ -170,7 +170,7 @@ def _count(bin_: Bin, sample: TrainingSample, seed: int, mesh: Any, method: str)
     fourier = 10 * sample.dims if config.fourier is None else config.fourier
     return KPretrainer.from_training_data(
         sample,
-        # A bin without kernels still needs a bandwidth, and is never drawn from.
+        # ``KPretrainer`` needs a kernel, even for a bin that compares no kernels.
         num_eval_kernels=max(kernels, 1),
         num_eval_fourier_positions=max(fourier, 1),
         num_pretrain_kernels=config.pretrain_kernels or PRETRAINED_PER_DRAWN * max(kernels, 1),
@@ -207,7 +207,7 @@ def _checked_weights(weights: np.ndarray, rows: RowBlocks) -> np.ndarray:
 
 
 def _in_bin(bin_: Bin, message: str) -> str:
-    """A message about the matrix of compared columns, told by the names of bin and columns."""
+    """A message about the training samples, with names of bin and columns instead of numbers."""
     names = dict(enumerate(bin_.columns))
     message = message.removeprefix("training_x: ")
     message = re.sub(r"column (\d+)", lambda m: f"column {names[int(m[1])]!r}", message)

@@ -1,7 +1,7 @@
 """Samples sorted by the cells of conditional bins and cut into small blocks, which few bins reach.
 
-Sorting need not be exact: what a block holds is known from the smallest and the largest value of
-each conditional column in it, and a bin skips the blocks that its window does not reach.
+A bin skips the blocks that its window does not reach, according to the smallest and the largest
+value of each conditional column in the block. So an approximate sort order is enough.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ import numpy as np
 from kdescent_dist.bins.windows import reach
 from kdescent_dist.numerics.differentiable import differentiable
 
-SMALLEST, LARGEST = 256, 1024  # samples of a block: more work than overhead, and in the cache
+SMALLEST, LARGEST = 256, 1024  # samples per block: more work than overhead, and fits into the cache
 
 
 def order_by_cells(conditions: Sequence[jax.Array], edges: Sequence[np.ndarray]) -> jax.Array:
-    """Return a permutation (n,), int32, that brings together samples of one cell of a grid.
+    """Return a permutation (n,), int32, that groups the samples of each cell of a grid.
 
-    Cells are ordered by the first column first; within the last column, samples are sorted as
-    finely as the bits allow. The cell and the index of a sample share one integer of 32 bits, as
-    sorting single integers is many times faster than sorting pairs.
+    Cells are ordered by the first column, then by the next columns. Within the last column, samples
+    are sorted as finely as the bits allow. The cell and the index of a sample share one 32-bit
+    integer, because sorting integers is many times faster than sorting pairs.
 
     Args:
         conditions: columns, each (n,).
-        edges: increasing edges of the cells in each column; what is outside counts to the ends.
+        edges: for each column, increasing edges of cells; values outside move to the nearest edge.
     """
     (n,) = conditions[0].shape
     index_bits = max((n - 1).bit_length(), 1)
@@ -41,7 +41,7 @@ def order_by_cells(conditions: Sequence[jax.Array], edges: Sequence[np.ndarray])
 
 
 def _permuted(columns: Sequence[jax.Array], order: jax.Array) -> list[jax.Array]:
-    """Columns (n,) in another order; the derivative is a gather, too, instead of a scatter."""
+    """Columns (n,) in another order; the derivative is a gather instead of a scatter."""
     return [column.at[order].get(mode="promise_in_bounds") for column in columns]
 
 
@@ -56,9 +56,9 @@ permuted = differentiable(_permuted, _permuted_backward)
 
 
 def cut(columns: Sequence[jax.Array], bins: int) -> list[jax.Array]:
-    """Cut columns (n,) into blocks (blocks, size), of about half the samples in one of the bins.
+    """Cut columns (n,) into blocks (blocks, size); the last block is padded with the last value.
 
-    The last value is repeated to fill up the last block.
+    The size is the largest power of two up to n / bins, but at least 256 and at most 1,024.
     """
     (n,) = columns[0].shape
     size = int(np.clip(2 ** int(np.log2(max(n // bins, 1))), SMALLEST, LARGEST))
@@ -73,28 +73,28 @@ def pairs_within_reach(
     softness: jax.Array,
     spoiled: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """List the pairs of a bin and a block in which a weight may not be negligible.
+    """List the pairs of a bin and a block such that the window of the bin reaches the block.
 
     Args:
         conditions: c columns, each (blocks, size).
         low, high: (m, c) edges of the windows.
         softness: (m, c) softness of the windows.
-        spoiled: (blocks,) whether a block has values that are not finite, which no bin may skip:
-            they would be lost in silence.
+        spoiled: (blocks,) whether a block has non-finite values. No bin skips such a block, so
+            that the values show up in the sums.
 
     Returns:
-        ``bin * blocks + block`` of each pair, by bin, followed by zeros: (m * blocks,), int32;
-        and the number of pairs.
+        ``bin * blocks + block`` of each pair, sorted by bin and padded with zeros: (m * blocks,),
+        int32; and the number of pairs.
     """
     blocks, bins = len(conditions[0]), len(low)
-    # A weight is below exp(-depth), where the depths in the columns add up.
+    # The window is below exp(-depth) in the block. Depths of the columns add up.
     depth = jnp.zeros((bins, blocks), low.dtype)
     for i, column in enumerate(conditions):
         first, last, width = (a[:, i : i + 1] for a in (low, high, softness * (high - low)))
         away = jnp.maximum(first - jnp.max(column, axis=1), jnp.min(column, axis=1) - last)
         soft = jnp.maximum(away, 0) / jnp.where(width > 0, width, 1)
         depth += jnp.where(width > 0, soft, jnp.where(away > 0, jnp.inf, 0))
-    # A NaN compares as false: it is outside of no bin.
+    # Comparisons with NaN are false: a NaN is outside of no bin.
     outside = depth > reach(1.0, low.dtype)
     outside &= ~spoiled
     rank = jnp.cumsum(~outside, axis=1, dtype=jnp.int32)

@@ -1,7 +1,7 @@
-"""Sums in many bins, each from the blocks of sorted samples that its window reaches.
+"""Sums in many bins, over the blocks of sorted samples that the window of each bin reaches.
 
-One loop over pairs of a bin and a block, whose number is known at run time, in both passes: what
-bins cost is what their samples cost, and nothing of samples x bins is held in memory.
+Each pass is one loop over pairs of a bin and a block. The number of pairs is a run-time value. So
+the cost of a bin is proportional to its samples, and no array has samples x bins elements.
 """
 
 from collections.abc import Sequence
@@ -31,21 +31,21 @@ def sparse_sums(
 ) -> tuple[BinSums, BinSums | None]:
     """Sum weights and counts over the samples in each bin.
 
-    Differentiable with respect to the samples, not with respect to ``bins``.
-    Samples beyond the reach of a window (``windows.reach``) are left out.
+    The sums are differentiable with respect to samples and weights; ``bins`` are constants. A bin
+    skips the blocks of samples beyond the reach of its window (``windows.reach``).
 
     Args:
-        x: d columns that are compared, each (n,), of samples that are sorted by the conditional
-            columns: any order gives the same sums, at another cost.
+        x: d compared columns, each (n,). Samples should be sorted by the conditional columns: any
+            order gives the same sums to rounding, but at a higher cost.
         conditions: c conditional columns, each (n,).
         weights: (n,) weights.
-        bins: the bins.
-        hard: of each conditional column, whether the windows have hard edges.
+        bins: windows and points of the bins.
+        hard: for each conditional column, whether the windows have hard edges.
         squares: whether to sum squares as well.
 
     Returns:
-        The sums, and the sums of the squares of what each sample adds, which are constants to
-        any derivative; None without ``squares``.
+        The sums; and with ``squares`` the sums of the squared contributions of the samples, which
+        are constants in any derivative, else None.
     """
     columns = cut([*x, *conditions], len(bins.low))
     shape = columns[0].shape
@@ -73,9 +73,9 @@ def _fast_sums(
             more += one.sums(columns, weights, prepared)
             if squares:
                 doubled += one.square_sums(columns, weights * weights, prepared)
-        # Pairs come by bin, so that the table is only written: one that is read as well would be
-        # copied at every pair. What rounding took from the sum is added with the next block (Kahan
-        # 1965): a bin may have any number of blocks.
+        # Pairs are sorted by bin, so the loop only writes the table: XLA would copy a table that is
+        # also read at every pair. Compensated summation (Kahan 1965) keeps the rounding error small
+        # for any number of blocks in a bin.
         table, before, total, lost = sums
         total, lost = (jnp.where(bin_ == before, part, 0) for part in (total, lost))
         change = jnp.concatenate(more + doubled) - lost
@@ -115,7 +115,7 @@ def _backward(hard, squares, saved, cotangents):
 
 
 def _plain_sums(hard, squares, blocks, bins):
-    """The same in plain operations. Sums of squares are constants to any derivative."""
+    """As ``_fast_sums``, for derivatives; sums of squares are constants, and are returned as 0."""
     pairs = BinBlocks(hard, blocks, bins)
     sums = plain_sparse_sums(hard, blocks, bins, pairs.reached, pairs.origin)
     return (sums, jax.tree.map(jnp.zeros_like, sums)) if squares else (sums,)

@@ -1,4 +1,4 @@
-"""Bins of equal shape, stacked into arrays so that they are computed together."""
+"""Bins of equal shape, stacked into arrays to be computed together."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ class StackArrays:
     """Arrays of m stacked bins of d columns and c conditional columns.
 
     Attributes:
-        bins: the windows, and by the name of a statistic the p points of each bin to draw from.
-        truth, errors: training counts and their errors, (m, p, parts), by the same names.
-        training_sum: (m,) sums of the training weights, with their errors ``number_err``.
+        bins: windows, and for each statistic the p points of each bin to draw from.
+        truth, errors: names of statistics to training counts and errors, (m, p, parts).
+        training_sum: (m,) sums of the training weights.
+        number_err: (m,) errors of ``training_sum``.
         number_density: (m,) whether the number-density term counts for the bin.
         weight: (m,) weights of the bins in the loss.
     """
@@ -37,16 +38,16 @@ class StackArrays:
 
 @dataclass(frozen=True)
 class BinStack:
-    """What the m bins of one stack have in common, and so is known to the compiler.
+    """The properties of a stack of m bins that are known at compile time.
 
     Attributes:
         bins: the bins.
-        columns: d columns that are compared.
+        columns: d compared columns.
         conditions: c conditional columns.
-        drawn: points drawn per bin and step, by the names of the statistics that are compared.
-        every: names of the statistics of which a step takes all points, in their order.
-        hard: of each conditional column, whether the windows have hard edges.
-        sparse: whether each bin is computed from the samples within its reach alone.
+        drawn: names of the compared statistics to numbers of points per bin and step.
+        every: names of the statistics of which a step uses all points, in order.
+        hard: for each conditional column, whether the windows have hard edges.
+        sparse: whether each bin sums only over blocks of samples in its reach.
     """
 
     bins: tuple[Bin, ...]
@@ -59,7 +60,7 @@ class BinStack:
 
     @property
     def edges(self) -> list[np.ndarray]:
-        """All edges in each conditional column, and the ends of what the windows reach."""
+        """For each conditional column, all edges and the ends of the reach of all windows."""
         width = reach(np.array([b.softness for b in self.bins]), np.float32)
         edges = []
         for i, name in enumerate(self.conditions):
@@ -78,10 +79,10 @@ def stack_bins(
     Args:
         bins: the bins.
         dtype: floating-point type of the arrays.
-        sums: ``dense`` for sums over all samples in each bin, ``sparse`` for sums over sorted
-            blocks within its reach, or ``auto`` for the one that is expected to be faster.
-        platform: where they are computed. Sparse sums are a loop over small blocks, made and
-            measured for CPUs: elsewhere they are not taken by themselves.
+        sums: ``dense`` sums over all samples in each bin, ``sparse`` sums over the sorted blocks
+            in reach of each bin, and ``auto`` chooses the form that is expected to be faster.
+        platform: platform of the devices. ``auto`` chooses sparse sums on ``cpu`` only, because
+            these loops over small blocks are designed for CPUs and were measured on CPUs.
     """
     groups: dict[tuple, list[PretrainedBin]] = {}
     for pretrained in bins:
@@ -108,10 +109,10 @@ def stack_bins(
 
 
 def _sparse_is_faster(bins: Sequence[PretrainedBin], points: int) -> bool:
-    """Whether sorting pays, by the share of the training samples that each bin reaches.
+    """Whether sparse sums are expected to be faster, from the fraction of samples in reach.
 
-    Measured on CPU: a pair of sample and kernel takes 1.25 times as long in sparse sums, and
-    sorting a sample as long as 40 pairs.
+    Measured on CPUs: a pair of a sample and a kernel takes 1.25 times as long in sparse sums as in
+    dense sums, and sorting a sample takes as long as 40 pairs.
     """
     reached = sum(p.reached for p in bins)
     return 1.25 * reached + 40 / max(points, 1) < len(bins)

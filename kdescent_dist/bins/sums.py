@@ -1,4 +1,4 @@
-"""Sums over the samples in each bin: counts at the points that are drawn in a step."""
+"""Sums over the samples in each bin, at the points that a step draws."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ from kdescent_dist.models.population import Population
 
 @dataclass(frozen=True)
 class DrawnPoints:
-    """The points of one step for one stack, and what the training catalog has there.
+    """The points of one step for one stack, and the training sums at the points.
 
     Attributes:
-        points: by the name of a statistic, points whose arrays ``each`` are cut into
-            (kernel blocks, m, points of a block, ...); ``common`` are (m, ...).
+        points: names of statistics to points; arrays ``each`` are cut into
+            (kernel blocks, m, points of a block, ...), and arrays ``common`` are (m, ...).
         truth: the training sums at the points.
         errors: (m, points, parts) errors of the training counts.
     """
@@ -37,11 +37,13 @@ class DrawnPoints:
 def draw_rows(
     stacks: Sequence[BinStack], arrays: Sequence[StackArrays], key: jax.Array
 ) -> list[dict[str, jax.Array]]:
-    """Draw the numbers (m, k) of the points of each statistic, uniformly and with replacement.
+    """Draw indices (m, k) of the points of each statistic, uniformly and with replacement.
+
+    For statistics in ``BinStack.every``, the indices are those of all points in order.
 
     Args:
         stacks, arrays: the stacked bins.
-        key: random key, of one draw for all of them: each draw costs compile time.
+        key: random key; all stacks share one draw, because each draw costs compile time.
     """
     sizes = [
         len(stack.bins) * count
@@ -55,7 +57,7 @@ def draw_rows(
         shape = (len(stack.bins), stack.drawn[name])
         if name in stack.every:
             return jnp.broadcast_to(jnp.arange(points, dtype=jnp.uint32), shape)
-        # The remainder favors the first rows by 1 in 2^32 / rows: nothing.
+        # The remainder favors the first rows by a negligible fraction of rows / 2^32.
         return next(bits).reshape(shape) % points
 
     return [
@@ -67,12 +69,12 @@ def draw_rows(
 def draw_points(
     stacks: Sequence[BinStack], arrays: Sequence[StackArrays], key: jax.Array, kernel_blocks: int
 ) -> list[DrawnPoints]:
-    """Draw the points of each statistic in each bin, as ``draw_rows`` says.
+    """Draw the points of each statistic in each bin, with the indices of ``draw_rows``.
 
     Args:
         stacks, arrays: the stacked bins.
         key: random key.
-        kernel_blocks: number of parts into which the points are cut.
+        kernel_blocks: number of blocks into which the points are cut.
     """
 
     def drawn(points: Points, rows: jax.Array) -> Points:
@@ -90,12 +92,12 @@ def draw_points(
 
 
 def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
-    """Rows (m, k) of each of m tables (m, p, ...)."""
+    """Take the rows (m, k) of m tables (m, p, ...); the result is (m, k, ...)."""
     return jax.vmap(lambda table, rows: table[rows])(table, rows)
 
 
 def _split(values: jax.Array, parts: int) -> jax.Array:
-    """Cut (m, k, ...) into (parts, m, ceil(k / parts), ...), repeating the last to fill up."""
+    """Cut (m, k, ...) into (parts, m, ceil(k / parts), ...), padded with the last point."""
     bins, count, *rest = values.shape
     padded = -(-count // parts) * parts
     if padded > count:
@@ -104,7 +106,7 @@ def _split(values: jax.Array, parts: int) -> jax.Array:
 
 
 def joined(values: jax.Array, count: int) -> jax.Array:
-    """The reverse of ``_split``: (blocks, m, k / blocks, parts) to (m, count, parts)."""
+    """The inverse of ``_split``: (blocks, m, k / blocks, parts) to (m, count, parts)."""
     blocks, bins, number, parts = values.shape
     return values.swapaxes(0, 1).reshape(bins, blocks * number, parts)[:, :count]
 
@@ -119,21 +121,21 @@ def stack_sums(
     backend: str,
     squares: bool = False,
 ) -> list[dict[str, BinSums]]:
-    """The sums of a population in the bins of each stack, at one block of points.
+    """The sums over a population in the bins of each stack, at one block of points.
 
     Args:
         stacks, arrays: the stacked bins.
-        draws: their points of the step.
-        kernel_block: which block of the points.
+        draws: the points of the step, for each stack.
+        kernel_block: index of the block of points.
         population: the samples.
-        orders: permutations (n,) that sort the samples by conditional columns, where they are
-            known, by the names in ``sparse_groups``.
-        backend: backend of the counts over all samples.
+        orders: known permutations (n,) that sort the samples by conditional columns, by the names
+            of ``sparse_groups``; missing permutations are computed.
+        backend: backend of dense sums.
         squares: whether to sum squares as well.
 
     Returns:
-        For each stack its ``sums``; and as ``squares`` the sums of the squares of what each
-        sample adds, which are constants to any derivative.
+        For each stack, ``sums``; and with ``squares`` the sums of the squared contributions of the
+        samples, ``squares``, which are constants in any derivative.
     """
     sums = []
     in_order = {
@@ -157,7 +159,7 @@ def stack_sums(
 
 
 def sums_of_stack(stack: BinStack, sums: BinSums) -> BinSums:
-    """The sums of one stack from those of each kernel block, (kernel blocks, m, ...)."""
+    """Join the sums of the kernel blocks of a stack, (kernel blocks, m, ...)."""
     return BinSums(
         weight=sums.weight[0],  # the same in every kernel block
         counts={name: joined(sums.counts[name], count) for name, count in stack.drawn.items()},
@@ -165,7 +167,7 @@ def sums_of_stack(stack: BinStack, sums: BinSums) -> BinSums:
 
 
 def sparse_groups(stacks: Sequence[BinStack]) -> dict[str, list[BinStack]]:
-    """The stacks of sparse sums that share an order of the samples, by a name of it."""
+    """Stacks with sparse sums, grouped by their conditional columns, which sort the samples."""
     groups: dict[str, list[BinStack]] = {}
     for stack in stacks:
         if stack.sparse:
@@ -178,7 +180,7 @@ def _order_name(stack: BinStack) -> str:
 
 
 def order_of(population: Population, stacks: Sequence[BinStack]) -> jax.Array:
-    """The permutation (n,) that sorts samples by the conditional columns that stacks share."""
+    """The permutation (n,) that sorts samples by conditional columns, the same of all stacks."""
     names = stacks[0].conditions
     edges = [
         np.unique(np.concatenate(of_stacks))

@@ -1,4 +1,4 @@
-"""Checks of what a config, and a catalog, say of bins."""
+"""Checks of the config of bins, and of the columns that bins use."""
 
 from collections.abc import Mapping
 
@@ -13,18 +13,18 @@ from kdescent_dist.numerics.arrays import unmasked
 from kdescent_dist.pretraining.pretrainer import PRETRAINED_PER_DRAWN
 from kdescent_dist.pretraining.validate import float_array
 
-MOST_PRETRAINED = 10_000_000  # kernels or modes of a bin
+MOST_PRETRAINED = 10_000_000  # most kernels or modes of a bin
 
 
 def check_bins(key: str, bins: BinsConfig) -> None:
-    """Check a bin, or a grid of bins.
+    """Check the config of a bin, or of a grid of bins.
 
     Args:
-        key: its config key, for messages.
-        bins: what is compared, and how.
+        key: config key of the bin or grid, for messages.
+        bins: the config.
 
     Raises:
-        InputError: names the key, its value and what is allowed.
+        InputError: a value is not allowed; names the key, the value and the allowed values.
     """
     check_values(bins, key)
     if not bins.columns:
@@ -55,16 +55,17 @@ def check_bins(key: str, bins: BinsConfig) -> None:
 def finite_column(
     key: str, name: str, columns: Mapping[str, np.ndarray], rows: RowBlocks | None = None
 ) -> np.ndarray:
-    """A column of the training catalog, all values of which are finite.
+    """A column of the training catalog, after a check that all values are finite.
 
     Args:
-        key: names where it is asked for, in messages.
-        name: its name.
-        columns: training columns, each (n,), of all rows or of those that ``rows`` says.
-        rows: which rows this process holds.
+        key: config key that requires the column, for messages.
+        name: name of the column.
+        columns: names to training columns, each (n,), of the rows of this process.
+        rows: which rows this process holds, by default all rows.
 
     Raises:
-        InputError: it is missing, or a value is masked or not finite in the precision of a fit.
+        InputError: the column is missing, or a value is masked or not finite in the precision of
+            JAX.
     """
     if name not in columns:
         raise InputError(f"{key}: no column {name!r}: {closest(name, columns)}")

@@ -1,4 +1,4 @@
-"""Checks of what a config says of the windows of bins: edges, explicit windows, softness."""
+"""Checks of the windows in a config of bins: edges, explicit windows, softness."""
 
 import itertools
 import math
@@ -8,21 +8,21 @@ from typing import Any
 
 from kdescent_dist.config.errors import InputError, closest
 
-# Edges that follow from the training data, such as {number: 10, low: 0.1} or {quantiles: 10}.
+# Keys of rules for edges, such as {number: 10, low: 0.1} or {quantiles: 10}.
 RULES = ("number", "quantiles", "low", "high", "log")
 
 
 def check_windows(key: str, edges: Any, windows: Any, softness: Any) -> None:
-    """Check the conditional columns of a bin, or a grid of bins.
+    """Check the windows of a bin, or of a grid of bins.
 
     Args:
-        key: its config key, for messages.
-        edges: of each conditional column, a list or a rule in a mapping.
-        windows: (low, high) of each conditional column of each explicit bin, by its name.
-        softness: a number, or one by conditional column.
+        key: config key of the bin or grid, for messages.
+        edges: conditional columns to lists of edges, or to rules, which are mappings.
+        windows: names of explicit bins to windows, which map conditional columns to (low, high).
+        softness: a number, or conditional columns to numbers.
 
     Raises:
-        InputError: names the key, its value and what is allowed.
+        InputError: a value is not allowed; names the key, the value and the allowed values.
     """
     for name, value in (("edges", edges), ("windows", windows)):
         if not isinstance(value, Mapping):
@@ -51,10 +51,10 @@ def _check_edges(key: str, edges: Any) -> None:
 
 
 def check_increasing(key: str, edges: Iterable[Any]) -> None:
-    """Check that edges, which are numbers, are finite, at least two, and increase.
+    """Check that there are at least two edges, and that edges are finite and increase.
 
     Raises:
-        InputError: they are not.
+        InputError: the edges fail the check.
     """
     values = [float(e) for e in edges]
     if not all(math.isfinite(e) for e in values):
@@ -129,7 +129,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _are_numbers(values: Any) -> bool:
-    # Typed as a list of floats, OmegaConf would refuse whole numbers in it.
+    # Checked here, as OmegaConf refuses whole numbers in a mapping to typed lists of floats.
     return (
         not isinstance(values, str | Mapping)
         and isinstance(values, Iterable)

@@ -14,7 +14,7 @@ from kdescent_dist.config.soft_window import soft_window
 def soft_tophat(x: Any, low: Any, high: Any, softness: Any = 0.04) -> Any:
     """A window that is nearly 1 where ``low < x < high`` and nearly 0 elsewhere.
 
-    The edges are as in ``config.soft_window``: sigmoids or, with softness 0, steps.
+    The edges are sigmoids or, with softness 0, steps, see ``config.soft_window``.
     """
     return soft_window(x, low, high, softness, jax.nn.sigmoid)
 
@@ -30,9 +30,9 @@ def window_weights(
 
     Args:
         columns: c columns, each (n,).
-        low, high: c edges of each side; arrays of (m, 1) for m windows at once.
+        low, high: c lower and c upper edges; arrays (m, 1) for m windows at once.
         softness: c values as in ``soft_tophat``.
-        like: (n,) samples, for the shape and type of the result where there are no columns.
+        like: (n,) array that sets shape and type of the result if there are no columns.
 
     Returns:
         (n,) or (m, n) weights.
@@ -44,20 +44,20 @@ def window_weights(
 
 
 def traced_softness(softness: Any, hard: Sequence[bool]) -> list[Any]:
-    """Softness (c,) that is traced, with 0 for the columns whose hard edges the compiler knows."""
+    """A list of the traced softness (c,), with the constant 0 for columns with hard edges."""
     return [0 if known else softness[i] for i, known in enumerate(hard)]
 
 
 def in_window(
     conditions: Sequence[jax.Array], weights: jax.Array, window: Any, hard: Sequence[bool]
 ) -> jax.Array:
-    """Weights (n,) of samples times a window whose edges are traced.
+    """Weights (n,) of samples times a window with traced edges.
 
     Args:
         conditions: c conditional columns, each (n,).
         weights: (n,) weights.
         window: low and high edges and softness, each (c,).
-        hard: of each conditional column, whether its edges are hard.
+        hard: for each conditional column, whether its edges are hard.
     """
     low, high, softness = (jnp.asarray(a, weights.dtype) for a in window)
     softness = traced_softness(softness, hard)
@@ -65,9 +65,10 @@ def in_window(
 
 
 def reach(softness: Any, dtype: Any) -> Any:
-    """How far beyond its edges a window counts, in units of the bin.
+    """The reach of a window beyond its edges, in units of the width of the bin.
 
-    Samples farther away weigh less than the rounding error to the power 3/2 (4e-11 in single
-    precision): thousands of times as many of them as there are in the bin stay within rounding.
+    Beyond its reach, a window is below eps^(3/2), where eps is the rounding error: 4e-11 in single
+    precision. Even thousands of times as many samples as in the bin then add less than the
+    rounding error.
     """
     return -1.5 * math.log(np.finfo(dtype).eps) * softness

@@ -1,8 +1,9 @@
-"""What a fit descends.
+"""The losses that a fit minimizes.
 
-``chain_rule``: sums over blocks, loss of the sums, cotangent pulled back through each block, with
-one collective each way. ``terms``: residuals between the sums of model and training catalog, and
-their mean square. ``PopulationObjective`` puts them together, ``LossObjective`` wraps any function.
+``chain_rule`` computes a loss of sums over blocks of samples, and its gradient. ``residuals``
+compares the sums of the model with the sums of the training catalog, and ``terms`` computes the
+mean square of the residuals. ``PopulationObjective`` combines them. ``LossObjective`` wraps any
+function.
 """
 
 from kdescent_dist.objective.loss_function import LossObjective

@@ -1,15 +1,15 @@
 """The chain rule at the sums: a loss of sums over blocks of samples, and its gradient.
 
-Blocks of samples are the unit of work; their number and size follow from the config alone. A step
-adds up the sums of all blocks over the mesh, differentiates the loss of the sums, and pulls that
-cotangent back through each block. No derivative goes through a collective, memory is bounded by
-one block, and there is one collective each way.
+Blocks of samples are the units of work. Their number and size do not depend on the mesh. A step
+adds up the sums of all blocks over the mesh, differentiates the loss with respect to the sums, and
+pulls the cotangents back through each block. No derivative passes through a collective. Each
+direction has one collective. One block at a time is in work, which bounds the memory.
 
-In the ``reproducible`` reduction, sums are added along one binary tree over all blocks, whatever
-the mesh: a device adds up aligned powers of two of its blocks, which are nodes of that tree, and
-the few nodes of all devices are gathered. To get the same bits with and without a collective,
-fusion is prevented: loop lengths are known at run time alone, and values that pass from one step to
-the next are written to memory (``reductions.materialize``).
+The ``reproducible`` reduction adds the sums along one binary tree over all blocks, which is the
+same for any mesh. A node of the tree is the sum of an aligned power of two of blocks. Each device
+computes its few nodes, then one collective gathers all nodes. To get the same bits with and without
+a collective, fusion is prevented: loop lengths are run-time values, and values that pass from one
+step to the next are written to memory (``reductions.materialize``).
 """
 
 from collections.abc import Callable
@@ -44,8 +44,8 @@ class ChainRule:
     Attributes:
         layout: the blocks of samples.
         mesh: mesh with axes ``samples`` and ``kernels``.
-        kernel_blocks: number of units into which kernels are cut, a multiple of the mesh's axis.
-        reproducible: add the sums along a fixed tree, after one gather; else ``psum`` them.
+        kernel_blocks: number of blocks of kernels, a multiple of the size of the axis ``kernels``.
+        reproducible: whether to gather the sums and add them along a fixed tree; else ``psum``.
     """
 
     layout: SampleBlocks
@@ -67,12 +67,12 @@ class ChainRule:
         Both are differentiable in ``params``, see ``hessians.with_derivatives``.
 
         Args:
-            make: from (shared, key) to the sums of one unit, and the loss of all sums.
+            make: function from (shared, key) to the sums of one unit, and the loss of all sums.
             params: (parameters,) parameters.
             key: random key of the step.
-            shared: arrays that each device holds whole.
+            shared: arrays of which every device holds a full copy.
             catalog: arrays (blocks, block_size) sharded over samples.
-            shares: what ``shares`` returns.
+            shares: result of ``shares``.
         """
         return _value_and_grad(self, make, params, (key, shared, catalog, shares))
 
@@ -99,19 +99,19 @@ class ChainRule:
             mesh=self.mesh,
             in_specs=(everywhere, everywhere, everywhere, split, split),
             out_specs=everywhere,
-            # Every collective is an explicit one of ``_reduce``; nothing is differentiated in
-            # reverse mode through the map, which is where the check would matter.
+            # The check matters for reverse-mode derivatives of the map, which nothing takes. All
+            # collectives are explicit, in ``_reduce``.
             check_vma=False,
         )(params, *data)
 
     def place(self, shared: Any) -> Any:
-        """Put arrays whole on each device."""
+        """Put a full copy of arrays on each device."""
         return whole(shared, self.mesh)
 
     def shares(self) -> jax.Array:
-        """Of each device the first block, the number of blocks, and the 1 of ``materialize``.
+        """Per device: first block, number of blocks, and the run-time 1 of ``materialize``.
 
-        Shape (devices, 3), by samples.
+        The shape is (devices, 3), sharded over samples.
         """
         blocks, devices = self.layout.per_device(self.mesh), self.mesh.shape["samples"]
         first = np.minimum(np.arange(devices) * blocks, self.layout.count)
@@ -122,7 +122,7 @@ class ChainRule:
     def _sums(
         self, flat: FlatSums, like: Any, params: jax.Array, catalog: Any, share: Any
     ) -> jax.Array:
-        """Sums of the nodes of this device, (nodes, kernel blocks, sums)."""
+        """Sums (nodes, kernel blocks, sums) of the nodes of this device."""
 
         def of_unit(block, kernel_block, columns):
             return flat(params, block, columns, kernel_block)
@@ -132,7 +132,7 @@ class ChainRule:
     def _pulled_back(
         self, flat: FlatSums, params: jax.Array, catalog: Any, share: Any, cotangents: jax.Array
     ) -> jax.Array:
-        """Parameter gradients of this device's nodes, (nodes, kernel blocks, parameters)."""
+        """Gradients (nodes, kernel blocks, parameters) of the nodes of this device."""
 
         def of_unit(block, kernel_block, columns):
             _, pull = jax.vjp(lambda p: flat(p, block, columns, kernel_block), params)
@@ -141,7 +141,7 @@ class ChainRule:
         return self._loop(of_unit, params, catalog, share)
 
     def _loop(self, of_unit: Callable, like: Any, catalog: Any, share: Any) -> jax.Array:
-        """What ``of_unit`` returns, arrays like ``like``, added up in each node of this device."""
+        """Arrays of ``of_unit``, which are like ``like``, added up in each node of this device."""
         first, number = share
         kernel_blocks = self.kernel_blocks // self.mesh.shape["kernels"]
         first_kernel = lax.axis_index("kernels") * kernel_blocks
@@ -158,7 +158,7 @@ class ChainRule:
             sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, like)
             return table.at[i].set(sums)
 
-        # As many nodes as have blocks: the table keeps its zeros elsewhere.
+        # Nodes without blocks keep the zeros of the table.
         used = -(-number // node) * kernel_blocks
         table = jnp.zeros((nodes * kernel_blocks, *like.shape), like.dtype)
         table = lax.fori_loop(0, used, of_node, table)
@@ -178,15 +178,15 @@ class ChainRule:
         return tree_sum(table)
 
 
-# An attribute of the class would be a method.
+# Outside of the class, where the function would become a method.
 _value_and_grad = with_derivatives(ChainRule._value_and_grad, static=2)
 
 
 def _traced(unit: UnitSums, params: jax.Array, catalog: Any) -> tuple[FlatSums, Any]:
     """Return a unit's sums as one vector, and zeros in the shape of its pytree.
 
-    Python code of the unit, which is that of the model and of all counts, is traced once. The sums
-    and their derivatives then follow from its jaxpr.
+    The Python code of the unit is traced once. The sums and their derivatives then follow from the
+    jaxpr.
     """
     block = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), catalog)
     index = jax.ShapeDtypeStruct((), jnp.int32)

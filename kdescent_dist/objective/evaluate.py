@@ -1,4 +1,4 @@
-"""The loss and its gradient at one place, as a fit evaluates them."""
+"""Evaluation of a loss and its gradient, the same for steps of a fit and for a preview."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ def evaluate(
         params: (parameters,) parameters.
         key: random key.
         data: the arrays of the objective.
-        fast_cpu: whether to take the forms of ``numerics.fast_cpu``, for a program on CPUs.
+        fast_cpu: whether to use the faster forms of ``numerics.fast_cpu``, for programs on CPUs.
     """
 
     def plain() -> tuple[jax.Array, jax.Array]:
@@ -33,7 +33,7 @@ def evaluate(
 
 
 def _faster(objective: Objective) -> Objective:
-    # The objective of a population keeps its bits on any mesh with its matrices as they are.
+    # A population objective is left as it is, to keep its bits the same on any mesh.
     if isinstance(objective, LossObjective):
         return replace(objective, loss=written_out(objective.of_vector), parameters=None)
     return objective

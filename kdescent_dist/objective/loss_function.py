@@ -18,11 +18,11 @@ class LossObjective:
 
     Attributes:
         loss: the function.
-        options: keyword arguments passed on to it; arrays are arguments of the compiled program,
-            anything else is a constant of it.
-        with_key: whether the key is passed on.
-        mesh: devices on which the state of the fit is placed, by default the first one.
-        parameters: those of the fit, whose tree the loss takes; by default it takes their vector.
+        options: keyword arguments of the loss. Arrays become arguments of the compiled program;
+            other values become constants.
+        with_key: whether the loss takes the key.
+        mesh: devices that hold the state of the fit, by default the first device.
+        parameters: parameters of a loss that takes a tree; None for a loss that takes a vector.
     """
 
     loss: Callable[..., jax.Array]
@@ -33,7 +33,7 @@ class LossObjective:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Names of the parameters, None where the loss takes any vector."""
+        """Names of the parameters, None if the loss takes a vector."""
         return None if self.parameters is None else self.parameters.names
 
     @property
@@ -42,17 +42,17 @@ class LossObjective:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this objective from another, for a resume."""
+        """Digests and versions that a resumed fit compares."""
         return describe_all({"loss": self.loss, "options": dict(self.options)})
 
     @property
     def identity_before(self) -> dict[str, str]:
-        """The same in the form of checkpoints of format 2."""
+        """The identity in the form of checkpoints of format 2."""
         return {"loss": source_digest_1(self.loss), "options": digest(self.data)}
 
     @property
     def of_vector(self) -> Callable[..., jax.Array]:
-        """The loss as a function of the vector of the parameters."""
+        """The loss as a function of the parameter vector."""
         if self.parameters is None:
             return self.loss
         tree = self.parameters.tree

@@ -1,8 +1,8 @@
-"""Objectives: what the fit descends. A loss of sums over a population, or any function.
+"""The loss of sums over a population, which a fit minimizes.
 
-The loss of the sums is the mean of all squared residuals, each times its weight: differences of
-kernel counts, of Fourier counts and of number densities between model and training catalog,
-plain (``mse``) or in units of their errors (``chisq``), plus a term of the user's own.
+The loss is the mean of all squared residuals, each times its weight, plus ``loss.custom``. The
+residuals are differences between model and training catalog, plain (``mse``) or in units of their
+errors (``chisq``): of the counts of kernels, modes and further statistics, and of number densities.
 """
 
 import logging
@@ -42,8 +42,8 @@ from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_squa
 log = logging.getLogger(__name__)
 
 
-# What the digest of a training catalog is of. An attribute that is added to ``KPretrainer`` later
-# is not: checkpoints of before could not be continued.
+# Attributes of ``KPretrainer`` in the digest of the training catalog. Attributes of later versions
+# are left out, because with them a fit could not resume from an earlier checkpoint.
 _COUNTED = (
     "kernel_centers",
     "fourier_positions",
@@ -73,7 +73,7 @@ def _counted(pretrained: PretrainedBin) -> dict[str, Any]:
             name: [
                 counts.points.each,
                 counts.points.common,
-                # What is counted in the catalog follows from it, but for its last bits.
+                # Counts of the catalog follow from the catalog; their last bits may differ.
                 *([counts.values, counts.errors] if counts.given else []),
             ]
             for name, counts in pretrained.further.items()
@@ -88,32 +88,32 @@ class PopulationObjective:
     Args:
         model: ``model(params, key, catalog) -> Population``, see
             ``kdescent_dist.models.population``.
-        parameters: those of the fit, whose tree the model takes; or names of scalars, which the
-            model takes as a dict.
+        parameters: parameters, of which the model takes the tree; or names of scalar parameters,
+            of which the model takes a dict.
         bins: pretrained bins.
         training_weight: sum of the weights of the training catalog.
         size: samples per step; by default the rows of ``catalog``.
         catalog: columns (n,) of the input catalog of the model, none for a generative model.
-        catalog_weights: (n,) weights of the input catalog, which multiply those of the model.
-        first_row: where ``catalog`` holds only the rows of this process's devices, see
-            ``SampleBlocks.rows``, the number of the first of them; with ``size``, that of all rows.
-        columns: column names, where the model returns a plain array.
+        catalog_weights: (n,) weights of the input catalog, which multiply the model's weights.
+        first_row: number of the first row of ``catalog``, if ``catalog`` has only the rows of this
+            process's devices (``SampleBlocks.rows``); ``size`` is then the number of all rows.
+        columns: column names, if the model returns a plain array.
         loss: terms of the loss.
         custom: ``custom(sums, truth, params) -> scalar``, added to the loss; ``params`` as for the
             model.
         extra_sums: ``extra_sums(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
         block_size: samples per block, see ``SampleBlocks``.
-        kernel_blocks: units of kernel work, by default the mesh's kernels axis.
+        kernel_blocks: number of blocks of kernels, by default the size of the mesh's kernels axis.
         reproducible: the reduction, see ``ChainRule``.
-        counts: how counts are computed; how they were pretrained does not matter here.
+        counts: config of the counts; options of the pretraining do not matter here.
         dtype: floating-point type.
-        model_checked: whether ``BlockModel.check`` has passed the model, at parameters of the fit.
+        model_checked: whether the model passed ``BlockModel.check``, at parameters of the fit.
 
     Raises:
-        InputError: what does not fit together; a column of ``catalog`` has a value that is
-            masked, not finite, or an integer that ``dtype`` would round; or the model fails, or
-            returns copies of a row side by side.
+        InputError: arguments are not valid or do not fit together; a column of ``catalog`` has a
+            value that is masked, not finite, or an integer that ``dtype`` would round; or the
+            model fails, or returns copies of a row side by side.
     """
 
     def __init__(
@@ -227,10 +227,10 @@ class PopulationObjective:
         return float(np.asarray(self.data["shared"]["training_weight"]))
 
     def _catalog_digest(self, catalog: Mapping[str, np.ndarray], first_row: int) -> str:
-        """That of all rows, of which each process digests the blocks that it has."""
+        """Digest of all rows of the input catalog; each process digests its own blocks."""
         size = self.layout.block_size
         first, last = self.layout.rows(self.mesh)
-        # A process without samples of its own has a row that is not the first of a block.
+        # A process without samples has a copy of the last row, skipped unless it is a whole block.
         mine = slice(first - first_row, first - first_row if first % size else last - first_row)
         own = {name: values[mine] for name, values in catalog.items()}
         found = self.processes.gather((first // size, block_digests(own, size)))
@@ -238,10 +238,10 @@ class PopulationObjective:
         return combined(np.array([blocks[b] for b in sorted(blocks)], np.uint8).reshape(-1, 32))
 
     def check(self, params: jax.Array | np.ndarray) -> None:
-        """Trace the user's own terms.
+        """Trace ``loss.custom`` and ``loss.extra_sums``, if there are any.
 
         Raises:
-            InputError: one fails.
+            InputError: one of the two fails.
         """
         key = jax.random.key(0)
         if self.custom is not None or self.extra_sums is not None:
@@ -322,10 +322,10 @@ class PopulationObjective:
 
 
 def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:
-    """Check that the values of an input catalog are finite in a type, and integers exact.
+    """Check that the values of an input catalog are finite in a type, and that integers are exact.
 
     Raises:
-        InputError: one is not.
+        InputError: a value fails the check.
     """
     for name, given in catalog.items():
         what, values = f"input catalog: column {name!r}", np.asarray(given)
@@ -341,11 +341,11 @@ def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:
 
 
 def _check_copies(model: BlockModel, catalog: Mapping[str, np.ndarray], dtype: Any) -> None:
-    """Check the order of copies, before there is a guess.
+    """Check the order in which the model returns copies of rows, without a guess.
 
-    Columns that depend on neither parameters nor key are the same at any parameters, and compile
-    fast. They are looked at where the model returns some. Otherwise all parameters are 0. A model
-    that fails there is not checked: its parameters may have to be positive.
+    The parameters are 0. If the model returns columns that depend on neither parameters nor key,
+    only these are checked: they are the same at any parameters, and compile fast. A model that
+    fails to run at 0 is not checked, because its parameters may have to be positive.
 
     Raises:
         InputError: the model cannot be traced, or copies of a row are side by side.

@@ -1,4 +1,4 @@
-"""Orders of samples that no parameter changes, found once instead of at every step."""
+"""Orders of samples that do not depend on parameters, computed once instead of in every step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,21 +16,22 @@ from kdescent_dist.numerics.dataflow import depends_on
 def fixed_orders(
     model: BlockModel, stacks: Sequence[BinStack], catalog: Mapping[str, jax.Array], mesh: Mesh
 ) -> dict[str, jax.Array]:
-    """Sort by the conditional columns that a model makes from its input catalog alone.
+    """Sort samples by conditional columns that depend on the input catalog of the model alone.
 
     Args:
         model: the model.
-        stacks: stacked bins, of which the sparse ones need sorted samples.
+        stacks: stacked bins; sparse stacks need sorted samples.
         catalog: columns (blocks, block_size) of the input catalog, sharded over samples.
         mesh: mesh with an axis ``samples``.
 
     Returns:
-        Permutations (blocks, samples of a block) by the names in ``sparse_groups``.
+        Names of ``sparse_groups`` to permutations (blocks, samples of a block), without groups
+        whose order depends on parameters or key.
     """
     groups = sparse_groups(stacks)
     if not catalog or not groups:
         return {}
-    # What does not depend on parameters and key may be evaluated at any.
+    # Any parameters and key will do: the orders to compute do not depend on them.
     dtype = next(iter(catalog.values())).dtype
     params, key = np.zeros(len(model.names), dtype), jax.random.key(0)
 

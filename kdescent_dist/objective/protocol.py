@@ -1,4 +1,4 @@
-"""What a fit descends, whatever its loss is made of."""
+"""The interface of all objectives of a fit."""
 
 from typing import Any, Protocol
 
@@ -6,7 +6,7 @@ import jax
 
 
 class Objective(Protocol):
-    """What ``fit`` needs: arrays, and the loss and gradient at parameters (parameters,)."""
+    """What ``fit`` needs: arrays, and loss and gradient (parameters,) at ``params``."""
 
     @property
     def data(self) -> Any: ...

@@ -1,7 +1,7 @@
-"""Residuals between the sums of model and training catalog: the one place where they are made.
+"""Residuals between the sums of the model and the sums of the training catalog.
 
-The loss is the mean of their squares. The errors of the parameters differentiate what is compared
-by the sums. The report draws them.
+The loss is the mean of squared residuals. The errors of the parameters use derivatives of the
+compared numbers with respect to the sums. The report draws the compared numbers and their errors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ from kdescent_dist.counts.statistics import ordered
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Compared:
-    """What is compared in m bins, or the errors of it.
+    """The numbers that the loss compares in m bins, or their errors.
 
     Attributes:
-        counts: (m, points, parts) normalized counts, by the name of the statistic.
-        number: (m,) weight in the bin over the volume.
+        counts: names of statistics to (m, points, parts) normalized counts.
+        number: (m,) number densities: weights in the bins, divided by the volume.
     """
 
     counts: dict[str, Any]
     number: Any
 
     def combined(self, other: "Compared") -> "Compared":
-        """Of independent errors, the errors of the difference."""
+        """The errors of a difference, from the independent errors of both numbers."""
         return jax.tree.map(jnp.hypot, self, other)
 
 
@@ -39,8 +39,8 @@ def norms(kinds: Sequence[str], in_bin: jax.Array, weight: Any) -> jax.Array:
     """Factors (m,) that normalize the counts in bins.
 
     Args:
-        kinds: of each bin, whether counts are over the weight in the bin (``conditional``), over
-            the weight in all (``density``), or as they are (``counts``).
+        kinds: for each bin, whether counts are divided by the weight in the bin (``conditional``),
+            divided by the total weight (``density``), or not normalized (``counts``).
         in_bin: (m,) sums of the weights in the bins.
         weight: sum of all weights.
     """
@@ -51,11 +51,11 @@ def norms(kinds: Sequence[str], in_bin: jax.Array, weight: Any) -> jax.Array:
 
 
 def normalized(sums: BinSums, factors: jax.Array, volume: float) -> Compared:
-    """What is compared, from the sums in m bins; or its errors, from the errors of the sums.
+    """The compared numbers from the sums in m bins, or their errors from the errors of the sums.
 
     Args:
         sums: sums over samples, or their errors.
-        factors: (m,) those of ``norms``.
+        factors: (m,) result of ``norms``.
         volume: ``loss.volume``.
     """
     counts = {name: values * factors[:, None, None] for name, values in sums.counts.items()}
@@ -67,9 +67,9 @@ class Residual:
     """The residuals of one term of the loss in m bins.
 
     Attributes:
-        weight: of the term in the loss.
-        values: (m, points, parts) differences between model and training catalog.
-        errors: (m, points, parts) their errors, None for plain differences.
+        weight: weight of the term in the loss.
+        values: (m, points, parts) differences, model minus training catalog.
+        errors: (m, points, parts) errors of the differences, None for plain differences.
         counted: (m,) whether the term counts for a bin.
     """
 
@@ -79,11 +79,11 @@ class Residual:
     counted: jax.Array
 
     def squares(self) -> Iterator[tuple[jax.Array, jax.Array]]:
-        """Squares (m, points), and which of them count in the mean.
+        """Squares (m, points), and whether each square counts in the mean.
 
-        Without errors the parts of a count are one residual, whose square is that of a distance.
-        With errors each part is a residual of its own, and counts where its error is known: where
-        there is no error, there is nothing to compare with.
+        Without errors, the parts of a count form one residual: its square is the sum of the squared
+        parts. With errors, each part is a residual of its own. A part with an error of 0 does not
+        count, because there is nothing to compare with.
         """
         parts = [self.values[..., i] for i in range(self.values.shape[-1])]
         counted = self.counted[:, None]
@@ -97,7 +97,7 @@ class Residual:
             yield jnp.where(known, part / jnp.where(known, error, 1), 0) ** 2, known & counted
 
     def weights(self) -> jax.Array:
-        """Weights (m, points, parts) of the squares of ``values`` in the sum of all squares."""
+        """Weights (m, points, parts) of the squared ``values`` in the sum of all squares."""
         counted = self.weight * self.counted[:, None, None]
         if self.errors is None:
             return counted * jnp.ones_like(self.values)
@@ -112,11 +112,11 @@ def residuals(
     errors: Compared | None,
     number_density: jax.Array,
 ) -> Iterator[Residual]:
-    """The residuals of each term of the loss: of each statistic in one order, then of the number.
+    """The residuals of each term: the statistics in a fixed order, then the number density.
 
     Args:
         config: terms and their weights.
-        model, training: what is compared.
+        model, training: the compared numbers.
         errors: the errors of the difference, None for plain differences.
         number_density: (m,) whether the number-density term counts for a bin.
     """
@@ -131,5 +131,5 @@ def residuals(
 
 
 def weight_of(config: LossConfig, name: str) -> float:
-    """The weight of a statistic in the loss."""
+    """The weight of a statistic in the loss, by default 1."""
     return float(config.weights.get(name, 1.0))

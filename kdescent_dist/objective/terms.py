@@ -1,4 +1,4 @@
-"""Terms of the loss: the mean square of the residuals, and what a term of the user's own gets."""
+"""Terms of the loss: the mean square of the residuals, and the arguments of ``loss.custom``."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from kdescent_dist.objective.residuals import normalized, norms, residuals, weig
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Sums:
-    """Everything that the loss may depend on.
+    """The sums over the model, or over the training catalog, as ``loss.custom`` gets them.
 
     Attributes:
         weight: sum of all weights.
-        bins: the sums in the bins, by the name of the bin or grid.
-        extra_sums: what ``loss.extra_sums`` returns, added up over blocks.
+        bins: names of bins or grids to the sums in their bins.
+        extra_sums: sums of ``loss.extra_sums`` over the model; None for the training catalog.
     """
 
     weight: Any
@@ -35,7 +35,7 @@ class Sums:
 
     @property
     def statistics(self) -> Any:
-        """The earlier name of ``extra_sums``, for terms of users that were written with it."""
+        """The former name of ``extra_sums``, which older terms of users use."""
         warnings.warn("sums.statistics is now sums.extra_sums", FutureWarning, stacklevel=2)
         return self.extra_sums
 
@@ -52,16 +52,16 @@ def mean_square(
 ) -> jax.Array:
     """The mean of all squared residuals, each times the weights of its term and of its bin.
 
-    Where one of these weights is 0, the residuals do not count in the mean.
+    Residuals with a weight of 0 do not count in the mean.
 
     Args:
         config: terms and their weights.
         stacks, arrays: the stacked bins.
-        draws: the points of the step, with the training sums there.
+        draws: the points of the step, and the training sums at the points.
         model: the sums of the model at the same points.
-        squares: the sums of squares of what each sample of the model adds to them, None where the
-            noise of the model is left out of the errors. They are constants to the gradient: no
-            parameter gains by making the model noisy.
+        squares: the sums of the squared contributions of the model's samples, None to leave the
+            noise of the model out of the errors. The gradient takes them as constants: otherwise
+            a noisier model would lower the loss.
         weight, training_weight: sums of all weights of the model and of the training catalog.
     """
     total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
@@ -89,7 +89,7 @@ def mean_square(
 
 
 def by_group(stacks: Sequence[BinStack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:
-    """Sort the sums of stacked bins by the name of the bin or grid that they belong to."""
+    """The sums of stacked bins by the key of the config under which the bins are defined."""
     groups: dict[str, BinSums] = {}
     for stack, sums in zip(stacks, stacked, strict=True):
         for group in dict.fromkeys(b.group for b in stack.bins):
@@ -99,20 +99,20 @@ def by_group(stacks: Sequence[BinStack], stacked: Sequence[BinSums]) -> dict[str
 
 
 def _roots(squares: BinSums) -> BinSums:
-    """Errors from sums of squares, which are constants to any derivative."""
+    """Errors from sums of squares, as constants in any derivative."""
     return jax.tree.map(jnp.sqrt, lax.stop_gradient(squares))
 
 
 def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:
-    """Check that the weights are of statistics that are there, and that something is compared.
+    """Check that each weight belongs to a statistic of a bin, and that the loss has a term.
 
     Args:
         loss: weights of the terms.
-        bins: what each bin, or grid of bins, has of them.
-        custom: whether there is a term of the user's own.
+        bins: names of bins or grids to their configs.
+        custom: whether there is a ``loss.custom``.
 
     Raises:
-        InputError: no bin has a term of positive weight, or a weight is of no statistic.
+        InputError: no term has a positive weight, or a weight belongs to no statistic.
     """
     used = dict.fromkeys(["kde", "fourier", *(n for one in bins.values() for n in one.statistics)])
     for name in loss.weights:

@@ -1,6 +1,6 @@
-"""After (or before) a fit: its populations and counts against the data.
+"""Comparison of a fit, or of a guess, with the data; and errors of the parameters.
 
-``comparison`` and ``preview`` hold a fit or a guess against the training catalog. ``covariance``
-and the files it calls (``influence``, ``population_influence``) derive the covariance of the
-parameters from the noise of the catalogs.
+``comparison`` compares guess and fit with the training catalog. ``preview`` compares the guess
+before a fit. ``covariance`` derives the covariance of the parameters from the noise of the
+catalogs, with the influences of ``influence`` and ``population_influence``.
 """

@@ -1,4 +1,4 @@
-"""What is compared in one bin, in double precision, and its derivatives by the sums."""
+"""The compared numbers of a bin in double precision, and derivatives with respect to the sums."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,11 @@ from kdescent_dist.objective.residuals import Compared, normalized, norms
 
 @dataclass(frozen=True)
 class BinComparison:
-    """How the sums over samples in a bin become the R numbers that are compared.
+    """The map from the sums over samples in a bin to the R compared numbers.
 
     Attributes:
         kind: normalization of the counts: conditional, density or counts.
-        sums: the sums, of counts (k, parts).
+        sums: the sums, with counts (k, parts).
         weight: sum of the weights of all samples.
         volume: ``loss.volume``.
     """
@@ -30,18 +30,18 @@ class BinComparison:
     volume: float = 1.0
 
     def values(self) -> Compared:
-        """What is compared, with counts (k, parts)."""
+        """The compared numbers, with counts (k, parts)."""
         with jax.enable_x64(True):
             return _host(_alone(self._compared(self.sums, self.weight)))
 
     def errors(self, errors: BinSums) -> Compared:
-        """The errors of what is compared, from the errors of the sums; norms have none."""
+        """Errors of the compared numbers from errors of the sums; norms have no errors."""
         with jax.enable_x64(True):
             factors = self._factors(_as_one(self.sums), self.weight)
             return _host(_alone(normalized(_as_one(errors), factors, self.volume)))
 
     def slopes(self, sums: BinSums, weight: np.ndarray) -> np.ndarray:
-        """Derivatives (P, R) of what is compared by P parameters.
+        """Derivatives (P, R) of the compared numbers with respect to P parameters.
 
         Args:
             sums: the derivatives of the sums.
@@ -54,7 +54,10 @@ class BinComparison:
             return np.asarray(along(moved))
 
     def sensitivity(self, linear: np.ndarray) -> Sensitivity:
-        """Derivatives by the sums of P numbers whose derivatives (P, R) by these are given."""
+        """Derivatives of P linear functions of the compared numbers, with respect to the sums.
+
+        ``linear`` are the derivatives (P, R) with respect to the compared numbers.
+        """
         with jax.enable_x64(True):
             at = double((self.sums, self.weight))
             pull = jax.vjp(self._vector, *at)[1]
@@ -72,23 +75,23 @@ class BinComparison:
 
 
 def in_quadrature(one: Compared, other: Compared) -> Compared:
-    """The errors of a difference, from the independent errors of both."""
+    """The errors of a difference, from the independent errors of both numbers."""
     return jax.tree.map(np.hypot, one, other)
 
 
 def as_vector(compared: Compared) -> jax.Array:
-    """The R numbers of a bin in one order: those of each statistic, and the number."""
+    """The R numbers of a bin in a fixed order: the statistics, then the number density."""
     counts = [compared.counts[name].reshape(-1) for name in ordered(compared.counts)]
     return jnp.concatenate([*counts, jnp.reshape(compared.number, 1)])
 
 
 def double(tree: Any) -> Any:
-    """The same numbers in double precision, within ``jax.enable_x64``."""
+    """The same numbers in double precision; call this within ``jax.enable_x64``."""
     return jax.tree.map(lambda values: jnp.asarray(values, jnp.float64), tree)
 
 
 def _as_one(sums: BinSums) -> BinSums:
-    """The sums of one bin as those of m = 1 bins, in double precision."""
+    """The sums of one bin as sums of m = 1 bins, in double precision."""
     return jax.tree.map(lambda a: a[None], double(sums))
 
 

@@ -1,4 +1,4 @@
-"""What the report draws: populations and counts of the guess and the fit against the data."""
+"""The data of a report: samples and counts of the guess, of the fit and of the training catalog."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,18 +26,18 @@ def diagnose(
     Args:
         problem: the fit.
         final: (P,) fitted parameters.
-        samples: samples of each population and of the data that are kept for plots.
+        samples: number of samples of each population and of the data to keep for plots.
         progress: called after each bin of each part of a population, in every process.
 
     Returns:
-        The arrays of a ``Comparison``, whose errors include the noise of the training catalog and
-        of the model.
+        The arrays of a ``Comparison``. Errors include the noise of the training catalog and of the
+        model at the fit.
     """
     rng = np.random.default_rng(problem.seed)
     kept = plot_samples(problem, rng, samples)
     sets = [EvaluationPoints.of(pretrained, rng) for pretrained in problem.bins]
     blocks = PopulationBlocks(problem.objective, problem.columns, problem.seed, samples)
-    # The errors are those of the residuals of the fit.
+    # Only the residuals of the fit need errors.
     sums = {
         "guess": blocks.sums(problem.guess, sets, errors=False, progress=progress),
         "fit": blocks.sums(final, sets, errors=True, progress=progress),
@@ -56,7 +56,7 @@ def plot_samples(problem: Problem, rng: np.random.Generator, most: int) -> dict[
     """At most ``most`` random rows of the training catalog, as ``data``, in every process.
 
     Returns:
-        The columns that are used, and weights that stand for all rows; nothing without a catalog.
+        Used columns, and weights scaled to represent all rows; nothing without a catalog.
     """
     if not problem.training.rows.total:
         return {}
@@ -74,9 +74,9 @@ def compare(
 
     Args:
         counted: the bin, and the points at which it was counted.
-        sums: sums of the population ``guess`` and, after a fit, ``fit``, as of
-            ``PopulationBlocks``. The last of them has squares.
-        weights: weights of these populations and of ``data`` in all.
+        sums: sums of ``guess`` and, after a fit, of ``fit``, see ``PopulationBlocks``. ``fit``, or
+            ``guess`` if there is no fit, has squares.
+        weights: total weights of these populations and of ``data``.
     """
     pretrained = counted.pretrained
     bin_, config = pretrained.bin, pretrained.bin.config
@@ -121,7 +121,7 @@ def _counts(comparison: BinComparison) -> Counts:
 
 
 def _further(compared: Compared) -> dict[str, np.ndarray]:
-    """Arrays (k, parts) of the statistics beside kernels and modes."""
+    """Arrays (k, parts) of the statistics other than kernels and modes."""
     return {n: v for n, v in compared.counts.items() if n not in ("kde", "fourier")}
 
 

@@ -1,16 +1,16 @@
-"""Errors of fitted parameters, from the noise of the catalogs: a sandwich covariance.
+"""Errors of fitted parameters from the noise of the catalogs: a sandwich covariance.
 
-Where the loss is least, its gradient J^T C (m - d) is 0: of the sums m of the model and d of the
-training catalog, with the derivatives J of m by the parameters, and the weights C of the squared
-residuals in the loss. So a change of the sums by a row of the training catalog moves the parameters
-by its influence, (J^T C J)^-1 J^T C times that change, and the covariance of the parameters is the
-sum over all rows of the outer products of their influences (Huber 1967; White 1982; Hampel 1974).
-That needs no covariance of the sums, however much kernels overlap. Rows are taken as independent,
-and their number as Poisson distributed, but for the samples of a generative model, whose number is
-given. A change of the model's sums by a row of its input catalog acts with the opposite sign.
-Counts that are given, and not counted in a catalog, are taken as independent, with their errors.
+Let m and d be the compared numbers of the model and of the training catalog, J the derivatives of m
+with respect to the parameters, and C the weights of the squared residuals in the loss. At the
+minimum of the loss, the gradient J^T C (m - d) is 0. A row of the training catalog changes d, and
+moves the parameters by the influence of the row: (J^T C J)^-1 J^T C times the change of d. A row of
+the input catalog changes m, and its influence has the opposite sign. The covariance of the
+parameters is the sum over all rows of the outer products of influences (Huber 1967; White 1982;
+Hampel 1974). It needs no covariance of d, even if kernels overlap. Rows are taken as independent,
+and their number as Poisson distributed; the number of samples of a generative model is fixed. Given
+counts are taken as independent, with the given errors.
 
-Derivatives are those that the fit descends: a hard edge has none.
+Derivatives are the same as in the fit: hard edges have no derivative.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,11 +31,11 @@ from kdescent_dist.diagnostics.population_influence import PopulationInfluences,
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.numerics.exact_sums import exact_total
 
-LARGEST_SET = 60  # points of a statistic in a bin; fewer of each of many bins
+LARGEST_SET = 60  # most points per statistic and bin; fewer with many bins
 SMALLEST_SET = 10
-POINTS = 6000  # of all bins
-PAIRS = 1 << 33  # training rows x points
-AT_ONCE = 1 << 24  # training rows x parameters
+POINTS = 6000  # points of two statistics in all bins
+PAIRS = 1 << 33  # most training rows x points
+AT_ONCE = 1 << 24  # most training rows x parameters
 
 
 def parameter_errors(
@@ -47,21 +47,21 @@ def parameter_errors(
 ) -> np.ndarray:
     """Covariance (P, P) of fitted parameters due to the noise of the catalogs.
 
-    That is the noise of the training catalog; of the input catalog of the model, if it has one,
-    which is the same noise where both are one; and of the random numbers of the model where they
-    are the same in every step, else they average out.
+    The noise comes from the training catalog, and from the input catalog of the model, if there is
+    one; rows that are in both catalogs have the same noise. Random numbers of the model add noise
+    if they are the same in every step; otherwise they average out.
 
     Args:
-        problem: the fit. All processes that share its catalogs call this together, and get the
-            same.
+        problem: the fit. Processes that share its catalogs must call this together; all get the
+            same result.
         params: (P,) fitted parameters.
-        free: (P,) whether the parameter can move, and not is held by a bound; by default all that
-            are not fixed.
+        free: (P,) whether a parameter can move, because it is not fixed and no bound holds it; by
+            default all parameters that are not fixed.
         progress: called often, equally often in every process.
 
     Returns:
-        Where the loss does not determine a parameter its variance is infinite, and its
-        covariances are 0; so too where it cannot move.
+        The covariance. A parameter that the loss does not determine, or that cannot move, has an
+        infinite variance and covariances of 0.
     """
     params = np.asarray(params)
     objective, seed = problem.objective, problem.seed
@@ -83,7 +83,7 @@ def parameter_errors(
     if objective.custom is not None:
         of_step = sets[number:], found.bins[number:]
         pull = custom_pull(objective, params, *of_step, found.weight, found.extra_sums)
-        # Half the mean is what the sum of all squares is compared with.
+        # J^T C (m - d) is the gradient of the mean over N squares, times N / 2.
         pull = pull.times(0.5 * max(sum(one.count for one in linear), 1.0))
     inverse, determined = inverse_curvature(linear, free, pull.curvature if pull else None)
     response = [inverse @ (one.slopes * one.weights) for one in linear]
@@ -91,8 +91,8 @@ def parameter_errors(
     model = [one.model.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     extra_sums = None
     if pull is not None:
-        # A row of the training catalog acts with the sign of its influence, one of the model with
-        # the opposite sign.
+        # Parameters move by -inverse times a change of the gradient. ``population.products`` takes
+        # sensitivities to the model with the opposite sign.
         training += [one.of(-inverse) for one in pull.training]
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
@@ -121,11 +121,11 @@ def parameter_errors(
 def _given_products(
     sets: Sequence[EvaluationPoints], sensitivities: Sequence[Sensitivity]
 ) -> np.ndarray:
-    """Sum of outer products (P, P) of the influences of counts that were given, by their errors.
+    """Sum of outer products (P, P) of the influences of given counts, from their errors.
 
-    They are taken as independent of each other, and of the weight in the bin.
+    The counts are taken as independent of each other, and of the weight in the bin.
     """
-    # A bin stands in several sets where a term of the user's own uses the bin, too.
+    # With ``loss.custom``, a bin has several sets, and the influences of its sets add up.
     moved_by: dict[tuple[str, str], np.ndarray] = {}
 
     def add(bin_: str, name: str, moved: np.ndarray) -> None:
@@ -143,7 +143,7 @@ def _given_products(
 
 
 def _of_rows(counted: EvaluationPoints, sensitivity: Sensitivity) -> Sensitivity:
-    """The sensitivity of rows of the training catalog, in which given counts have no part."""
+    """The sensitivity to rows of the training catalog, on which given counts do not depend."""
     counts = {
         name: 0.0 * values if counted.pretrained.statistics[name].given else values
         for name, values in sensitivity.sums.counts.items()
@@ -152,7 +152,7 @@ def _of_rows(counted: EvaluationPoints, sensitivity: Sensitivity) -> Sensitivity
 
 
 def _without_negative(covariance: np.ndarray) -> np.ndarray:
-    """The matrix without directions of negative variance, which noise of the products may have."""
+    """The matrix without directions of negative variance, which are noise of the products."""
     scale = np.sqrt(np.abs(np.diagonal(covariance)))
     scale = np.where(scale > 0, scale, 1.0)
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
@@ -180,7 +180,7 @@ def _training_products(
             continue
         block = rows.slices[turn]
         rng = np.random.default_rng((seed, rows.own[0] + turn))
-        # Of a large catalog, some rows of each block stand for all.
+        # In a large catalog, some rows of each block represent all rows.
         keep, scale = subsample(rng, len(weights[block]), most)
         of_block = np.zeros((size, size))
         for first in range(0, len(keep), at_once):

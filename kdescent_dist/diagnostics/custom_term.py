@@ -1,12 +1,13 @@
-"""How ``loss.custom`` pulls on the parameters: derivatives of its gradient by the sums.
+"""Derivatives of the gradient of ``loss.custom`` with respect to the sums.
 
-Where the loss is least its gradient is 0. Of a term L(m, d, p) of the sums m of the model, the sums
-d of the training catalog and the parameters p, with the derivatives J of m by p, the gradient is
+The term L(m, d, p) depends on the sums m of the model, the sums d of the training catalog and the
+parameters p. With the derivatives J of m with respect to p, the gradient of the term is
 
     G = J^T dL/dm + dL/dp.
 
-A small change of m, d or p changes G by its derivatives, all of which are taken at the sums.
-Second derivatives of the sums are left out, as in the method of Gauss and Newton.
+At the minimum of the loss, the gradient of the loss is 0. The derivatives of G, at the sums, give
+the change of G for small changes of m, d and p. Second derivatives of m with respect to p are
+neglected, as in the Gauss-Newton method.
 """
 
 from collections.abc import Sequence
@@ -30,12 +31,12 @@ from kdescent_dist.objective.terms import Sums, by_group
 
 @dataclass(frozen=True)
 class CustomPull:
-    """Derivatives of the gradient (P,) of a term of the user's own.
+    """Derivatives of the gradient (P,) of ``loss.custom``.
 
     Attributes:
-        curvature: (P, P) by the parameters, through the sums and directly.
-        model, training: of each bin, by the sums of the model and of the training catalog.
-        extra_sums: (P, S) by the S sums of ``loss.extra_sums``.
+        curvature: (P, P) with respect to the parameters, through the sums and directly.
+        model, training: with respect to the sums of model and training catalog, for each bin.
+        extra_sums: (P, S) with respect to the S sums of ``loss.extra_sums``.
     """
 
     curvature: np.ndarray
@@ -44,7 +45,7 @@ class CustomPull:
     extra_sums: np.ndarray
 
     def times(self, factor: float) -> "CustomPull":
-        """That of the term times a factor."""
+        """The derivatives for a term that is multiplied by a factor."""
         values = (self.curvature, self.model, self.training, self.extra_sums)
         return CustomPull(*jax.tree.map(lambda a: factor * a, values))
 
@@ -56,7 +57,7 @@ def points_of_a_step(
 
     Args:
         objective: the objective.
-        bins: its bins.
+        bins: the bins of the objective.
         seed: seed of the draw.
     """
     by_name = {pretrained.bin.name: pretrained for pretrained in bins}
@@ -77,15 +78,15 @@ def custom_pull(
     weight: tuple[np.ndarray, np.ndarray],
     extra_sums: tuple[Any, Any],
 ) -> CustomPull:
-    """Differentiate the term of the user's own.
+    """Differentiate the gradient of ``loss.custom``.
 
     Args:
-        objective: the objective, with such a term.
+        objective: the objective, which has a ``loss.custom``.
         params: (P,) parameters.
-        sets: the bins, as of ``points_of_a_step``.
-        found: the sums of the model at them.
+        sets: the result of ``points_of_a_step``.
+        found: the sums of the model at the points of ``sets``.
         weight: sum of all weights of the model, and its derivatives (P,).
-        extra_sums: the sums of ``loss.extra_sums``, and their derivatives (P, ...); empty without.
+        extra_sums: sums of ``loss.extra_sums``, and their derivatives (P, ...); empty without.
     """
     stacks, tree, custom = objective.stacks, objective.model.tree, objective.custom
     assert custom is not None
@@ -134,7 +135,7 @@ def custom_pull(
 
 
 def _sensitivities(by_weight: np.ndarray, by_sums: Sequence[BinSums]) -> list[Sensitivity]:
-    """The derivatives by the sum of all weights stand with the first bin."""
+    """Sensitivities of the bins; the first has the derivatives with respect to the total weight."""
     nothing = np.zeros_like(by_weight)
     return [Sensitivity(s, by_weight if i == 0 else nothing) for i, s in enumerate(by_sums)]
 

@@ -1,9 +1,9 @@
-"""What single samples do to the sums of a bin: derivatives of the sums, and influences of rows.
+"""Derivatives of the sums of a bin with respect to parameters, and influences of samples.
 
-The influence of a sample on an estimate is what the estimate changes by when the sample is added,
-to first order (Hampel 1974). All functions are traceable, take the samples in chunks so that
-samples x points is never held, and differentiate forward: the sums by the parameters through
-the samples of a model, at a cost that does not grow with the points times the parameters.
+The influence of a sample on an estimate is the first-order change of the estimate when the sample
+is added (Hampel 1974). All functions are traceable. They process samples in chunks, so no array has
+samples x points elements. Derivatives are in forward mode, through the samples of the model. The
+values of a statistic are computed once for all parameters; the rest are matrix products.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ class SumDerivatives:
     """The sums of a bin, their derivatives, and their squared errors.
 
     Attributes:
-        sums: the sums, of counts (k, parts).
-        slopes: their derivatives by P parameters: (P,), and (P, k, parts).
-        squares: the sums of squares of what the samples add to the sums.
+        sums: the sums, with counts (k, parts).
+        slopes: derivatives with respect to P parameters: weight (P,) and counts (P, k, parts).
+        squares: the sums of the squared contributions of the samples.
     """
 
     sums: BinSums
@@ -44,18 +44,18 @@ class SumDerivatives:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Sensitivity:
-    """Derivatives of P numbers by the sums of a bin.
+    """Derivatives of P numbers with respect to the sums of a bin.
 
     Attributes:
-        sums: (P,) of the weight in the bin, and (P, k, parts) of the counts.
-        weight: (P,) of the sum of all weights.
+        sums: with respect to the weight in the bin, (P,), and to the counts, (P, k, parts).
+        weight: with respect to the sum of all weights, (P,).
     """
 
     sums: BinSums
     weight: Any
 
     def of(self, matrix: np.ndarray) -> "Sensitivity":
-        """The same of the products of a matrix (Q, P) with the numbers."""
+        """The derivatives of the Q numbers that are a matrix (Q, P) times the P numbers."""
         return jax.tree.map(lambda a: np.tensordot(matrix, a, axes=1), self)
 
 
@@ -66,12 +66,12 @@ def sum_derivatives(
     dweights: jax.Array,
     points: Mapping[str, Points],
 ) -> SumDerivatives:
-    """The sums of a bin over samples, and their derivatives by P parameters.
+    """The sums over samples in a bin, and their derivatives with respect to P parameters.
 
     Args:
         x: (n, d) samples.
-        weights: (n,) weights, the window included.
-        dx, dweights: derivatives of these by the parameters: d columns (P, n), and (P, n).
+        weights: (n,) weights, window included.
+        dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
         points: the points of each statistic.
     """
     statistics, prepared = _prepared(x, points)
@@ -124,10 +124,10 @@ def influences(
 
     Args:
         x: (n, d) samples.
-        weights: (n,) weights, the window included.
-        all_weights: (n,) weights without it.
+        weights: (n,) weights, window included.
+        all_weights: (n,) weights without the window.
         points: the points of each statistic.
-        sensitivity: derivatives of the numbers.
+        sensitivity: derivatives of the P numbers with respect to the sums.
     """
     statistics, prepared = _prepared(x, points)
     sensitivity = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), sensitivity)
@@ -152,7 +152,7 @@ def influences(
 def _prepared(
     x: jax.Array, points: Mapping[str, Points]
 ) -> tuple[dict[str, Statistic], dict[str, Any]]:
-    """The statistics by name, and what they prepare for the points, as numbers of x's type."""
+    """Statistics by name, and the results of their ``prepare`` in the type of ``x``."""
     statistics, origin = ordered(points), near_origin(x)
 
     def cast(values: Any) -> jax.Array:
@@ -166,7 +166,7 @@ def _prepared(
 def _tables(
     one: Statistic, columns: Columns, prepared: Any
 ) -> tuple[Sequence[jax.Array], list[Sequence[jax.Array]]]:
-    """Tables (k, n) of each part, and their derivatives by each of d coordinates."""
+    """Tables (k, n) of each part, and their derivatives along each of d coordinates."""
 
     def values(columns: Columns) -> Sequence[jax.Array]:
         return one.values(columns, prepared)
@@ -179,7 +179,7 @@ def _tables(
 
 
 def _chunks(values: jax.Array) -> jax.Array:
-    """Rows (n, ...) as (chunks, size, ...), filled up with zeros, which weigh nothing."""
+    """Rows (n, ...) as (chunks, size, ...), padded with zeros, which have no weight."""
     n = len(values)
     size = min(CHUNK, n)
     filled = jnp.pad(values, [(0, -n % size)] + [(0, 0)] * (values.ndim - 1))

@@ -1,4 +1,4 @@
-"""How the parameters of a fit respond to a small change of the sums."""
+"""The linear response of fitted parameters to changes of the sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from kdescent_dist.diagnostics.influence import SumDerivatives
 from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.objective.residuals import residuals, weight_of
 
-# Effective samples in a kernel, of the training catalog and of the model: what fewer of them do to
-# the fit is not linear, and next to nothing.
+# Least effective number of samples in a count, both of the training catalog and of the model. The
+# effect of counts with fewer samples on the fit is not linear, and negligible.
 FEWEST = 10
 
 
-# Singular values of J, relative to the largest, and squared parts of a parameter along them, that
-# are taken for rounding.
+# Smaller values are taken as rounding errors: singular values of J relative to the largest, and the
+# squared component of a parameter along the directions of negligible singular values.
 SINGULAR = 1e-4
 DEGENERATE = 1e-4
 
 
 @dataclass(frozen=True)
 class LinearSums:
-    """What is compared in a bin, linearized in the parameters: R numbers, see ``as_vector``.
+    """The R compared numbers of a bin (see ``as_vector``), linearized in the parameters.
 
     Attributes:
-        slopes: (P, R) derivatives of those of the model.
-        weights: (R,) of the squared residuals in the sum of all squares of a step, as expected.
-        count: how many squares the bin is expected to add to the mean.
-        model, training: how the R numbers follow from the sums.
+        slopes: (P, R) derivatives of the numbers of the model.
+        weights: (R,) expected weights of the squared residuals in the sum of squares of a step.
+        count: expected number of squares of the bin in the mean of a step.
+        model, training: maps from the sums to the R numbers.
     """
 
     slopes: np.ndarray
@@ -50,7 +50,7 @@ def linear_sums(
     weight: tuple[np.ndarray, np.ndarray],
     training_weight: float,
 ) -> LinearSums:
-    """What is compared in a bin.
+    """Linearize the compared numbers of a bin.
 
     Args:
         config: the terms of the loss.
@@ -74,9 +74,9 @@ def _loss_weights(
     model: BinComparison,
     training: BinComparison,
 ) -> tuple[np.ndarray, float]:
-    """Weights (R,) of squared residuals as expected of a step, and how many squares count.
+    """Expected weights (R,) of squared residuals in a step, and expected number of squares.
 
-    The errors are constants, as they are to the gradient of a fit.
+    The errors are constants, as in the gradient of a fit.
     """
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
     errors = None
@@ -101,7 +101,7 @@ def _loss_weights(
     for (name, statistic), (of_term, in_mean) in zip(
         ordered(counted.indices).items(), terms, strict=True
     ):
-        # A step draws some of the points, and these stand for all.
+        # The points here represent the points that a step draws.
         share = pretrained.statistics[name].drawn / max(len(counted.indices[name]), 1)
         count += share * (weight_of(config, name) > 0) * np.sum(in_mean)
         if statistic.positive:
@@ -115,7 +115,7 @@ def _loss_weights(
 
 
 def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Effective samples of counts whose squared errors are ``squares``."""
+    """Effective number of samples in counts with squared errors ``squares``."""
     return np.where(squares > 0, counts / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0) ** 2
 
 
@@ -125,13 +125,13 @@ def inverse_curvature(
     """The inverse (P, P) of half the second derivatives of the sum of weighted squares.
 
     Args:
-        linear: what is compared in each bin.
+        linear: the linearized numbers of each bin.
         free: (P,) whether the parameter can move.
-        custom: (P, P) what a term of the user's own adds to these.
+        custom: (P, P) contribution of ``loss.custom``.
 
     Returns:
-        The inverse, 0 along directions on which the loss does not depend; and which parameters
-        (P,) are determined.
+        The inverse, 0 along directions on which the loss does not depend; and (P,) whether each
+        parameter can move and is determined by the loss.
 
     Raises:
         FloatingPointError: a derivative is not finite.

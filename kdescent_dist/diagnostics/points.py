@@ -1,4 +1,4 @@
-"""The points at which populations and catalogs are counted to be compared."""
+"""The points at which the counts of populations and catalogs are compared."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 
-# Points of a statistic at which the residuals of a bin are computed.
+# Most points per statistic and bin, by default.
 LARGEST_SET = 600
 
 
 def subsample(rng: np.random.Generator, size: int, most: int) -> tuple[np.ndarray, float]:
-    """At most ``most`` of ``size`` indices, and the number of indices that each stands for."""
+    """At most ``most`` random indices of ``size``, and the number of indices each represents."""
     if size <= most:
         return np.arange(size), 1.0
     return np.sort(rng.choice(size, most, replace=False)), size / most
@@ -25,12 +25,12 @@ def subsample(rng: np.random.Generator, size: int, most: int) -> tuple[np.ndarra
 
 @dataclass(frozen=True)
 class EvaluationPoints:
-    """The points at which a bin is compared, by their numbers in its training counts.
+    """The points at which a bin is compared, as indices into its training counts.
 
     Attributes:
         pretrained: the bin.
-        indices: by the name of a statistic, the numbers (k,) of its points.
-        window: edges (c,) of the window, low and high, and its softness (c,).
+        indices: names of statistics to indices (k,) of points.
+        window: lower edges, upper edges and softness of the window, each (c,).
     """
 
     pretrained: PretrainedBin
@@ -41,9 +41,9 @@ class EvaluationPoints:
     def of(
         cls, pretrained: PretrainedBin, rng: np.random.Generator, largest: int | None = None
     ) -> "EvaluationPoints":
-        """At most ``largest`` random points of each statistic of a bin, or all where a step does.
+        """At most ``largest`` random points of each statistic of a bin, all if a step uses all.
 
-        Points that overlap stand for each other; points of which a step takes all need not.
+        Points that steps draw overlap: some represent all. Other points need not overlap.
         """
         most = largest or LARGEST_SET
         indices = {
@@ -54,20 +54,20 @@ class EvaluationPoints:
 
     @classmethod
     def at(cls, pretrained: PretrainedBin, indices: dict[str, np.ndarray]) -> "EvaluationPoints":
-        """The points of a bin with these numbers."""
+        """The points of a bin with the given indices."""
         edges = np.reshape(list(pretrained.bin.window.values()), (-1, 2))
         window = (edges[:, 0], edges[:, 1], np.array(pretrained.bin.softness))
         return cls(pretrained, indices, window)
 
     @cached_property
     def points(self) -> dict[str, Points]:
-        """Where samples are counted, by the name of the statistic."""
+        """Names of statistics to the points."""
         found = self.pretrained.statistics
         return {name: found[name].points.at(rows) for name, rows in self.indices.items()}
 
     @property
     def number(self) -> int:
-        """The number of all points."""
+        """Number of points of all statistics."""
         return sum(len(rows) for rows in self.indices.values())
 
     @property
@@ -86,7 +86,7 @@ class EvaluationPoints:
         return BinSums(weight, counts)
 
     def columns_of(self, columns: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Of the columns of samples, those that are compared, and the conditional ones."""
+        """The compared columns and the conditional columns of the bin, from those of samples."""
         bin_ = self.pretrained.bin
         x, conditions = (tuple(columns[n] for n in names) for names in (bin_.columns, bin_.window))
         return x, conditions

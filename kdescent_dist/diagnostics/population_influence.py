@@ -1,6 +1,6 @@
-"""Derivatives of a population's sums by the parameters, and influences of its samples on them.
+"""Derivatives of a population's sums with respect to parameters, and influences of its samples.
 
-The blocks of a population are drawn one on each device at a time, as ``population_sums`` does.
+Each device draws one block of the population at a time, as in ``population_sums``.
 """
 
 import itertools
@@ -32,9 +32,9 @@ from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective.population_objective import PopulationObjective
 
-PAIRS = 1 << 30  # samples x points of all bins, of which derivatives are taken
-AT_ONCE = 1 << 26  # values of derivatives of samples that a device holds, of some parameters
-ROUNDS = 8  # populations of independent random numbers, of a small one
+PAIRS = 1 << 30  # most samples x points of all bins, for derivatives
+AT_ONCE = 1 << 26  # most derivatives of sample values on a device; sets the parameters per pass
+ROUNDS = 8  # most populations, with independent random numbers, over which to average
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PopulationDerivatives:
     Attributes:
         weight: the sum of all weights, and its derivatives (P,).
         bins: the sums of each bin.
-        extra_sums: what ``loss.extra_sums`` adds up to, and its derivatives (P, ...); empty
+        extra_sums: the sums of ``loss.extra_sums``, and their derivatives (P, ...); empty
             without.
     """
 
@@ -56,8 +56,8 @@ class PopulationDerivatives:
 class PopulationInfluences:
     """The programs that draw blocks of a population and linearize its sums, on all devices.
 
-    Of a large population they take some blocks, evenly spread over those of each device: which
-    these are then depends on the number of devices, and so do the last digits of the results.
+    Some blocks represent a large population. They are evenly spread over the blocks of each device,
+    so the choice of blocks, and slightly the results, depend on the number of devices.
 
     Args:
         objective: the objective of the fit.
@@ -65,7 +65,7 @@ class PopulationInfluences:
         sets: the bins, and the points of each.
         params: (P,) parameters.
         seed: seed of the populations, any non-negative integer.
-        progress: called after each bin of each turn, a block of every device.
+        progress: called after each bin of each turn; a turn is one block on every device.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class PopulationInfluences:
         self._derivatives, self._added = derivatives, added
 
     def sums(self) -> PopulationDerivatives:
-        """Sums over the population and their derivatives, means over several populations.
+        """Sums over the population and their derivatives, as means over several populations.
 
-        Where few samples count, a derivative is noisy: it is about as large as that of one kernel.
-        Noise of derivatives does not average out of their squares, as which they are used.
+        Derivatives of counts of few samples are noisy. The covariance uses products of derivatives,
+        in which noise does not average out; a mean over populations reduces the noise.
         """
         values = self.layout.block_size * self.width
         size = int(np.clip(AT_ONCE // values, 1, len(self.params)))
@@ -140,13 +140,13 @@ class PopulationInfluences:
         )
 
     def _directions(self, size: int) -> Iterator[np.ndarray]:
-        """Unit vectors (size, P) of parameters, in groups, the last one filled up with zeros."""
+        """Groups (size, P) of unit vectors of parameters; the last group is padded with zeros."""
         number = len(self.params)
         units = np.eye(-(-number // size) * size, number, dtype=self.params.dtype)
         yield from units.reshape(-1, size, number)
 
     def _slopes(self, directions: np.ndarray) -> PopulationDerivatives:
-        """As ``sums``, with derivatives along directions (directions, P)."""
+        """As ``sums``, with derivatives along ``directions`` (directions, P)."""
 
         def added(total: Any, more: Any) -> Any:
             more = jax.tree.map(lambda a: np.sum(a, axis=0, dtype=float), jax.device_get(more))
@@ -177,21 +177,21 @@ class PopulationInfluences:
         training_sensitivities: Sequence[Sensitivity] = (),
         extra_sums: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Sums of products (P, P) of influences of the rows from which the population is made.
+        """Sum of outer products (P, P) of the influences of the rows that make the population.
 
-        Copies of a row add up to its influence. Unless random numbers are the same in every step,
-        they average out: the products are of two populations of independent numbers, whose
-        expectation has the influence of the rows of the input catalog alone.
+        The influences of the copies of a row add up. Random numbers that differ between steps
+        average out: the products are then of two populations with independent random numbers, and
+        their expectation includes only the influences of the rows of the input catalog.
 
         Args:
-            sensitivities: of each bin, as of ``influences``.
+            sensitivities: for each bin, as in ``influences``.
             fixed_key: whether random numbers are the same in every step.
-            training: columns and weights, the last one, of the rows (n,) of the input catalog in
-                the training catalog, where they are the same: what is returned is then what these
-                influences change of the sum of the products of the influences of the training
-                catalog.
-            training_sensitivities: of each bin, those of the training catalog.
-            extra_sums: (P, S) derivatives by the S sums of ``loss.extra_sums``, None without.
+            training: function from row numbers (n,) of the input catalog to columns and weights of
+                the same rows in the training catalog, None if the catalogs share no rows. With
+                it, the result is the change of the sum over rows of the training catalog.
+            training_sensitivities: for each bin, sensitivities to the training catalog.
+            extra_sums: (P, S) derivatives with respect to the S sums of ``loss.extra_sums``, None
+                without.
         """
         size = len(self.params)
         total, first_sum = np.zeros((size, size)), np.zeros(size)
@@ -207,7 +207,7 @@ class PopulationInfluences:
             total += np.sum(products, axis=0, dtype=float)
             first_sum += np.sum(sums, axis=0, dtype=float)
         if not self.catalog:
-            # Samples of a given number, each drawn by itself, vary about their mean.
+            # The number of generated samples is fixed: influences vary about their mean.
             total -= np.outer(first_sum, first_sum) * self.scale / self.layout.size
         return self.scale * 0.5 * (total + total.T)
 
@@ -227,7 +227,7 @@ class PopulationInfluences:
     def _of_rows(
         self, turn: int, training: Callable, sensitivities: Sequence[Sensitivity]
     ) -> jax.Array:
-        """Influences of the same rows as samples of the training catalog."""
+        """Influences of the same rows in the training catalog."""
         size = self.layout.block_size
         real = self._real(turn)
         starts = size * (np.arange(len(real)) * self.layout.per_device(self.mesh) + turn)
@@ -253,7 +253,7 @@ class PopulationInfluences:
         return dealt(np.zeros((devices, size, len(self.params)), self.params.dtype), self.mesh)
 
     def _real(self, turn: int) -> np.ndarray:
-        """Samples (devices,) in the blocks of a turn that are no padding."""
+        """Numbers (devices,) of samples in the blocks of a turn, without padding."""
         devices = np.arange(self.mesh.shape["samples"])
         first = (devices * self.layout.per_device(self.mesh) + turn) * self.layout.block_size
         return np.clip(self.layout.size - first, 0, self.layout.block_size)
@@ -276,9 +276,9 @@ class PopulationInfluences:
         return total + _over_copies(more, self.layout.block_size)
 
     def _linearize_local(self, params, seed, turn, catalog, directions):
-        """The population of a block, its derivatives along directions, and what it adds up to.
+        """The population of a block, its derivatives along ``directions``, and its sums.
 
-        The latter are the sum of the weights and ``loss.extra_sums``, each with its derivatives.
+        The sums are the sum of weights and ``loss.extra_sums``, each with its derivatives.
         """
         own = self.objective.extra_sums
 
@@ -298,12 +298,12 @@ class PopulationInfluences:
 
 
 def pairs_of(most: int, parameters: int) -> int:
-    """Pairs of samples and points to take, fewer where each counts for many parameters."""
+    """Most pairs of samples and points: fewer than ``most`` for more than 32 parameters."""
     return most * 32 // max(parameters, 32)
 
 
 def _of_bin(population: Any, counted: EvaluationPoints) -> tuple:
-    """The columns of a bin, its conditional columns, and the weights."""
+    """The compared columns of a bin, its conditional columns, and the weights."""
     columns, weights = population
     return *counted.columns_of(columns), weights
 
@@ -339,13 +339,13 @@ def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
 
 
 def _over_copies(influences: jax.Array, size: int) -> jax.Array:
-    """Influences of the copies of each row of a block, added up: (1, size, P)."""
+    """Influences (1, size, P) of the rows of a block, summed over the copies of each row."""
     copies = influences.reshape(-1, size, influences.shape[1])
     return jnp.sum(copies, axis=0)[None]
 
 
 def _products(first, second, training):
-    """Of influences -first and -second besides those in the training catalog; see ``products``."""
+    """Products for model influences -first and -second and ``training``, see ``products``."""
     one, two, known = (a[0] for a in (first, second, training))
     products = matmul(one.T, two) - matmul(known.T, two) - matmul(one.T, known)
     return lax.all_gather((products, jnp.sum(one, axis=0)), "samples")

@@ -1,7 +1,7 @@
-"""A population in sums, for a report: drawn and counted block by block, some samples kept.
+"""Sums over a population, for a report, block by block; and some samples of the population.
 
-A population is never held whole: its blocks are drawn one after the other, one on each device at
-a time, their sums are added up on the host in double precision, and some samples are kept.
+A population is never in memory as a whole. Each device draws one block at a time. The host adds up
+the sums of the blocks in double precision, and keeps some samples.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +29,9 @@ from kdescent_dist.objective.population_objective import PopulationObjective
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SumsAndSquares:
-    """Sums over samples in a bin, and the sums of the squares of what each sample adds.
+    """Sums over samples in a bin, and the sums of the squared contributions of the samples.
 
-    The squares are None where they were not asked for.
+    The squares are None if they are not requested.
     """
 
     sums: BinSums
@@ -40,7 +40,7 @@ class SumsAndSquares:
 
 @dataclass(frozen=True)
 class PopulationSums:
-    """A population in sums: of its weights, of each bin, and the samples that are kept of it."""
+    """The sum of a population's weights, the sums of each bin, and the kept samples."""
 
     weight: float
     bins: list[SumsAndSquares]
@@ -56,14 +56,14 @@ def draw_block(
     turn: Any,
     catalog: Mapping[str, jax.Array],
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Columns and weights of a block of a population; within ``jax.shard_map``.
+    """Columns and weights of a block of a population; call this within ``jax.shard_map``.
 
     Args:
         objective: the objective of the fit.
-        names: the columns that are needed, None for all.
+        names: the columns to return, None for all columns.
         params: (parameters,) parameters.
         seed: seed of the population.
-        turn: which of the blocks of a device.
+        turn: index of the block among the blocks of the device.
         catalog: input catalog of the device, each column (blocks, block_size).
     """
     key = draw_key(jax.random.key(seed))
@@ -74,7 +74,7 @@ def draw_block(
 
 
 def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
-    """The compiled program that calls ``local`` with the part of each device."""
+    """A compiled program that calls ``local`` on each device with the device's part."""
     mapped = jax.shard_map(
         local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
@@ -82,10 +82,10 @@ def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -
 
 
 class PopulationBlocks:
-    """The blocks of a population, and the programs that draw and count one on each device.
+    """The blocks of a population, and programs that draw and count one block per device at a time.
 
-    What differs between bins of equal shape, and between guess and fit, is an argument of the
-    programs, so that they are compiled once. Every process gets the sums of all devices.
+    Programs compile once, because everything that differs between bins of equal shape, or between
+    guess and fit, is an argument. Every process gets the sums of all devices.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class PopulationBlocks:
         self.objective, self.layout, self.mesh = objective, objective.layout, objective.mesh
         self.catalog = objective.data["catalog"]
         self.names, self.seed, self.samples = names, seed, samples
-        # A key takes no more than 64 bits; a seed may be larger.
+        # A key takes at most 64 bits; a seed may be larger.
         self._key_seed = np.random.SeedSequence(seed).generate_state(1)[0]
         whole, split = PartitionSpec(), PartitionSpec("samples")
         drawn = ((whole, whole, whole, split, split), (split, whole, whole))
@@ -115,13 +115,13 @@ class PopulationBlocks:
         errors: bool,
         progress: Callable[[], None] = lambda: None,
     ) -> PopulationSums:
-        """Draw the population at ``params`` block by block, and add it up.
+        """Draw the population at ``params`` block by block, and sum over it.
 
         Args:
             params: (parameters,) parameters.
-            sets: what to count in each bin.
-            errors: whether to add up the squared errors as well.
-            progress: called after each bin of each turn, a block of every device.
+            sets: the bins, and the points of each.
+            errors: whether to sum the squared contributions of the samples as well.
+            progress: called after each bin of each turn; a turn is one block on every device.
         """
         params = np.asarray(params)
         devices, turns = self.mesh.shape["samples"], self.layout.per_device(self.mesh)
@@ -160,14 +160,14 @@ class PopulationBlocks:
         return SumsAndSquares(added(_counts), added(_squares) if errors else None)
 
     def _copies(self, params: np.ndarray) -> int:
-        """Concatenated copies of a block of which the population of a block is made."""
+        """Number of concatenated copies of a block that the model returns."""
         block = {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.catalog.items()}
         key = jax.eval_shape(jax.random.key, 0)
         population = jax.eval_shape(self.objective.model.population, params, key, 0, block)
         return population.size // self.layout.block_size
 
     def _draw_local(self, params, key_seed, turn, rows, catalog):
-        """Columns and weights of a block, some rows of them, and the sum of the weights."""
+        """Columns and weights of a block, some of its rows, and the sum of its weights."""
         drawn = draw_block(self.objective, self.names, params, key_seed, turn, catalog)
         some = jax.tree.map(lambda a: a[rows[0]], drawn)
         alone = jax.tree.map(lambda a: a[None], drawn)
@@ -175,10 +175,10 @@ class PopulationBlocks:
 
 
 class _KeptRows:
-    """The rows of each block that are kept: together a random subsample of the real samples.
+    """The rows to keep of each block: together a random subsample, without padding, of all samples.
 
-    A block keeps its share, rounded up or down at random so that every sample is kept with the
-    same probability; ``scale`` is its inverse, by which the weights are multiplied.
+    A block keeps its share, randomly rounded up or down, so that every sample is kept with the same
+    probability. The weights of kept samples are multiplied by ``scale``, one over the probability.
     """
 
     def __init__(self, layout: SampleBlocks, copies: int, seed: int, samples: int) -> None:
@@ -190,7 +190,7 @@ class _KeptRows:
         self.offset = int(np.random.default_rng((seed, layout.count)).integers(self.size))
 
     def of_blocks(self, blocks: Sequence[int]) -> tuple[np.ndarray, list[int]]:
-        """Rows (blocks, most) of blocks, and how many of them count."""
+        """Rows (blocks, most) of blocks, padded, and the number of rows of each block."""
         rows = [self._of_block(block) for block in blocks]
         padded = [np.pad(r, (0, self.most - len(r))) for r in rows]
         return np.array(padded, np.int32), [len(r) for r in rows]
@@ -209,7 +209,7 @@ class _KeptRows:
 
 
 def count_rows(x: np.ndarray, weights: np.ndarray, counted: EvaluationPoints) -> SumsAndSquares:
-    """Sums over a bin's samples (n, d) and their weights (n,), in this process alone."""
+    """Sums over samples (n, d) of a bin with weights (n,), in this process alone."""
     return jax.device_get(_count_rows(x, weights, counted.points))
 
 
@@ -219,7 +219,7 @@ def _count_rows(x, weights, points):
 
 
 def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
-    """The sums over the block of each device, from its columns, the window and the kernels."""
+    """The sums over the block of each device, from its columns, the window and the points."""
 
     def local(population, window, points):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
@@ -235,7 +235,7 @@ def _counts(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinS
 
 
 def _squares(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
-    """Squares of errors, which add up over the blocks."""
+    """Squared errors, which add up over blocks."""
     total = tree_sum(weights * weights)
     counts = {
         name: one.squares(x, weights, points[name], "auto", total)

@@ -1,4 +1,4 @@
-"""What a fit would do: its model at the guess, its gradient there, and what a step costs."""
+"""Preview of a fit: the model and the gradient at the guess, and the cost of a step."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,28 +20,29 @@ from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report.data.comparison import Comparison, Samples
 
-COUNTED = 200_000  # model samples at most that are counted: a subset of those of a step
-KERNELS_OF_ALL = 40_000  # kernels, and modes, of all bins together
+COUNTED = 200_000  # most model samples to count: a random subset of the samples of a step
+KERNELS_OF_ALL = 40_000  # most kernels, and most modes, of all bins together
 FEWEST_KERNELS = 50
-KEYS = 4  # random keys of the loss at the guess
+KEYS = 4  # number of random keys for the loss at the guess
 
 
 def compare_guess(
     problem: Problem, *, samples: int, counted: int = COUNTED
 ) -> Callable[[], dict[str, np.ndarray]]:
-    """Compare the model at the guess with the training catalog, in every bin, within seconds.
+    """Compare the model at the guess with the training catalog, in every bin.
 
-    A random part of the model samples is counted, at some of the kernels and modes; errors
-    include the noise of that part. All processes call this; the counting is left to one of them.
+    To be fast, only a random subset of the model samples is counted, at some kernels and modes.
+    Errors include the noise of the subset. All processes must call this function together. The
+    returned function may be called in a single process.
 
     Args:
         problem: the fit.
-        samples: rows of each population that are kept for plots.
-        counted: model samples that are counted, at most.
+        samples: number of rows of each population to keep for plots.
+        counted: most model samples to count.
 
     Returns:
-        A function that counts and returns the arrays of a ``Comparison`` before a fit. They
-        include samples of the input catalog, and the empirical characteristic function of the
+        A function that counts, and returns the arrays of a ``Comparison`` before a fit: also with
+        samples of the input catalog, and with the empirical characteristic function of the
         training samples of each bin at its modes.
     """
     objective, bins = problem.objective, problem.bins
@@ -90,7 +91,7 @@ def _characteristic(counted: EvaluationPoints) -> dict[str, np.ndarray]:
 def _input_rows(
     objective: PopulationObjective, rng: np.random.Generator, most: int
 ) -> dict[str, Samples]:
-    """Some rows of the input catalog, of which every process holds a part; none without one."""
+    """Random rows of the input catalog, as ``input``, in every process; none without a catalog."""
     catalog, layout = objective.data["catalog"], objective.layout
     if not catalog:
         return {}
@@ -108,28 +109,28 @@ def _input_rows(
 def _sums(
     counted: EvaluationPoints, columns: Mapping[str, np.ndarray], weights: np.ndarray
 ) -> SumsAndSquares:
-    """Counts of a bin, from the samples that its window reaches alone."""
+    """Sums of a bin, over samples with weights that are not negligible in the window."""
     bin_ = counted.pretrained.bin
     inside = np.asarray(bin_.weights(columns)) * weights
     (rows,) = np.nonzero(inside > NEGLIGIBLE_WINDOW * np.max(weights, initial=0.0))
     x = np.stack([columns[name][rows] for name in bin_.columns], axis=1)
-    # Filled up to one of few sizes: each of them is compiled.
+    # Padded to one of few sizes, because a program is compiled for each size.
     fill = (1 << max(int(len(rows) - 1).bit_length(), 9)) - len(rows)
     x, within = np.pad(x, ((0, fill), (0, 0))), np.pad(inside[rows], (0, fill))
     return count_rows(x, within, counted)
 
 
 def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Compile loss and gradient, which are all of a step but its update, and compute some.
+    """Compile and evaluate loss and gradient, which are a step without its update.
 
     Args:
         problem: the fit.
 
     Returns:
-        Losses (keys,) and gradients (keys, parameters) at the guess, by the random keys of the
-        first steps; and what they cost: ``compile_s``; ``step_s``, seconds after warm-up; and
-        ``memory``, bytes on each device: ``arguments`` (catalog and training counts),
-        ``temporary`` and ``total``.
+        Losses (keys,) and gradients (keys, parameters) at the guess, for the random keys of the
+        first steps; and the cost: ``compile_s``, seconds of compilation; ``step_s``, seconds of an
+        evaluation after warm-up; and ``memory``, bytes on each device: ``arguments`` (catalog and
+        training counts), ``temporary`` and ``total``, or None if unknown.
     """
     objective = problem.objective
     schedule = fixed_schedule if problem.fixed_key else fold_schedule
@@ -155,7 +156,7 @@ def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 
 def _memory(compiled: Any) -> dict[str, int] | None:
-    """Bytes on a device, None where the backend does not tell."""
+    """Bytes on a device, None if the backend does not report them."""
     found = compiled.memory_analysis()
     if found is None:
         return None

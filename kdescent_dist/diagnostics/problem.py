@@ -1,4 +1,4 @@
-"""What a fit is of, as one thing: the objective, the catalogs and the parameters."""
+"""The objective, the catalogs and the parameters of a fit, in one object."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ class Problem:
     """A fit before its first step.
 
     Attributes:
-        objective: what the fit descends.
+        objective: the loss that the fit minimizes.
         bins: the pretrained bins of the objective.
         training: the training catalog.
         parameters: the parameters, with the guess in the precision of the fit.
-        seed: of all random numbers, any non-negative integer.
+        seed: seed of all random numbers, any non-negative integer.
         fixed_key: whether the random numbers are the same in every step of the fit.
-        fast_cpu: whether steps on CPUs take the forms of ``numerics.fast_cpu``.
-        input_rows: (samples,) row in the training catalog of each row of the input catalog, in
-            ascending order, where the one is made of the other; a range for all rows.
+        fast_cpu: whether steps on CPUs use the faster forms of ``numerics.fast_cpu``.
+        input_rows: if the training catalog is the input catalog, the ascending numbers (samples,)
+            of the rows that the model gets, or a range for all rows; otherwise None.
     """
 
     objective: PopulationObjective

@@ -1,4 +1,4 @@
-"""The errors of a finished fit as its result and report state them; a failure costs only these."""
+"""Errors of fitted parameters for result and report; if they fail, only the errors are missing."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from kdescent_dist.diagnostics.problem import Problem
 
 log = logging.getLogger(__name__)
 
-FAILED = "none: "  # how a note begins where the errors could not be computed
+FAILED = "none: "  # prefix of the note if errors could not be computed
 
 
 def state_errors(
@@ -27,11 +27,11 @@ def state_errors(
         progress: called often, equally often in every process.
 
     Returns:
-        ``errors``, standard deviations by the names of the parameters, None where there is none;
-        and ``errors_note``, what they include and what is missing.
+        ``errors``, names of parameters to standard deviations, or to None if there is no error;
+        and ``errors_note``, the included noise and the missing errors, as text.
 
     Raises:
-        StoppedFitError: what ``progress`` raises.
+        StoppedFitError: ``progress`` raised it.
     """
     parameters, names = problem.parameters, problem.parameters.names
     unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
@@ -62,7 +62,7 @@ def state_errors(
 
 
 def _held(params: np.ndarray, errors: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """Which parameters (P,) a bound holds: those near the bound, and within their error of it."""
+    """Whether a bound holds each parameter (P,): the bound is near, and closer than the error."""
     near = np.array(parameters.near_bounds(params)) != ""
     return near & (np.minimum(params - parameters.low, parameters.high - params) < errors)
 

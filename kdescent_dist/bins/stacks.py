@@ -42,6 +42,7 @@ class BinStack:
 
     Attributes:
         bins: the bins.
+        positions: positions of the bins among all bins of the objective.
         columns: d compared columns.
         conditions: c conditional columns.
         drawn: names of the compared statistics to numbers of points per bin and step.
@@ -51,6 +52,7 @@ class BinStack:
     """
 
     bins: tuple[Bin, ...]
+    positions: tuple[int, ...]
     columns: tuple[str, ...]
     conditions: tuple[str, ...]
     drawn: dict[str, int]
@@ -84,22 +86,24 @@ def stack_bins(
         platform: platform of the devices. ``auto`` chooses sparse sums on ``cpu`` only, because
             these loops over small blocks are designed for CPUs and were measured on CPUs.
     """
-    groups: dict[tuple, list[PretrainedBin]] = {}
-    for pretrained in bins:
+    groups: dict[tuple, dict[int, PretrainedBin]] = {}
+    for position, pretrained in enumerate(bins):
         bin_, statistics = pretrained.bin, pretrained.statistics
         drawn = tuple((name, counts.drawn, counts.every) for name, counts in statistics.items())
         shapes = jax.tree.map(np.shape, [counts.points for counts in statistics.values()])
         key = (bin_.columns, tuple(bin_.window), drawn, bin_.hard, str(shapes))
-        groups.setdefault(key, []).append(pretrained)
+        groups.setdefault(key, {})[position] = pretrained
     stacked = []
-    for (columns, conditions, drawn, hard, _), members in groups.items():
-        numbers = {name: number for name, number, _ in drawn}
-        faster = platform == "cpu" and _sparse_is_faster(members, sum(numbers.values()))
+    for (columns, conditions, drawn, hard, _), found in groups.items():
+        members = list(found.values())
+        points = {name: number for name, number, _ in drawn}
+        faster = platform == "cpu" and _sparse_is_faster(members, sum(points.values()))
         stack = BinStack(
             bins=tuple(p.bin for p in members),
+            positions=tuple(found),
             columns=columns,
             conditions=conditions,
-            drawn=numbers,
+            drawn=points,
             every=frozenset(name for name, _, every in drawn if every),
             hard=hard,
             sparse=bool(conditions) and (sums == "sparse" or (sums == "auto" and faster)),

@@ -89,13 +89,35 @@ def mean_square(
 
 
 def by_group(stacks: Sequence[BinStack], stacked: Sequence[BinSums]) -> dict[str, BinSums]:
-    """The sums of stacked bins by the key of the config under which the bins are defined."""
-    groups: dict[str, BinSums] = {}
+    """The sums of stacked bins by the key of the config under which the bins are defined.
+
+    Bins of one key may lie in several stacks, such as bins with different conditional columns.
+    Their sums come in the order in which the bins are given.
+
+    Raises:
+        InputError: bins of one key have different numbers of points.
+    """
+    parts: dict[str, list[tuple[np.ndarray, BinSums]]] = {}
     for stack, sums in zip(stacks, stacked, strict=True):
         for group in dict.fromkeys(b.group for b in stack.bins):
             rows = np.asarray([i for i, b in enumerate(stack.bins) if b.group == group])
-            groups[group] = jax.tree.map(lambda a, rows=rows: a[rows], sums)
-    return groups
+            of_group = jax.tree.map(lambda a, rows=rows: a[rows], sums)
+            parts.setdefault(group, []).append((np.asarray(stack.positions)[rows], of_group))
+    return {group: _together(group, *zip(*found, strict=True)) for group, found in parts.items()}
+
+
+def _together(group: str, positions: Sequence[np.ndarray], sums: Sequence[BinSums]) -> BinSums:
+    if len(sums) == 1:
+        return sums[0]
+    points = [{name: np.shape(a)[1] for name, a in one.counts.items()} for one in sums]
+    for other in points[1:]:
+        if other != points[0]:
+            raise InputError(
+                f"bins.{group}: its bins have different numbers of points ({points[0]}, {other}), "
+                "of which loss.custom cannot have one array: define the bins under several names"
+            )
+    order = np.argsort(np.concatenate(positions))
+    return jax.tree.map(lambda *a: jnp.concatenate(a)[order], *sums)
 
 
 def _roots(squares: BinSums) -> BinSums:

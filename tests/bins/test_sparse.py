@@ -294,7 +294,7 @@ def test_stacks_know_the_edges_of_their_bins():
     config = BinsConfig(columns=["red"], edges=edges, softness=0.02, kernels=4, fourier=0)
     bins = tuple(expand_bins({"cells": config}))
     stack = BinStack(
-        bins, ("red",), ("mass", "blue"), {"kde": 4}, frozenset(), (False, False), True
+        bins, (0, 1), ("red",), ("mass", "blue"), {"kde": 4}, frozenset(), (False, False), True
     )
     mass, blue = stack.edges
     np.testing.assert_allclose(mass[1:-1], [0.0, 0.3, 1.0], atol=1e-7)

@@ -1,12 +1,15 @@
 """The loss of the sums and its gradient: against NumPy in float64, and 8 devices against 1."""
 
 import contextlib
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.bins.sums import draw_points
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.errors import InputError
@@ -17,7 +20,7 @@ from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.numerics.prng import block_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
-from kdescent_dist.objective.terms import Sums
+from kdescent_dist.objective.terms import Sums, by_group
 from support import problems
 
 KEY = jax.random.key(11)
@@ -288,6 +291,39 @@ def test_custom_term_sees_the_sums_and_the_parameters(bins):
     np.testing.assert_allclose(loss - plain[0], mean**2 + 1e-6 * in_grid + slope**2, rtol=1e-4)
     # d mean / d mean is 1, and the prior adds 2 x slope to its own gradient.
     np.testing.assert_allclose((grad - plain[1])[0], 2 * mean, rtol=1e-3)
+
+
+def test_custom_term_sees_all_bins_of_a_name_in_their_order():
+    """Also where their windows are of different columns, so that they are computed apart."""
+    windows = {"low": {"mass": [0.0, 0.4]}, "red": {"red": [0.0, 1.0]}, "high": {"mass": [0.4, 1]}}
+    config = BinsConfig(columns=["blue"], windows=windows, kernels=3, fourier=0)
+    bins = problems.pretrained({"all": config, "other": problems.GRIDS["one"]})
+    given = []
+
+    def term(sums, truth, params):
+        given.append({name: one.kde.shape for name, one in sums.bins.items()})
+        ranks = jnp.array([1.0, 10.0, 100.0])
+        return sums.bins["all"].weight @ ranks + truth.bins["all"].weight @ ranks
+
+    options = {"loss": LossConfig(weights={"kde": 0.0, "fourier": 0.0})}
+    objective = problems.objective(bins, custom=term, **options)
+    loss, _ = evaluate(objective)
+    columns, weights = population_float64(objective)
+    expected = sum(
+        rank * ((window_float64(b.bin, columns) * weights).sum() + b.training_sum)
+        for rank, b in zip([1, 10, 100], bins, strict=False)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert given[0] == {"all": (3, 3), "other": (1, 6)}
+
+
+def test_bins_of_a_name_with_different_numbers_of_points_are_refused():
+    bins = problems.pretrained({"a": BinsConfig(columns=["red"], edges={"mass": [0, 0.5, 1]})})
+    ((stack, _),) = stack_bins(bins, np.float32)
+    first, second = (replace(stack, bins=(b,), positions=(i,)) for i, b in enumerate(stack.bins))
+    sums = [BinSums(np.ones(1), {"kde": np.ones((1, n, 1))}) for n in (3, 4)]
+    with pytest.raises(InputError, match=r"bins.a: its bins have different numbers of points"):
+        by_group([first, second], sums)
 
 
 def test_a_model_far_from_all_bins_has_a_finite_loss_and_gradient(plain):

@@ -3,6 +3,7 @@
     scripts/nightly [--only bench,kills] [--out docs/nightly.json] [--seed 1]
 
 Parts:
+    tests     the tests that are marked ``nightly``
     bench     scripts/bench --quick
     kills     a fit that is killed again and again, at any moment, ends as if it were not
     group     the same of a fit by two processes, of which either is killed, stopped or signaled
@@ -45,6 +46,14 @@ SOON = 4.0  # seconds, at most, between a start or its first new step and what e
 FIT = [*RUN, "fit.steps=20000", "fit.steps_per_call=100", "checkpoint.every_steps=200"]
 COLOR = ["experiment=color_mass", "samples.size=8000", "fit.steps=600", "report.enabled=false"]
 COLOR += ["checkpoint.every_seconds=null", "fit.steps_per_call=10"]
+
+
+def tests(folder: Path, seed: int) -> dict[str, Any]:
+    options = ["--nightly", "--numprocesses", "2", "--dist", "loadfile", "-q"]
+    program = [sys.executable, "-m", "pytest", *options]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    return {"told": done.stdout.strip().splitlines()[-1].strip("= ")}
 
 
 def bench(folder: Path, seed: int) -> dict[str, Any]:
@@ -128,6 +137,7 @@ def color(folder: Path, seed: int) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "tests": tests,
     "bench": bench,
     "kills": kills,
     "group": group,

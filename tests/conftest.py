@@ -32,13 +32,23 @@ def pytest_report_header() -> str:
     return f"devices: {jax.device_count()} x {jax.devices()[0].platform}, {os.cpu_count()} cores"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="only tests of scripts/nightly")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", quick_compiler.MARK)
+    config.addinivalue_line("markers", rings.NIGHTLY)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order of the tests."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order of the tests; those that are marked nightly run alone, or if they are named."""
     items.sort(key=rings.order)
+    named = any("::" in argument for argument in config.args)
+    left = [] if named else [one for one in items if not rings.is_due(one, config.option.nightly)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [one for one in items if one not in set(left)]
 
 
 @pytest.hookimpl(wrapper=True)

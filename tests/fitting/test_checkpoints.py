@@ -35,7 +35,14 @@ def leaves_coroutines(test):
     return test
 
 
-@pytest.mark.parametrize(("before", "afterwards"), [(1, 1), (1, 8), (4, 2)])
+@pytest.mark.parametrize(
+    ("before", "afterwards"),
+    [
+        pytest.param(1, 1, marks=pytest.mark.nightly),
+        (1, 8),
+        pytest.param(4, 2, marks=pytest.mark.nightly),
+    ],
+)
 def test_a_stopped_fit_continues_to_the_same_bits(tmp_path, before, afterwards):
     """Also onto another number of devices, and with dispatches of another length."""
     with pytest.raises(Preempted, match="at step"):

@@ -18,7 +18,9 @@ from support import fits, problems
 pytestmark = pytest.mark.as_shipped
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize(
+    "devices", [*(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 4)), 8]
+)
 def test_fit_has_the_same_bits_on_any_number_of_devices(devices):
     fits.assert_same_bits(fits.run(devices), fits.straight())
 

@@ -58,6 +58,7 @@ def run(devices: int) -> FitResult:
     return fit(objective(parameters, devices), parameters, fits.ADAM, config=config)
 
 
+@pytest.mark.nightly
 def test_a_tree_is_fitted_with_the_same_bits_on_one_device_and_on_four():
     fits.assert_same_bits(run(4), run(1))
 

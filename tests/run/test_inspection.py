@@ -22,7 +22,11 @@ def bins():
     return problems.pretrained()
 
 
-@pytest.fixture(scope="module", params=[(1, 1), (4, 2)], ids=["1 device", "2x2 devices"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((1, 1), marks=pytest.mark.nightly), (4, 2)],
+    ids=["1 device", "2x2 devices"],
+)
 def objective(request, bins):
     mass = np.linspace(0.0, 1.0, problems.SIZE, dtype=np.float32)
     return problems.objective(bins, *request.param, catalog={"mass": mass}, block_size=300)

@@ -25,6 +25,14 @@ def cannot_run(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+NIGHTLY = "nightly: too long for the suite; scripts/nightly runs these tests"
+
+
+def is_due(item: pytest.Item, nightly: bool) -> bool:
+    """Whether a test belongs to this run: to that of the night, or to that of the day."""
+    return (item.get_closest_marker("nightly") is not None) == nightly
+
+
 def ring_of(file: Path) -> str:
     """Of a test file: its folder where that is one of ``OUTER``, else rooms."""
     folder = file.relative_to(TESTS).parts[0]
@@ -34,16 +42,9 @@ def ring_of(file: Path) -> str:
 # Of each ring, the files that take longest; the first three mostly wait for other processes.
 LONGEST = (
     *("system/test_slurm", "system/test_processes", "system/test_cli", "system/test_mpirun"),
-    *(
-        "system/test_extending",
-        "system/",
-        "parity/",
-        "chaos/test_lost",
-        "fitting/test_checkpoints",
-        "objective/",
-    ),
-    *("counts/test_properties", "numerics/test_jax", "diagnostics/", "bins/test_sparse"),
-    *("report/test_run_page", "run/", "counts/", "fitting/", "pretraining/"),
+    *("documents/test_ext", "chaos/test_lost", "chaos/test_other", "system/"),
+    *("parity/test_transforms", "parity/test_objective", "parity/test_covariance", "parity/"),
+    *("fitting/", "report/test_run_page", "diagnostics/", "run/", "counts/", "pretraining/"),
 )
 
 

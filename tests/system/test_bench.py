@@ -23,6 +23,7 @@ def collectives_of():
         sys.path.remove(str(SCRIPTS))
 
 
+@pytest.mark.nightly
 def test_counts_are_measured_against_diffopt_and_recorded(tmp_path):
     """A table on the screen, a figure, and a JSON with the machine and one ratio per case."""
     optional("diffopt")

@@ -105,7 +105,9 @@ def test_a_finished_run_started_again_is_done_at_once_with_the_same_result(finis
     assert steps == list(range(400))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path, number):
     """Onto another number of devices, too: the bits are those of the uninterrupted run."""
     directory, _ = finished
@@ -164,7 +166,7 @@ def test_a_signal_after_the_fit_leaves_its_report_to_the_next_start(finished, tm
     assert (tmp_path / "run/report.html").exists()
 
 
-@pytest.mark.parametrize("size", [0, 1000])
+@pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.nightly), 1000])
 def test_pretrained_counts_that_are_damaged_are_computed_again(finished, tmp_path, size):
     directory = shutil.copytree(finished[0], tmp_path / "run")
     shutil.rmtree(directory / "checkpoints")
@@ -350,6 +352,7 @@ def test_a_loss_that_is_not_finite_fails_with_code_1_and_keeps_the_last_good_sta
     assert (Path("run/checkpoints") / str(record["step"])).is_dir()
 
 
+@pytest.mark.nightly
 def test_a_sweep_runs_one_fit_after_another(main):
     code, err = main("-m", "seed=1,2", "run_dir=null", "report.enabled=false", "fit.steps=5")
     assert code == 0, err

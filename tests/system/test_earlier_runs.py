@@ -82,7 +82,7 @@ def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_ver
         np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, pytest.param(2, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", ["shipped", "own"])
 def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema, fit):
     folder = made_by(schema, tmp_path)

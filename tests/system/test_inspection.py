@@ -125,6 +125,7 @@ def test_every_part_is_drawn(inspected):
     assert "grid[mass 0.14-0.6]" in page
 
 
+@pytest.mark.nightly
 def test_two_processes_show_what_one_does(inspected, folder):
     """On a mesh of four devices; the primary alone prints."""
     small = [*SETUP, "mode=inspect", "runtime.cpu_devices=2", "report.enabled=false"]

@@ -92,6 +92,7 @@ if half.rank == 0:
 """
 
 
+@pytest.mark.nightly
 def test_halves_of_a_communicator_fit_at_the_same_time(tmp_path):
     (tmp_path / "halves.py").write_text(INDEPENDENT)
     tests = str(Path(__file__).parents[1])

@@ -48,6 +48,7 @@ def test_a_fit_on_two_nodes_is_preempted_and_ends_as_if_it_were_not(jobs, uninte
     assert_same_fit(jobs.run_dir(job), uninterrupted())
 
 
+@pytest.mark.nightly
 def test_four_processes_of_two_nodes_give_the_fit_of_one(jobs, uninterrupted):
     """The script for GPUs, on nodes whose GPUs are only counted: so the platform is the CPU."""
     options = ["--ntasks-per-node=2", "--gpus-per-node=2"]
@@ -197,6 +198,7 @@ def test_an_early_signal_to_the_batch_shell_reaches_the_fit(stub_jobs):
     assert (stopped["status"], stopped["signal"]) == ("preempted", signal.SIGUSR1)
 
 
+@pytest.mark.nightly
 def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
     """By the plugin's own name of its launcher, which means the same."""
     given = (*FINITE, "seed=1,2", "runtime.cpu_devices=1", "run_dir=runs/kdescent-${seed}")
@@ -219,6 +221,7 @@ def test_a_sweep_tells_that_one_of_its_jobs_failed(jobs):
     assert "a job of the sweep failed with exit code 2" in error
 
 
+@pytest.mark.nightly
 def test_a_fit_of_a_sweep_is_restarted_no_more_often_than_it_may(jobs):
     limit = "hydra.launcher.max_num_timeout=0"
     sweep = jobs.sweep(*ENDLESS, limit, "seed=1", "run_dir=runs/kdescent-1")

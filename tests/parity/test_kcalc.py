@@ -13,7 +13,8 @@ from kdescent_dist.pretraining.kcalc import KCalc
 from kdescent_dist.pretraining.pretrainer import KPretrainer
 
 KEY = jax.random.key(1)
-MESHES = [(1, 1), (8, 1), (2, 4), (3, 2)]
+NIGHTLY = [pytest.param(*mesh, marks=pytest.mark.nightly) for mesh in [(8, 1), (2, 4)]]
+MESHES = [(1, 1), (3, 2), *NIGHTLY]
 
 
 def normal_sample(seed, size):

@@ -188,7 +188,7 @@ def test_no_loop_maps_over_an_array_without_elements(sums):
     assert not [shape for shape in shapes if 0 in shape]
 
 
-@pytest.mark.parametrize("reproducible", [True, False])
+@pytest.mark.parametrize("reproducible", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_step_has_one_collective_each_way_whatever_the_number_of_samples(reproducible):
     config = BinsConfig(
         columns=["red"], kernels=3, fourier=2, pretrain_kernels=10, pretrain_fourier=10

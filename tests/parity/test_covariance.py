@@ -179,6 +179,7 @@ def test_errors_are_the_scatter_of_fits_to_other_training_catalogs():
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), scatter, rtol=0.15)
 
 
+@pytest.mark.nightly
 @pytest.mark.as_shipped
 def test_the_same_bits_for_any_number_of_processes():
     objective, bins, columns, weights = problem()
@@ -224,6 +225,7 @@ def test_rows_that_are_both_training_and_input_count_once(every, expected):
     np.testing.assert_allclose(ratio, expected, atol=1e-3 if every == 1 else 0.15)
 
 
+@pytest.mark.nightly
 def test_random_numbers_count_where_they_are_the_same_in_every_step():
     function = jax.tree_util.Partial(model, scale=0.5)
     objective, bins, columns, weights = problem(size=2 * ROWS, function=function)
@@ -281,6 +283,7 @@ def test_a_custom_term_that_restates_a_term_of_the_loss_has_its_errors():
     np.testing.assert_allclose(covariance(custom=number), expected, rtol=2e-3, atol=1e-9)
 
 
+@pytest.mark.nightly
 def test_extra_sums_of_the_users_own_act_as_the_sums_that_they_restate():
     def of_weight(sums, truth, params):
         return 1e-4 * (sums.weight - truth.weight) ** 2
@@ -337,6 +340,7 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
         assert np.max(error / np.max(np.abs(values), axis=-1, keepdims=True)) < 1e-3, name
 
 
+@pytest.mark.nightly
 def test_many_parameters_and_rows_are_taken_in_parts(monkeypatch):
     """One direction, or 100 rows, at a time; then one turn of blocks, and half of the rows."""
     given = (*problem(block_size=SIZE // 8), TRUTH)

@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", quick_compiler.MARK)
+    config.addinivalue_line("markers", rings.SLOW)
     config.addinivalue_line("markers", rings.NIGHTLY)
 
 

@@ -130,6 +130,7 @@ def test_a_loss_without_any_term_is_refused_unless_there_is_one_of_the_users_own
         check_terms(loss, {"a": bins}, custom=False)
 
 
+@pytest.mark.slow
 def test_a_bin_of_weight_0_leaves_the_loss_as_if_it_were_not_there():
     first, second = problems.GRIDS["grid"], replace(problems.GRIDS["one"], weight=0.0)
     params = jnp.full(len(problems.NAMES), 0.3)

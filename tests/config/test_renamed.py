@@ -90,6 +90,7 @@ def test_an_old_key_is_taken_in_a_file(composed, old, value, new, now):
     assert composed.lines == [line_of(old)]
 
 
+@pytest.mark.slow
 def test_the_last_of_files_and_command_line_counts_whatever_the_names(composed):
     shipped = "# @package _global_\ndefaults: [{}]\n"  # has loss.kind=chisq
     assert composed(experiment=shipped.format("galaxy_colors")).loss.kind == "chisq"

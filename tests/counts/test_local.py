@@ -157,6 +157,7 @@ def test_memory_is_one_block_not_samples_times_kernels():
     assert compiled.memory_analysis().temp_size_in_bytes < 100e6  # samples x kernels: 200 MB
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 def test_bits_do_not_depend_on_the_program_around(example):
     """The same counts and gradients alone, under lax.map, under vmap and beside other outputs."""
@@ -225,6 +226,7 @@ def test_local_counts_inside_shard_map(example, check_vma):
         assert_close(a, b, 2e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives_by_reverse_mode(example):
     """The gradient of a gradient, which is right in single precision, too."""
     x, weights, *kernels = example

@@ -43,6 +43,7 @@ def single(tree):
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kde", "fourier"])
 def test_forms_of_their_own_agree_with_what_follows_from_the_values(name):
     one, points, x, w = statistic(name), *single((POINTS[name], X, WEIGHTS))

@@ -36,6 +36,7 @@ def whole(request, bins):
     return diagnose(bins, *request.param, samples=100_000)
 
 
+@pytest.mark.slow
 def test_a_population_smaller_than_the_limit_is_kept_whole_without_padding(whole):
     assert np.array_equal(np.sort(whole["guess/mass"]), np.sort(np.tile(MASS, 2)))
     assert np.sum(whole["guess/weights"], dtype=float) == pytest.approx(len(MASS))

@@ -23,6 +23,7 @@ def stated(
     return stated_errors.state_errors(problem, params, progress)
 
 
+@pytest.mark.slow
 def test_errors_are_stated_by_name_with_what_they_include(bins):
     result = stated(bins)
     assert list(result["errors"]) == list(problems.NAMES)
@@ -34,6 +35,7 @@ def test_errors_are_stated_by_name_with_what_they_include(bins):
     assert of_catalog["errors"]["fraction"] > 0
 
 
+@pytest.mark.slow
 def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(bins):
     """Near a bound, by the range between both, and within its error; a bound alone is no reason."""
     pairs = [None, None, (0.05, None), (0.2999, 1.0)]
@@ -44,6 +46,7 @@ def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the
         assert 0.3 * free["errors"][name] < held["errors"][name] <= 1.01 * free["errors"][name]
 
 
+@pytest.mark.slow
 def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_were_known(bins):
     held = stated(bins, fixed=["fraction"])
     assert held["errors"]["fraction"] is None
@@ -53,6 +56,7 @@ def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_wer
     assert held["errors"] == at_bound["errors"]
 
 
+@pytest.mark.slow
 def test_a_term_of_the_users_own_takes_part(bins):
     """A strong prior leaves no error of its parameter; the others have theirs."""
     free = stated(bins)

@@ -35,6 +35,7 @@ def leaves_coroutines(test):
     return test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "afterwards"),
     [
@@ -71,6 +72,7 @@ def test_a_fit_that_went_further_is_not_cut_short(tmp_path):
     assert latest_step(tmp_path) == fits.STEPS
 
 
+@pytest.mark.slow
 def test_any_loss_can_be_fitted_saved_and_continued(tmp_path):
     objective = LossObjective(fits.quadratic, {"offset": np.float32(0.5)})
     options = {"config": FitConfig(steps=300), "names": ["a", "b"]}
@@ -141,6 +143,7 @@ def test_the_checkpoint_of_a_step_may_be_damaged_again_and_again(tmp_path):
     assert aside == ["15.damaged", "15.damaged.2", "15.damaged.3"]
 
 
+@pytest.mark.slow
 @leaves_coroutines
 @pytest.mark.parametrize("place", np.linspace(0, 1, 12, endpoint=False))
 def test_one_bit_of_the_metadata_is_told_from_another_fit(tmp_path, place):
@@ -172,6 +175,7 @@ def test_checkpoints_of_another_fit_are_refused_and_left_alone(tmp_path, changes
     assert latest_step(tmp_path) == 3
 
 
+@pytest.mark.slow
 def test_periodic_saves_by_steps_keep_the_latest(tmp_path):
     checkpoint = CheckpointConfig(every_steps=5, every_seconds=None, keep=2)
     fits.run(1, checkpoints=tmp_path, checkpoint=checkpoint, steps_per_call=4)
@@ -268,6 +272,7 @@ class Purge:
 RARE = {"checkpoint": CheckpointConfig(every_steps=18, every_seconds=None), "steps_per_call": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["history.bin", "history.crc", ""])
 def test_what_a_purge_removes_while_a_fit_runs_is_written_again(tmp_path, what):
     folder = tmp_path / "checkpoints"

@@ -18,6 +18,7 @@ from support import fits, problems
 pytestmark = pytest.mark.as_shipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "devices", [*(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 4)), 8]
 )
@@ -25,6 +26,7 @@ def test_fit_has_the_same_bits_on_any_number_of_devices(devices):
     fits.assert_same_bits(fits.run(devices), fits.straight())
 
 
+@pytest.mark.slow
 def test_trajectory_equals_a_plain_loop_of_optax():
     """The loop adds nothing to what optax does with the gradients of the unbounded parameters."""
     objective = problems.objective(fits.bins(), 1, kernel_blocks=1)

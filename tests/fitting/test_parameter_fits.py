@@ -63,6 +63,7 @@ def test_a_tree_is_fitted_with_the_same_bits_on_one_device_and_on_four():
     fits.assert_same_bits(run(4), run(1))
 
 
+@pytest.mark.slow
 def test_a_tree_is_fitted_as_its_vector_is():
     np.testing.assert_allclose(run(1).params, fits.straight().params, rtol=1e-5, atol=1e-6)
     assert run(1).names == NAMES
@@ -99,6 +100,7 @@ def test_a_loss_gets_the_tree(fast_cpu):
     np.testing.assert_allclose(result.tree["a"], [1.5, 1.5], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_fit_of_a_tree_is_continued_and_one_of_other_bounds_is_refused(tmp_path):
     def start(steps, bounds):
         parameters = Parameters.of_tree(TREE, bounds=bounds)
@@ -131,6 +133,7 @@ def of_vector(optimizer=fits.ADAM, steps=40, **given):
     return fit(LossObjective(quadratic), parameters, optimizer, config=FitConfig(steps=steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -182,6 +185,7 @@ def test_a_small_parameter_with_one_bound_moves_by_its_scale():
     assert result.params[1, 0] - 1e-3 == pytest.approx(0.5e-5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_tree_of_scaled_and_fixed_parameters_has_the_same_bits_on_any_mesh(tmp_path):
     parameters = Parameters.of_tree(
         TREE, bounds=BOUNDS, fixed=["shape[0]"], scale={"line": 2.0, "shape": 0.5}

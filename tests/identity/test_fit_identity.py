@@ -156,6 +156,7 @@ def test_another_version_of_a_package_is_refused_unless_accepted(own, monkeypatc
     run(folder / "fit", imported(), steps=6)
 
 
+@pytest.mark.slow
 def test_values_of_numpy_in_a_config_are_saved_and_compared(tmp_path):
     def continued(steps, edges):
         bin_ = BinsConfig(

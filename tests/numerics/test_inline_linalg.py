@@ -64,6 +64,7 @@ def test_products_and_sums_of_tables_and_their_gradients(n, d, e):
         np.testing.assert_allclose(gradient, truth, **tolerance)
 
 
+@pytest.mark.slow
 def test_a_loss_keeps_its_value_and_gradient():
     params = jnp.array([0.2, -0.4, 0.7])
     ours = jax.value_and_grad(lambda p: written_out(losses.correlated)(p, randkey=KEY, extra=2.0))

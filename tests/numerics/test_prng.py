@@ -25,6 +25,7 @@ DRAWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
 def test_the_numbers_are_those_of_jax(draw):
     key = jax.random.key(2**31 + 7)

@@ -157,6 +157,7 @@ def test_fast_transforms_are_the_same_bits_with_any_number_of_cores(monkeypatch)
             assert np.array_equal(one, two)
 
 
+@pytest.mark.slow
 @needs_finufft
 def test_the_method_follows_from_the_size(monkeypatch):
     """Transforms for many pairs, direct sums for few, for double precision and beyond 3-D."""

@@ -65,6 +65,7 @@ def test_weights_are_not_summed_where_jax_has_no_cpu(monkeypatch):
         total(np.ones(5000, np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2, 5])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("size", [301, 5000])

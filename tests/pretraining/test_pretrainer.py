@@ -370,6 +370,7 @@ def test_ranks_share_the_work_and_all_get_the_result(x, one_device, power):
         assert_same_bits(result, alone)
 
 
+@pytest.mark.slow
 def test_two_mpi_ranks(tmp_path):
     """Under a real mpirun: pretraining gives every rank the whole, comparisons the same draw."""
     mpirun = shutil.which("mpirun", path=os.path.dirname(sys.executable)) or shutil.which("mpirun")

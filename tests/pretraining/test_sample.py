@@ -63,6 +63,7 @@ def assert_same(one, other):
         assert np.array_equal(a, b), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3, 13])
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_any_number_of_processes_gives_the_same_bits(number, power):

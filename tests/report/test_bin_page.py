@@ -38,6 +38,7 @@ def run(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_a_summary_of_all_bins_comes_before_the_bins(run):
     page = Page(make_report(run))
     assert page.source.index('id="bins"') < page.source.index('id="fit"')

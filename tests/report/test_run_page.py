@@ -66,6 +66,7 @@ def edit_result(directory, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.slow
 def test_a_report_adds_its_page_and_its_plots_alone(finished):
     assert finished["new"] == {"report.html", "plots"}
 
@@ -238,6 +239,7 @@ def test_the_window_of_the_plots_is_that_of_the_counts(finished):
         assert weights.sum() == pytest.approx(expected.sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_report_replaces_the_plots_of_the_first_and_no_other_file(single):
     make_report(single)
     own = single / "plots" / "my_own.png"
@@ -249,6 +251,7 @@ def test_a_second_report_replaces_the_plots_of_the_first_and_no_other_file(singl
     assert not stale.exists()
 
 
+@pytest.mark.slow
 def test_the_worst_of_too_many_bins_are_drawn_and_the_others_counted(tmp_path):
     edges = {"redshift": list(np.round(np.linspace(0.1, 1.4, 41), 4).tolist())}
     groups = {"grid": BinsConfig(columns=["g_r", "r_i"], edges=edges, fourier=0)}
@@ -329,6 +332,7 @@ def test_names_from_the_config_cannot_inject_markup(tmp_path):
     assert "a<b>&$x" in page.text
 
 
+@pytest.mark.slow
 def test_extreme_samples_draw_without_a_warning(tmp_path):
     """A constant column, outliers, empty windows, NaN samples and few steps still give plots."""
     groups = {

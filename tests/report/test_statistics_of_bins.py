@@ -52,6 +52,7 @@ def squares(run, i, which):
     return np.mean(((values - truth) / err) ** 2)
 
 
+@pytest.mark.slow
 def test_the_table_has_columns_of_the_statistics_that_there_are(run):
     page = Page(make_report(run))
     heads = next(row for row in page.rows if row[:2] == ["#", "bin"])

@@ -32,6 +32,7 @@ def objective(request, bins):
     return problems.objective(bins, *request.param, catalog={"mass": mass}, block_size=300)
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_the_first_steps(objective, bins):
     losses, slopes, cost = try_steps(problems.problem(objective, bins, seed=7))
     expected = jax.jit(objective.value_and_grad)

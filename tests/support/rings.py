@@ -25,6 +25,7 @@ def cannot_run(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+SLOW = "slow: takes seconds; scripts/test --quick leaves these tests out"
 NIGHTLY = "nightly: too long for the suite; scripts/nightly runs these tests"
 
 

@@ -101,6 +101,7 @@ def test_a_catalog_is_needed_where_something_is_not_given():
     assert needs(BinsConfig(columns=["x", "y"]))
 
 
+@pytest.mark.slow
 def test_counts_of_the_training_catalog_are_those_of_float64_whoever_holds_its_rows():
     rng = np.random.default_rng(0)
     columns = {name: rng.normal(size=900).astype(np.float32) for name in ("x", "y", "z")}

@@ -99,6 +99,7 @@ def test_edges_at_quantiles_are_those_of_the_weighted_density_in_each_bin():
         assert np.all(np.abs(below - level) <= 4 * np.sqrt(level * (1 - level) / DRAWS) + 1e-6)
 
 
+@pytest.mark.slow
 def test_points_and_counts_have_the_same_bits_in_any_number_of_processes():
     bin_ = bins()[0]
     one = alone(bin_)

@@ -58,6 +58,7 @@ def test_masked_training_data_are_refused_or_dropped():
     assert bin_.count({"x": hidden(X)}) == ROWS - 2
 
 
+@pytest.mark.slow
 def test_a_masked_training_sample_is_that_without_its_rows():
     numbers = {"num_pretrain_kernels": 5, "num_pretrain_fourier_positions": 5}
     weights = np.linspace(1, 2, ROWS)

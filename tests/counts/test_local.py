@@ -143,6 +143,7 @@ def test_sums_do_not_drift_with_the_number_of_samples():
     np.testing.assert_allclose(value, size * np.exp(-0.045) / np.sqrt(2 * np.pi), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 def test_memory_is_one_block_not_samples_times_kernels():
     """The gradient of 1e6 samples and 50 kernels keeps no array of their product."""
@@ -179,6 +180,7 @@ def test_bits_do_not_depend_on_the_program_around(example):
             assert jnp.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_vmap_over_bins(example):
     x, weights, centers, cov, modes = single(*example)
     shifts = jnp.arange(3.0)
@@ -195,6 +197,7 @@ def test_vmap_over_bins(example):
         assert_close(waves[i], wave(shift), 1e-6, float(weights.sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_local_counts_inside_shard_map(example, check_vma):
     """Counts are local: their psum over the shards, and the gradients, are those of all samples."""

@@ -71,6 +71,7 @@ def test_forms_of_their_own_agree_with_what_follows_from_the_values(name):
         np.testing.assert_allclose(ours, base, rtol=3e-5, atol=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kde", "fourier"])
 def test_squares_are_those_of_what_each_sample_adds(name):
     one = statistic(name)
@@ -107,6 +108,7 @@ def in_float64():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["dense", "sparse"])
 def test_a_statistic_of_values_alone_counts_in_bins(which, monkeypatch):
     """Values and gradients in float32 against float64, by dense and by sparse sums."""

@@ -62,6 +62,7 @@ def described(arrays):
     return [{**b, "index": i} for i, b in enumerate(json.loads(str(arrays["bins"])))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["guess", "fit"])
 def test_counts_are_those_of_the_whole_population(bins, whole, label):
     for bin_, pretrained in zip(described(whole), bins, strict=True):
@@ -104,6 +105,7 @@ def test_a_subsample_has_the_size_asked_for_and_weights_that_stand_for_all(bins,
     assert arrays["data/weights"].shape == (samples,)
 
 
+@pytest.mark.slow
 def test_every_real_sample_is_kept_equally_often():
     """Of 4 blocks and two copies, the short last block among them; no padded row at all."""
     layout = population_sums.SampleBlocks.of(11, 3)
@@ -122,6 +124,7 @@ def test_every_real_sample_is_kept_equally_often():
     np.testing.assert_allclose(kept[~padded] / 3000, 5 / 22, atol=5 * 0.0077)
 
 
+@pytest.mark.slow
 def test_a_bin_is_compared_at_a_limited_number_of_kernels(bins, monkeypatch):
     monkeypatch.setattr(points, "LARGEST_SET", 20)
     arrays, counts = diagnose(bins[:1], samples=10), bins[0].counts

@@ -66,6 +66,7 @@ def test_a_term_of_the_users_own_takes_part(bins):
     assert all(result["errors"][name] > 0 for name in problems.NAMES)
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(bins, caplog):
     def fail():
         raise ValueError("on purpose")

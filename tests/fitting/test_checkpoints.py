@@ -53,6 +53,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(tmp_path, before, afterwards):
     fits.assert_same_bits(resumed, fits.straight())
 
 
+@pytest.mark.slow
 def test_a_finished_fit_starts_again_to_the_same_result(tmp_path):
     fits.run(1, checkpoints=tmp_path)
     fits.assert_same_bits(fits.run(1, checkpoints=tmp_path), fits.straight())
@@ -297,6 +298,7 @@ def test_a_checkpoint_in_the_first_format_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "5").is_dir()
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_is_never_called_saved(tmp_path, caplog):
     """One line names the path and the reason, and the steps that were told of are there."""
     caplog.set_level("INFO", "kdescent_dist")

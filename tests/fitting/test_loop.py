@@ -92,6 +92,7 @@ def test_names_must_be_as_many_as_parameters():
         fit(LossObjective(fits.quadratic), [0.0], fits.ADAM, names=["a", "b"])
 
 
+@pytest.mark.slow
 def test_callbacks_see_every_step_once_and_can_end_the_fit():
     seen = []
 

@@ -369,6 +369,7 @@ def test_a_function_of_a_script_is_told_by_what_it_refers_to(project, tmp_path, 
     assert changed(before, after) == told
 
 
+@pytest.mark.slow
 def test_a_script_has_one_identity_in_every_process(project, tmp_path):
     end = "import json\nfrom kdescent_dist.identity.code import describe\n"
     (tmp_path / "main.py").write_text(f"{SCRIPT}\n{end}print(json.dumps(describe(model)))")

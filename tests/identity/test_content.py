@@ -84,6 +84,7 @@ print(json.dumps({name: content_digest(value) for name, value in values.items()}
 """
 
 
+@pytest.mark.slow
 def test_contents_have_one_digest_in_every_process(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

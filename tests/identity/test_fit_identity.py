@@ -35,6 +35,7 @@ def run(folder, objective=None, optimizer=None, steps=3, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -71,6 +72,7 @@ def test_a_table_of_which_one_entry_differs_is_another_fit(tmp_path):
 ONE = problems.GRIDS["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "bin_", "message"),
     [

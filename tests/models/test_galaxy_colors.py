@@ -128,6 +128,7 @@ def test_tracks_are_evaluated_from_their_own_parameters(params):
     np.testing.assert_allclose(list(tracks.values()), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redshift", "mag"), [(0.35, 19.0), (0.35, 24.0), (0.97, 25.0), (1.4, 23.0)]
 )

@@ -36,6 +36,7 @@ def choosy(params, randkey):
     return jnp.sum((params - jax.random.normal(randkey, (2,))) ** 2)
 
 
+@pytest.mark.slow
 def test_with_the_switch_off_the_loss_is_compiled_by_plain_jax():
     plain, grad = jax.value_and_grad(correlated)(jnp.array([1.0, 2.0]), randkey=KEY)
     off, fast = evaluated(correlated, False), evaluated(correlated, True)

@@ -326,6 +326,7 @@ def test_transforms_are_the_same_bits_on_any_mesh_and_rank(x, one_device):
         assert_same_bits(shared, alone)
 
 
+@pytest.mark.slow
 @needs_finufft
 @pytest.mark.parametrize(("with_finufft", "method"), [(0, "finufft"), (1, "direct")])
 def test_finufft_need_be_installed_for_the_first_rank_alone(

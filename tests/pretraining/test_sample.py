@@ -76,6 +76,7 @@ def test_any_number_of_processes_gives_the_same_bits(number, power):
         assert_same(one, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["direct", "finufft"])
 def test_counts_are_those_of_float64_sums_over_all_rows(method):
     if method == "finufft":
@@ -104,6 +105,7 @@ def test_counts_are_those_of_float64_sums_over_all_rows(method):
     np.testing.assert_allclose(counts.fourier_err, errors, atol=atol)
 
 
+@pytest.mark.slow
 def test_kernels_are_drawn_from_rows_of_every_block_by_their_weights():
     """Kernels of next to no width lie on rows; of each block as many as it weighs."""
     config = dataclasses.replace(CONFIG, covariant_kernels=False, pretrain_kernels=20_000)

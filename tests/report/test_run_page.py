@@ -71,6 +71,7 @@ def test_a_report_adds_its_page_and_its_plots_alone(finished):
     assert finished["new"] == {"report.html", "plots"}
 
 
+@pytest.mark.slow
 def test_plots_are_readable_images_with_something_in_them(finished):
     from matplotlib.image import imread
 
@@ -264,6 +265,7 @@ def test_the_worst_of_too_many_bins_are_drawn_and_the_others_counted(tmp_path):
     assert len([row for row in page.rows if row[1:] and row[1].startswith("grid")]) == 40
 
 
+@pytest.mark.slow
 def test_lone_bins_of_equal_columns_share_a_figure(tmp_path):
     groups = {
         name: BinsConfig(columns=["g_r", "r_i"], edges={"redshift": edges})

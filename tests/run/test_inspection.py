@@ -48,6 +48,7 @@ def test_losses_and_gradients_are_those_of_the_first_steps(objective, bins):
         assert len(set(same.tolist())) == 1
 
 
+@pytest.mark.slow
 def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
     problem = problems.problem(objective, bins)
     count = compare_guess(problem, samples=5000)
@@ -65,6 +66,7 @@ def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
     np.testing.assert_allclose(ecf, conditional, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins):
     problem = problems.problem(objective, bins)
     arrays = compare_guess(problem, samples=200, counted=400)()

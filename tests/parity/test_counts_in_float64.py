@@ -136,6 +136,8 @@ class Kernels:
         units = condition + spread.max(axis=1)[:, None] + far
         self.far = 1.0 + far
         self.rounding = ROUNDINGS * unit_roundoff() * units * self.far * self.value
+        # The exponential of a far pair underflows; what multiplies it may be large.
+        self.rounding += float(jnp.finfo(result_dtype()).tiny) * self.peak
         self.slope = np.sum(np.abs(inverse), axis=0)  # of white coordinates, per unit of x
 
 

@@ -239,6 +239,7 @@ def test_random_numbers_count_where_they_are_the_same_in_every_step():
     assert 1.05 < ratio[2] < 1.4
 
 
+@pytest.mark.nightly
 def test_a_parameter_that_the_loss_does_not_determine_has_an_infinite_error():
     """Two that act together, one that does not act at all, and one that is held by its bound."""
 

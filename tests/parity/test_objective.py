@@ -201,7 +201,8 @@ def at_truth(bins, size, loss, weights=None):
     return np.array([run(problems.TRUTH, key, objective.data)[0] for key in keys])
 
 
-@pytest.mark.parametrize("size", [600, pytest.param(12_000, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("size", [600, 12_000])
 def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_noise(bins, size):
     """The training catalog has 3000 masses, for each of which a mass of the input stands.
 
@@ -215,6 +216,7 @@ def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_
         assert at_truth(bins, size, alone, weights).mean() > 3 * both
 
 
+@pytest.mark.nightly
 def test_fewer_samples_with_larger_weights_have_the_same_counts_and_loss(bins):
     """One sample with four times the weight instead of four equal samples."""
 

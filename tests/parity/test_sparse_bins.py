@@ -49,6 +49,7 @@ def loss_and_gradient(objective):
     return jax.device_get(run(problems.GUESS, jax.random.key(11), objective.data))
 
 
+@pytest.mark.nightly
 def test_loss_and_gradient_are_those_of_dense_sums(bins, catalog):
     """Of samples that are sorted by a column of the catalog, and by one that parameters change."""
     options = {"catalog": catalog, "loss": LossConfig(volume=1000.0)}

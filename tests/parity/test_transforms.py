@@ -380,6 +380,7 @@ def test_the_loss_of_a_population(pretrained):
         assert_close(slope(params), (at_hand(params)[1], (up - down) / 2e-4), 1e-6)
 
 
+@pytest.mark.nightly
 def test_bfgs_takes_the_objective_of_a_population(pretrained):
     objective = problems.objective(pretrained[-1:], size=203)
 

@@ -83,7 +83,7 @@ def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_ver
 
 
 @pytest.mark.parametrize("schema", [1, pytest.param(2, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("name", ["shipped", "own"])
+@pytest.mark.parametrize("name", [pytest.param("shipped", marks=pytest.mark.nightly), "own"])
 def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, name, schema, fit):
     folder = made_by(schema, tmp_path)
     code, err = fit(folder, f"experiment={name}", "fit.steps=40")

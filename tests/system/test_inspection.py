@@ -174,6 +174,7 @@ def test_of_many_bins_those_drawn_run_from_the_smallest_to_the_largest(inspected
     assert [b.number for b in shown] == sorted(b.number for b in shown)
 
 
+@pytest.mark.nightly
 def test_the_run_directory_stays_free_and_a_fit_finds_the_training_counts(inspected, folder):
     """A fit of any config, as nothing was fitted yet; then it is looked at without a change."""
     directory, _ = inspected

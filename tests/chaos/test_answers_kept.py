@@ -195,6 +195,7 @@ def test_checkpoints_that_are_all_damaged_are_named_at_each_start(folder, run):
     assert not list((folder / "run/checkpoints").glob("*.damaged*"))
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_killed_again_and_again_gets_on(tmp_path):
     """A few seconds of steps each, by the shipped interval of a minute."""
     steps = []

@@ -70,7 +70,7 @@ def model(params, key, catalog):
     global traced
     traced += 1
     what = os.environ.get("FAIL") if jax.process_index() == 1 else None
-    if what == "raise" and traced > 2:  # not when the model is checked, but in the fit
+    if what == "raise" and traced > 1:  # not when the model is checked, but in the fit
         raise ValueError("no such halo")
     if what == "hang":
         time.sleep(1000)

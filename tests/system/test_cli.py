@@ -148,6 +148,7 @@ def test_a_signal_before_the_first_step_is_heard(tmp_path):
     assert process.returncode == 75, err
 
 
+@pytest.mark.nightly
 def test_a_signal_after_the_fit_leaves_its_report_to_the_next_start(finished, tmp_path):
     process = start(tmp_path, "run_dir=run")
     deadline = time.monotonic() + 200

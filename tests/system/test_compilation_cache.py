@@ -57,10 +57,11 @@ def hits(folder: Path, *command: str) -> list[str]:
 @pytest.mark.parametrize(
     ("first", "second", "cache"),
     [
-        (
+        pytest.param(
             ("-m", "kdescent_dist.cli", *TINY),
             ("-m", "kdescent_dist.cli", *TINY),
             "run/cache",
+            marks=pytest.mark.nightly,
         ),
         (("-c", SCRIPT, "5", "1"), ("-c", SCRIPT, "9", "2"), "programs"),
     ],

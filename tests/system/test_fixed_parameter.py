@@ -7,6 +7,8 @@ from support.command_line import run_here, run_told
 from support.pages import Page
 from support.process_groups import SMALL, result
 
+pytestmark = pytest.mark.as_shipped  # as in other tests, with which programs are shared
+
 FIT = [*SMALL, "fit.steps=20", "report.samples=500", "parameters.correlation.fixed=true"]
 SCALED = "parameters.mean_2.scale=2"
 

@@ -214,6 +214,7 @@ def test_a_sweep_of_which_one_fit_is_preempted(jobs, uninterrupted):
     assert result(jobs.run_dir("2"))["status"] == "done"
 
 
+@pytest.mark.nightly
 def test_a_sweep_tells_that_one_of_its_jobs_failed(jobs):
     sweep = jobs.sweep("seed=1,2", "fit.steps=-3")
     _, error = sweep.communicate(timeout=300)

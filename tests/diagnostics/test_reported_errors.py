@@ -56,6 +56,7 @@ def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_wer
     assert held["errors"] == at_bound["errors"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_term_of_the_users_own_takes_part(bins):
     """A strong prior leaves no error of its parameter; the others have theirs."""

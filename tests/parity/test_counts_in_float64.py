@@ -239,6 +239,7 @@ def test_counts_and_gradients_of_more_shapes_match_float64(case):
     check_fourier(case.problem())
 
 
+@pytest.mark.nightly
 @settings(few, max_examples=6)
 @given(cases(shapes=((33, 6, 20), (4097, 2, 10))))
 def test_double_precision_reaches_its_own_rounding(case):

@@ -334,7 +334,7 @@ def block_sums(reproducible):
     return loss, reference
 
 
-@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("reproducible", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_loss_of_block_sums(reproducible):
     def derivatives(loss, params):
         return [

@@ -68,6 +68,7 @@ def fit(monkeypatch, capfd):
     sys.modules.pop("own_models", None)
 
 
+@pytest.mark.nightly
 def test_a_fit_from_python_of_schema_2_is_continued_to_the_parameters_of_its_version(tmp_path):
     folder = made_by(2, tmp_path)
     program = [sys.executable, "library.py", "40"]

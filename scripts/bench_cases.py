@@ -77,8 +77,8 @@ def counts(n: int, dims: int, kernels: int) -> list[Row]:
 
 def tutorial(number: int, library: Any) -> dict[str, Any]:
     """The arguments of ``adam`` in a tutorial, with the comparisons of either library."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "parity"))
-    import test_tutorials as t
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from support import tutorials as t
 
     def calc(x, **options):
         pretrained = ours.KPretrainer.from_training_data(x, **options)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kdescent_dist as kdescent
+from support.tutorials import CUTS, soft_tophat, tutorial_2_model
 
 pytestmark = pytest.mark.as_shipped
 
@@ -14,44 +15,6 @@ PUBLISHED = [
     0.2798898, -0.15260133, 1.5365064, 0.41886896, 1.2801453, 1.7342998, 1.1486027,
     0.8496331, 0.7393313, 0.90481573, 0.25919464, 1.1972123, 0.86743474,
 ]  # fmt: skip
-
-
-def normal_covariance(var_1, var_2, correlation):
-    off = correlation * jnp.sqrt(var_1 * var_2)
-    return jnp.array([[var_1, off], [off, var_2]])
-
-
-def tutorial_2_model(params, randkey, undersample=False, nsample=20_000):
-    low, span = params[0], params[1] + 0.001
-    at_low, at_high = params[2:11], params[11:20]
-    key_mass, key_color = jax.random.split(randkey, num=2)
-    mode = 0.5 if undersample else 0
-    logm = jax.random.triangular(key_mass, 0, mode, 1, shape=(nsample,))
-    logm = low + logm * span
-
-    def linear(value_low, value_high):
-        slope = (value_high - value_low) / span
-        above = (logm - low).reshape((-1,) + (1,) * jnp.ndim(value_low))
-        return (value_low + slope * above).reshape((nsample, *jnp.shape(value_low)))
-
-    mean = linear(at_low[:2], at_high[:2])
-    mean_q = linear(at_low[:2] + at_low[6:8], at_high[:2] + at_high[6:8])
-    cov = linear(normal_covariance(*at_low[2:5]), normal_covariance(*at_high[2:5]))
-    cov_q = cov * linear(at_low[8], at_high[8])[:, None, None] ** 2
-    fraction_q = linear(at_low[5], at_high[5])
-    x_sf = jax.random.multivariate_normal(key_color, mean, cov)
-    x_q = jax.random.multivariate_normal(key_color, mean_q, cov_q)
-    colors = jnp.concatenate([x_sf, x_q])
-    data = jnp.column_stack([colors, jnp.concatenate([logm, logm])])
-    return data, jnp.concatenate([1 - fraction_q, fraction_q])
-
-
-def soft_tophat(x, low, high, squish=25.0):
-    width = (high - low) / squish
-    return jax.nn.sigmoid((x - low) / width) * jax.nn.sigmoid((high - x) / width)
-
-
-CUTS = [(9.0, 9.5), (10.25, 10.75), (11.5, 12.0)]
 
 
 def test_tutorial_2_gives_the_published_parameters():

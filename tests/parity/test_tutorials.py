@@ -1,28 +1,16 @@
 """Tutorial 1 of the kdescent document, with only the import changed: its published numbers."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import kdescent_dist as kdescent
+from support.tutorials import BOUNDS_1, tutorial_1_model
 
 pytestmark = pytest.mark.as_shipped
 
 PUBLISHED_1 = [1.578705, 2.8871017, 0.7483871, 1.3494768, -0.3659099]
-
-
-def normal_covariance(var_1, var_2, correlation):
-    off = correlation * jnp.sqrt(var_1 * var_2)
-    return jnp.array([[var_1, off], [off, var_2]])
-
-
-@functools.partial(jax.jit, static_argnames=["nsample"])
-def tutorial_1_model(params, randkey, nsample=5_000):
-    cov = normal_covariance(*jnp.abs(params[2:4]), params[4])
-    return jax.random.multivariate_normal(randkey, params[:2], cov, shape=(nsample,))
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +29,6 @@ def tutorial_1(tmp_path_factory):
         return jnp.mean((model / 5_000 - training / 10_000) ** 2)
 
     return lossfunc
-
-
-BOUNDS_1 = jnp.array(
-    [[-jnp.inf, jnp.inf], [-jnp.inf, jnp.inf], [0.001, jnp.inf], [0.001, jnp.inf], [-0.999, 0.999]]
-)
 
 
 def test_tutorial_1_gives_the_published_parameters(tutorial_1):

@@ -402,6 +402,7 @@ def test_two_runs_at_once_in_one_directory_are_refused(main):
     assert "run_dir=run: another process is at work in it" in err
 
 
+@pytest.mark.nightly
 def test_a_job_that_is_started_again_waits_for_the_lock_of_its_lost_node(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with (tmp_path / ".lock").open("w") as lock:

@@ -112,6 +112,7 @@ def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
     assert re.search(r"is of another fit:\n  model: \w+ -> \w+", err)
 
 
+@pytest.mark.nightly
 def test_a_shipped_model_is_taken_for_the_same_where_only_its_text_can_be_compared(folder, fit):
     """Later versions may write the file of a shipped model otherwise."""
     (meta,) = folder.glob("runs/shipped-*/checkpoints/20/meta/metadata")

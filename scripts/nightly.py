@@ -49,7 +49,7 @@ COLOR += ["checkpoint.every_seconds=null", "fit.steps_per_call=10"]
 
 
 def tests(folder: Path, seed: int) -> dict[str, Any]:
-    options = ["--nightly", "--numprocesses", "2", "--dist", "loadfile", "-q"]
+    options = ["-m", "nightly", "--numprocesses", "2", "--dist", "loadfile", "-q"]
     program = [sys.executable, "-m", "pytest", *options]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.config import registry
-from support import rings
+from support import problems, rings
 from support.every_rank import quick_compiler
 
 jax.config.update("jax_platforms", "cpu")
@@ -32,24 +34,15 @@ def pytest_report_header() -> str:
     return f"devices: {jax.device_count()} x {jax.devices()[0].platform}, {os.cpu_count()} cores"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--nightly", action="store_true", help="only tests of scripts/nightly")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", quick_compiler.MARK)
     config.addinivalue_line("markers", rings.SLOW)
     config.addinivalue_line("markers", rings.NIGHTLY)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The order of the tests; those that are marked nightly run alone, or if they are named."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of the tests."""
     items.sort(key=rings.order)
-    named = any("::" in argument for argument in config.args)
-    left = [] if named else [one for one in items if not rings.is_due(one, config.option.nightly)]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [one for one in items if one not in set(left)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,6 +62,24 @@ def pytest_terminal_summary(
 def eight_devices() -> None:
     """Fail aloud, rather than pass on one device, where the fake devices did not come up."""
     assert jax.device_count() == 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the tests of a module share."""
+    return tmp_path_factory.mktemp("module")
+
+
+@pytest.fixture(scope="module")
+def bins() -> list[PretrainedBin]:
+    """The bins of the small problem."""
+    return problems.pretrained()
+
+
+@pytest.fixture(scope="module")
+def catalog() -> dict[str, np.ndarray]:
+    """An input catalog for the small problem."""
+    return {"mass": np.random.default_rng(2).uniform(size=problems.SIZE).astype(np.float32)}
 
 
 @pytest.fixture

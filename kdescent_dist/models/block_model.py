@@ -166,7 +166,7 @@ def _arrays_of(population: Population) -> dict[str | None, np.ndarray]:
 def _side_by_side(
     made: Made, params: np.ndarray, block: Mapping[str, np.ndarray], copies: int
 ) -> set[str]:
-    """The columns, and ``weights``, that seem to have the copies of a row side by side."""
+    """The columns, None for the weights, that seem to have the copies of a row side by side."""
     known, beside, apart = _arrays_of(made(params, block)), set(), set()
     for row, changed in _with_one_row_changed(block):
         for name, values in _arrays_of(made(params, changed)).items():

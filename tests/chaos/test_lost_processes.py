@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.process_groups import Group, alone, assert_same_fit, result
-
-TWO_DEVICES = "runtime.cpu_devices=2"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("lost")
+from support.process_groups import TWO_DEVICES, Group, alone, assert_same_fit, result
 
 
 @pytest.fixture(scope="module")

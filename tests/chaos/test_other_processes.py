@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from support.process_groups import Group, alone, assert_same_fit, result
+from support.process_groups import TWO_DEVICES, Group, alone, assert_same_fit, result
 
 pytestmark = pytest.mark.as_shipped
-
-TWO_DEVICES = "runtime.cpu_devices=2"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("processes")
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ MASS = np.random.default_rng(8).permutation(np.linspace(0.0, 1.0, problems.SIZE,
 BLOCK_SIZE = 300  # 1003 masses: the last of 4 blocks is short
 
 
-@pytest.fixture(scope="module")
-def bins():
-    return problems.pretrained()
-
-
 def diagnose(bins, devices=1, kernels=1, *, samples, seed=SEED, mass=MASS):
     objective = problems.objective(
         bins, devices, kernels, size=len(mass), catalog={"mass": mass}, block_size=BLOCK_SIZE

@@ -20,17 +20,6 @@ from kdescent_dist.objective.terms import Sums, by_group
 from support import problems
 
 
-@pytest.fixture(scope="module")
-def bins():
-    return problems.pretrained()
-
-
-@pytest.fixture(scope="module")
-def catalog():
-    rng = np.random.default_rng(2)
-    return {"mass": rng.uniform(size=problems.SIZE).astype(np.float32)}
-
-
 def test_soft_window_equals_its_formula_and_hard_edges_select():
     x = jnp.linspace(-1.0, 2.0, 31)
     expected = 1 / (1 + np.exp(-25 * np.asarray(x))) / (1 + np.exp(-25 * (1 - np.asarray(x))))

@@ -16,17 +16,6 @@ KEY = jax.random.key(11)
 
 
 @pytest.fixture(scope="module")
-def bins():
-    return problems.pretrained()
-
-
-@pytest.fixture(scope="module")
-def catalog():
-    rng = np.random.default_rng(2)
-    return {"mass": rng.uniform(size=problems.SIZE).astype(np.float32)}
-
-
-@pytest.fixture(scope="module")
 def plain(bins):
     """Loss and gradient on one device, at parameters."""
     objective = problems.objective(bins)

@@ -39,11 +39,6 @@ def bins():
     return problems.pretrained(GRIDS)
 
 
-@pytest.fixture(scope="module")
-def catalog():
-    return {"mass": np.random.default_rng(2).uniform(size=problems.SIZE).astype(np.float32)}
-
-
 def loss_and_gradient(objective):
     run = jax.jit(objective.value_and_grad)
     return jax.device_get(run(problems.GUESS, jax.random.key(11), objective.data))

@@ -304,11 +304,6 @@ def test_kcalc_as_diffopt():
     assert_close(jax.jit(lambda: derivatives(ours))(), reference, 1e-4)
 
 
-@pytest.fixture(scope="module")
-def pretrained():
-    return problems.pretrained()
-
-
 def block_sums(reproducible):
     """The loss of small sums on a mesh of samples and kernels, and the same of whole arrays."""
     mesh, layout = make_mesh(2, 2), SampleBlocks.of(104, 13)
@@ -363,13 +358,13 @@ def test_what_a_loss_of_sums_has_no_derivative_of_is_said():
         jax.eval_shape(jax.grad(loss, 1), params, 0.1)
 
 
-def test_the_loss_of_a_population(pretrained):
+def test_the_loss_of_a_population(bins):
     """The gradient is the one at hand, and the Hessian is its slope: in sparse bins on a mesh."""
     key, params = jax.random.key(1), problems.GUESS.astype(float)
     direction = np.array([1.0, -0.5, 0.3, 0.4])
     sparse = {"counts": CountsConfig(bins="sparse"), "size": 203}
     with jax.enable_x64(True):
-        objective = problems.objective(pretrained[:2], 4, 2, dtype=np.float64, **sparse)
+        objective = problems.objective(bins[:2], 4, 2, dtype=np.float64, **sparse)
         at_hand = jax.jit(lambda params: objective.value_and_grad(params, key, objective.data))
 
         def loss(params):
@@ -381,8 +376,8 @@ def test_the_loss_of_a_population(pretrained):
 
 
 @pytest.mark.nightly
-def test_bfgs_takes_the_objective_of_a_population(pretrained):
-    objective = problems.objective(pretrained[-1:], size=203)
+def test_bfgs_takes_the_objective_of_a_population(bins):
+    objective = problems.objective(bins[-1:], size=203)
 
     def loss(params, randkey):
         return objective.value_and_grad(params, randkey, objective.data)[0]

@@ -17,11 +17,6 @@ from kdescent_dist.run.inspection import _drawn
 from support import problems
 
 
-@pytest.fixture(scope="module")
-def bins():
-    return problems.pretrained()
-
-
 @pytest.fixture(
     scope="module",
     params=[pytest.param((1, 1), marks=pytest.mark.nightly), (4, 2)],

@@ -32,6 +32,7 @@ RUN = [
     "report.enabled=false",
     "runtime.heartbeat_timeout=4",
 ]
+TWO_DEVICES = "runtime.cpu_devices=2"
 PATIENCE = 300  # seconds that anything may take on a busy machine
 
 

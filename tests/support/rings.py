@@ -29,11 +29,6 @@ SLOW = "slow: takes seconds; scripts/test --quick leaves these tests out"
 NIGHTLY = "nightly: too long for the suite; scripts/nightly runs these tests"
 
 
-def is_due(item: pytest.Item, nightly: bool) -> bool:
-    """Whether a test belongs to this run: to that of the night, or to that of the day."""
-    return (item.get_closest_marker("nightly") is not None) == nightly
-
-
 def ring_of(file: Path) -> str:
     """Of a test file: its folder where that is one of ``OUTER``, else rooms."""
     folder = file.relative_to(TESTS).parts[0]

@@ -1,7 +1,5 @@
 """Several real processes carry out one run: they share the rows, and give the same bits."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -9,11 +7,6 @@ import pytest
 from support.process_groups import Group, alone, assert_same_fit, result
 
 pytestmark = pytest.mark.as_shipped
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("processes")
 
 
 HALOS = """

@@ -22,6 +22,7 @@ from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
     NonFiniteLossError,
+    NotConvergedError,
     Preempted,
 )
 from kdescent_dist.config.loader import accept_old_keys
@@ -74,7 +75,7 @@ def _run(node: DictConfig) -> int:
     except Preempted as stop:
         _complain(f"{stop}; start it again to continue")
         return PREEMPTED
-    except (NonFiniteLossError, CheckpointError, OSError) as error:
+    except (NonFiniteLossError, NotConvergedError, CheckpointError, OSError) as error:
         _complain(str(error))
         return FAILED
     except Exception:

@@ -26,14 +26,15 @@ ROOMS = {
     "pretraining": "config numerics distributed counts",
     "bins": "config numerics distributed counts catalogs models pretraining",
     "objective": "config identity numerics distributed counts models pretraining bins",
-    "fitting": "config identity numerics distributed objective",
+    "response": "config numerics distributed counts catalogs models pretraining bins objective",
+    "fitting": "config identity numerics distributed objective response",
     "diagnostics": (
         "config numerics report distributed counts catalogs models pretraining bins objective"
-        " fitting"
+        " response fitting"
     ),
     "run": (
         "config identity report distributed counts catalogs models pretraining bins objective"
-        " fitting diagnostics"
+        " response fitting diagnostics"
     ),
 }
 ROOT = {"__init__", "__main__", "cli"}  # what stands in no room

@@ -76,6 +76,19 @@ def draw_points(
         key: random key.
         kernel_blocks: number of blocks into which the points are cut.
     """
+    return points_at(arrays, draw_rows(stacks, arrays, key), kernel_blocks)
+
+
+def points_at(
+    arrays: Sequence[StackArrays], rows: Sequence[Mapping[str, jax.Array]], kernel_blocks: int
+) -> list[DrawnPoints]:
+    """The points with given indices (m, k) for each statistic of each stack.
+
+    Args:
+        arrays: the stacked bins.
+        rows: for each stack, names of statistics to indices.
+        kernel_blocks: number of blocks into which the points are cut.
+    """
 
     def drawn(points: Points, rows: jax.Array) -> Points:
         taken = {n: _split(_take(a, rows), kernel_blocks) for n, a in points.each.items()}
@@ -83,11 +96,11 @@ def draw_points(
 
     return [
         DrawnPoints(
-            points={name: drawn(data.bins.points[name], rows[name]) for name in rows},
-            truth=BinSums(data.training_sum, {n: _take(data.truth[n], rows[n]) for n in rows}),
-            errors={name: _take(data.errors[name], rows[name]) for name in rows},
+            points={name: drawn(data.bins.points[name], found[name]) for name in found},
+            truth=BinSums(data.training_sum, {n: _take(data.truth[n], found[n]) for n in found}),
+            errors={name: _take(data.errors[name], found[name]) for name in found},
         )
-        for data, rows in zip(arrays, draw_rows(stacks, arrays, key), strict=True)
+        for data, found in zip(arrays, rows, strict=True)
     ]
 
 
@@ -158,11 +171,14 @@ def stack_sums(
     return sums
 
 
-def sums_of_stack(stack: BinStack, sums: BinSums) -> BinSums:
-    """Join the sums of the kernel blocks of a stack, (kernel blocks, m, ...)."""
+def sums_of_stack(drawn: Mapping[str, int], sums: BinSums) -> BinSums:
+    """Join the sums of the kernel blocks of a stack, (kernel blocks, m, ...).
+
+    ``drawn`` are names of statistics to numbers of points per bin.
+    """
     return BinSums(
         weight=sums.weight[0],  # the same in every kernel block
-        counts={name: joined(sums.counts[name], count) for name, count in stack.drawn.items()},
+        counts={name: joined(sums.counts[name], count) for name, count in drawn.items()},
     )
 
 

@@ -47,6 +47,10 @@ class NonFiniteLossError(StoppedFitError, FloatingPointError):
     """
 
 
+class NotConvergedError(RuntimeError):
+    """A fit is done, but not at the minimum of its loss, as the config requires (exit code 1)."""
+
+
 class Preempted(StoppedFitError):
     """A stop was requested, such as by a signal (exit code 75).
 

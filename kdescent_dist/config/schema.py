@@ -175,6 +175,10 @@ class FitConfig:
     # The number of steps per dispatch adapts to this time, so that signals are handled soon
     seconds_per_call: float = knob(1.0, above=0, resumable=True)
     fixed_key: bool = False  # the same random numbers at every step
+    # After the last step: newton goes to the minimum of the loss at fixed points, none stays
+    finish: str = knob("newton", one_of=("newton", "none"), resumable=True)
+    # End with exit code 1 if the parameters are not at the minimum of the loss
+    require_converged: bool = knob(False, resumable=True)
     # Run directory whose parameters are the guess, in place of parameters.*.guess. A resume
     # compares the guess itself.
     guess_from: str | None = knob(resumable=True)
@@ -238,7 +242,8 @@ class ReportConfig:
     # Most bins in the small multiples; of more bins, the worst are drawn
     max_bins: int = knob(24, at_least=1)
     samples: int = knob(50_000, at_least=1)  # most samples of data and of model in plots
-    errors: bool = True  # errors of the parameters, for result.json and the report
+    # Errors of the parameters and their distance to the minimum, also without a report
+    errors: bool = True
     # With mode=report: the one bin to draw at full size, by its name, part of the name, or number
     bin: str | None = None
 

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdescent_dist.diagnostics.compared import BinComparison, in_quadrature
-from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.objective.residuals import Compared
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
+from kdescent_dist.response.compared import BinComparison, in_quadrature
+from kdescent_dist.response.points import EvaluationPoints, subsample
 
 
 def diagnose(

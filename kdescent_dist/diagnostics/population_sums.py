@@ -4,7 +4,7 @@ A population is never in memory as a whole. Each device draws one block at a tim
 the sums of the blocks in double precision, and keeps some samples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,17 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.counts.statistics import ordered
-from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
-from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.response.points import EvaluationPoints
+from kdescent_dist.response.population_blocks import draw_block, on_each_device
+from kdescent_dist.response.population_keys import population_keys
 
 
 @jax.tree_util.register_dataclass
@@ -48,39 +49,6 @@ class PopulationSums:
     kept_weights: np.ndarray
 
 
-def draw_block(
-    objective: PopulationObjective,
-    names: Sequence[str] | None,
-    params: jax.Array,
-    seed: Any,
-    turn: Any,
-    catalog: Mapping[str, jax.Array],
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Columns and weights of a block of a population; call this within ``jax.shard_map``.
-
-    Args:
-        objective: the objective of the fit.
-        names: the columns to return, None for all columns.
-        params: (parameters,) parameters.
-        seed: seed of the population.
-        turn: index of the block among the blocks of the device.
-        catalog: input catalog of the device, each column (blocks, block_size).
-    """
-    key = draw_key(jax.random.key(seed))
-    block = lax.axis_index("samples") * objective.layout.per_device(objective.mesh) + turn
-    mine = {name: values[turn] for name, values in catalog.items()}
-    population = objective.model.population(params, key, block, mine)
-    return {name: population.x[name] for name in names or population.x}, population.weights
-
-
-def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
-    """A compiled program that calls ``local`` on each device with the device's part."""
-    mapped = jax.shard_map(
-        local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-    )
-    return jax.jit(mapped)
-
-
 class PopulationBlocks:
     """The blocks of a population, and programs that draw and count one block per device at a time.
 
@@ -94,8 +62,7 @@ class PopulationBlocks:
         self.objective, self.layout, self.mesh = objective, objective.layout, objective.mesh
         self.catalog = objective.data["catalog"]
         self.names, self.seed, self.samples = names, seed, samples
-        # A key takes at most 64 bits; a seed may be larger.
-        self._key_seed = np.random.SeedSequence(seed).generate_state(1)[0]
+        (self._key,) = population_keys(seed, 1)
         whole, split = PartitionSpec(), PartitionSpec("samples")
         drawn = ((whole, whole, whole, split, split), (split, whole, whole))
         self._draw = on_each_device(self.mesh, self._draw_local, *drawn)
@@ -103,7 +70,7 @@ class PopulationBlocks:
 
         @cache
         def program(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
-            return on_each_device(self.mesh, _local_sums(of_samples, hard), specs, whole)
+            return on_each_device(self.mesh, local_sums(of_samples, hard), specs, whole)
 
         self._program = program
 
@@ -133,7 +100,7 @@ class PopulationBlocks:
             blocks = [device * turns + turn for device in range(devices)]
             indices, numbers = rows.of_blocks(blocks)
             population, some, weights = self._draw(
-                params, self._key_seed, np.int32(turn), indices, self.catalog
+                params, self._key, np.int32(turn), indices, self.catalog
             )
             some, weights = jax.device_get((some, weights))
             weight += float(np.sum(weights, dtype=float))
@@ -157,7 +124,7 @@ class PopulationBlocks:
             sums = jax.device_get(program(chosen, counted.window, counted.points))
             return jax.tree.map(lambda a: np.sum(a, axis=0, dtype=float), sums)
 
-        return SumsAndSquares(added(_counts), added(_squares) if errors else None)
+        return SumsAndSquares(added(counts_of), added(_squares) if errors else None)
 
     def _copies(self, params: np.ndarray) -> int:
         """Number of concatenated copies of a block that the model returns."""
@@ -166,9 +133,9 @@ class PopulationBlocks:
         population = jax.eval_shape(self.objective.model.population, params, key, 0, block)
         return population.size // self.layout.block_size
 
-    def _draw_local(self, params, key_seed, turn, rows, catalog):
+    def _draw_local(self, params, key_data, turn, rows, catalog):
         """Columns and weights of a block, some of its rows, and the sum of its weights."""
-        drawn = draw_block(self.objective, self.names, params, key_seed, turn, catalog)
+        drawn = draw_block(self.objective, self.names, params, key_data, turn, catalog)
         some = jax.tree.map(lambda a: a[rows[0]], drawn)
         alone = jax.tree.map(lambda a: a[None], drawn)
         return alone, *lax.all_gather((some, tree_sum(drawn[1])), "samples")
@@ -215,10 +182,10 @@ def count_rows(x: np.ndarray, weights: np.ndarray, counted: EvaluationPoints) ->
 
 @jax.jit
 def _count_rows(x, weights, points):
-    return SumsAndSquares(_counts(x, weights, points), _squares(x, weights, points))
+    return SumsAndSquares(counts_of(x, weights, points), _squares(x, weights, points))
 
 
-def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
+def local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
     """The sums over the block of each device, from its columns, the window and the points."""
 
     def local(population, window, points):
@@ -229,7 +196,8 @@ def _local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
     return local
 
 
-def _counts(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
+def counts_of(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
+    """The sums over samples (n, d) with weights (n,) in a bin."""
     counts = {n: one.counts(x, weights, points[n], "auto") for n, one in ordered(points).items()}
     return BinSums(tree_sum(weights), counts)
 

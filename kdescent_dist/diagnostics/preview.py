@@ -10,7 +10,6 @@ import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW
 from kdescent_dist.diagnostics.comparison import compare, plot_samples
-from kdescent_dist.diagnostics.points import LARGEST_SET, EvaluationPoints, subsample
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares, count_rows
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import replicated, whole
@@ -19,6 +18,7 @@ from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.report.data.comparison import Comparison, Samples
+from kdescent_dist.response.points import LARGEST_SET, EvaluationPoints, subsample
 
 COUNTED = 200_000  # most model samples to count: a random subset of the samples of a step
 KERNELS_OF_ALL = 40_000  # most kernels, and most modes, of all bins together

@@ -1,6 +1,7 @@
 """The objective, the catalogs and the parameters of a fit, in one object."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
+from kdescent_dist.response.linearization import Linearizer
 
 
 @dataclass(frozen=True)
@@ -44,4 +47,16 @@ class Problem:
     @property
     def columns(self) -> list[str]:
         """Names of the columns that the bins use."""
-        return required_columns({b.bin.group: b.bin.config for b in self.bins})
+        return self.fixed_loss.columns
+
+    @cached_property
+    def fixed_loss(self) -> FixedLoss:
+        """The loss at one set of points, of which errors and distances are."""
+        columns = required_columns({one.bin.group: one.bin.config for one in self.bins})
+        rows = CatalogRows(self.training.only(columns), self.input_rows)
+        return FixedLoss(self.objective, self.parameters, self.seed, self.fixed_key, rows)
+
+    @cached_property
+    def linearizer(self) -> Linearizer:
+        """Linearizes the loss; its programs compile once."""
+        return Linearizer(self.fixed_loss)

@@ -1,15 +1,27 @@
-"""Errors of fitted parameters for result and report; if they fail, only the errors are missing."""
+"""Errors and convergence of fitted parameters, for result and report.
+
+If the computation fails, only errors and convergence are missing.
+"""
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from kdescent_dist.config.errors import StoppedFitError
 from kdescent_dist.config.parameters import Parameters
-from kdescent_dist.diagnostics.covariance import parameter_errors
 from kdescent_dist.diagnostics.problem import Problem
+from kdescent_dist.response.covariance import parameter_covariance
+from kdescent_dist.response.distance import (
+    Distance,
+    Populations,
+    distance_to_minimum,
+    far_from_minimum,
+    is_converged,
+)
+from kdescent_dist.response.goodness import goodness_of_fit
 
 log = logging.getLogger(__name__)
 
@@ -27,23 +39,41 @@ def state_errors(
         progress: called often, equally often in every process.
 
     Returns:
-        ``errors``, names of parameters to standard deviations, or to None if there is no error;
-        and ``errors_note``, the included noise and the missing errors, as text.
+        Entries of ``result.json``; a value is None if there is no error:
+
+        - ``errors``: names of parameters to standard deviations;
+        - ``errors_note``: the included noise and the missing errors, as text;
+        - ``distance``: names of parameters to the expected change of the parameter to the minimum
+          of the loss, in errors of the parameter; and ``distance_noise``;
+        - ``converged``: whether all determined parameters are at the minimum; and
+          ``converged_note``, which parameters are not, as text;
+        - ``goodness``: ``chi_square``, ``degrees`` of freedom and ``p_value``; and ``acceptable``,
+          whether the model describes the training catalog.
 
     Raises:
         StoppedFitError: ``progress`` raised it.
     """
     parameters, names = problem.parameters, problem.parameters.names
-    unknown: dict[str, Any] = {"errors": dict.fromkeys(names)}
-
-    def covariance(free: np.ndarray | None = None) -> np.ndarray:
-        return parameter_errors(problem, params, free=free, progress=progress)
-
+    unknown: dict[str, Any] = {
+        "errors": dict.fromkeys(names),
+        "distance": dict.fromkeys(names),
+        "distance_noise": dict.fromkeys(names),
+        "converged": None,
+        "converged_note": "",
+        "goodness": None,
+        "acceptable": None,
+    }
     try:
-        errors = np.sqrt(np.diagonal(covariance()))
-        held = _held(params, errors, parameters)
+        at = problem.linearizer.at(params, progress=progress)
+        populations = Populations(at.whole, params, progress=progress)
+        errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
+        distance = distance_to_minimum(at, errors, populations)
+        held = _held(params, errors, distance, parameters)
         if held.any():
-            errors = np.sqrt(np.diagonal(covariance(~held & ~parameters.fixed)))
+            at = at.with_free(~held & ~parameters.fixed)
+            errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
+            distance = distance_to_minimum(at, errors, populations)
+        goodness = goodness_of_fit(at, populations, progress)
     except StoppedFitError:
         raise
     except Exception as error:
@@ -57,14 +87,41 @@ def state_errors(
         if named := [name for name, one in zip(names, which, strict=True) if one]:
             note += f"; {what}: {', '.join(named)}"
             log.warning("no errors of parameters %s: %s", what, ", ".join(named))
-    known = [float(error) if np.isfinite(error) else None for error in errors]
-    return {"errors": parameters.named(known), "errors_note": note}
+    away, noise = distance.in_errors(errors)
+    if told := far_from_minimum(names, away, noise):
+        note += "; not converged: they say nothing of the distance to the minimum of the loss"
+    if goodness is not None and not goodness.acceptable:
+        note += "; the model does not describe the data: they say nothing of how wrong it is"
+    return {
+        "errors": parameters.named(_known(errors)),
+        "errors_note": note,
+        "distance": parameters.named(_known(away)),
+        "distance_noise": parameters.named(_known(noise)),
+        "converged": not told and bool(np.isfinite(away).any()),
+        "converged_note": told,
+        "goodness": None if goodness is None else asdict(goodness),
+        "acceptable": None if goodness is None else goodness.acceptable,
+    }
 
 
-def _held(params: np.ndarray, errors: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """Whether a bound holds each parameter (P,): the bound is near, and closer than the error."""
+def _known(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _held(
+    params: np.ndarray, errors: np.ndarray, distance: Distance, parameters: Parameters
+) -> np.ndarray:
+    """Whether a bound holds each parameter (P,).
+
+    The bound is near, and closer than the error; and the minimum of the loss is not on the inner
+    side of the parameter.
+    """
     near = np.array(parameters.near_bounds(params)) != ""
-    return near & (np.minimum(params - parameters.low, parameters.high - params) < errors)
+    to_low, to_high = params - parameters.low, parameters.high - params
+    away, noise = distance.in_errors(errors)
+    inward = np.where(to_low < to_high, away, -away)
+    inside = ~is_converged(away, noise) & (inward > 0)
+    return near & (np.minimum(to_low, to_high) < errors) & ~inside
 
 
 def _included(problem: Problem) -> str:

@@ -86,7 +86,7 @@ def adam(
             optax.adam(learning_rate) if optimizer is None else optimizer,
             bounds=param_bounds,
             # The program does not depend on the number of steps, so that a cached program fits.
-            config=FitConfig(steps=nsteps, steps_per_call=_STEPS_PER_CALL),
+            config=FitConfig(steps=nsteps, steps_per_call=_STEPS_PER_CALL, finish="none"),
             seed=constant_key if const_randkey else key,
             schedule=fixed_schedule if const_randkey else chain_schedule,
             callbacks=[bar],

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,16 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
 from kdescent_dist.fitting.coordinates import Coordinates
+from kdescent_dist.fitting.finish import (
+    FINISH_FILE,
+    KeptFinish,
+    can_finish,
+    finish,
+    finish_of,
+)
 from kdescent_dist.fitting.given_parameters import identity_of_parameters, parameters_of
 from kdescent_dist.fitting.history import GrowingHistory, History
+from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
 from kdescent_dist.fitting.state import FitState, init_state
 from kdescent_dist.fitting.steps import KeySchedule, compile_steps
@@ -31,44 +39,10 @@ from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.protocol import Objective
+from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.linearization import Linearizer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A finished fit.
-
-    Attributes:
-        parameters: the parameters of the fit, with its guess and bounds.
-        params: (steps + 1, parameters) trial parameters, from the guess to the final parameters.
-        losses: (steps + 1,) losses at the trial parameters.
-        grad_norms: (steps + 1,) norms of the gradient with respect to the optimizer's variables.
-        state: the final state.
-        message: why the fit ended.
-    """
-
-    parameters: Parameters
-    params: np.ndarray
-    losses: np.ndarray
-    grad_norms: np.ndarray
-    state: FitState
-    message: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the parameters."""
-        return self.parameters.names
-
-    @property
-    def final(self) -> dict[str, float]:
-        """The final parameters by name."""
-        return self.parameters.named(self.params[-1])
-
-    @property
-    def tree(self) -> Any:
-        """The final parameters as the pytree that the model takes."""
-        return self.parameters.tree.unflatten(self.params[-1])
 
 
 def fit(
@@ -117,6 +91,9 @@ def fit(
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
 
+    After the last step, a finish goes to the minimum of the loss at fixed points, see
+    ``fitting.finish``, unless ``config.finish`` is ``none`` or the loss is not one of a population.
+
     Raises:
         InputError: the guess is outside its bounds, the objective has other parameters, or the
             checkpoints belong to another fit or are beyond the last step.
@@ -133,7 +110,7 @@ def fit(
     key = as_key(seed)
     state = init_state(start, optimizer, key, objective.mesh, coordinates.of_params)
     history = History.empty(len(start), start.dtype)
-    saver = None
+    saver = identity = None
     processes = Processes.of(objective.mesh)
     if checkpoints is not None:
         checkpoint = checkpoint or CheckpointConfig()
@@ -183,7 +160,22 @@ def fit(
             samples,
             GrowingHistory(history),
         )
-        return loop.to_the_end(state, parameters)
+        result = loop.to_the_end(state, parameters)
+    if config.finish == "none" or not can_finish(objective, parameters):
+        return result
+
+    def progress() -> None:
+        if processes.any(stop_requested()):
+            step, known = int(result.state.step), (result.params, result.losses)
+            raise Preempted(f"stopped on request in the finish after step {step}", step, *known)
+
+    kept = None
+    if checkpoints is not None and identity is not None:
+        of = finish_of(identity.now, result)
+        kept = KeptFinish(Path(checkpoints) / FINISH_FILE, of, processes)
+    loss = FixedLoss(objective, parameters, seed, schedule is fixed_schedule)
+    end = finish(Linearizer(loss), result.params[-1], kept=kept, progress=progress)
+    return replace(result, finish=end)
 
 
 @contextmanager

@@ -28,6 +28,14 @@ def as_key(randkey: int | jax.Array) -> jax.Array:
     raise TypeError(f"randkey must be an integer or a jax.random.key, not {type(randkey)}")
 
 
+def seed_number(randkey: int | jax.Array) -> int:
+    """A non-negative integer for other random numbers, which follows from a seed or a key."""
+    if not isinstance(randkey, jax.Array):
+        return abs(int(randkey))
+    words = np.asarray(jax.random.key_data(as_key(randkey))).ravel()
+    return sum(int(word) << 32 * i for i, word in enumerate(words[::-1]))
+
+
 def block_key(key: jax.Array, block: jax.Array | int) -> jax.Array:
     """Key of a block of samples within a step."""
     return jax.random.fold_in(key, block)

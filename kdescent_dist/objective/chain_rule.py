@@ -35,6 +35,9 @@ UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
 FlatSums = Callable[[jax.Array, jax.Array, Any, jax.Array], jax.Array]
 # loss(params, sums of each kernel block, stacked along a leading axis) -> scalar
 SumsLoss = Callable[[jax.Array, Any], jax.Array]
+# (shared, at) -> the sums of one unit, and a linear function of the stacked sums
+MakeTotals = Callable[[Any, Any], tuple[UnitSums, Callable[[Any], Any]]]
+SumsData = tuple[Any, Any, Any, jax.Array]  # at, shared, catalog, shares
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,57 @@ class ChainRule:
             grads = self._reduce(self._pulled_back(flat, params, catalog, share, cotangents))
             return materialize((value, tree_sum(grads) + direct), one)
 
+        return self._on_mesh(local, params, *data)
+
+    def totals(self, make: MakeTotals, params: jax.Array, data: SumsData) -> Any:
+        """Return the totals of the sums.
+
+        The sums have the same bits as in ``value_and_grad`` of the same unit.
+
+        Args:
+            make: function from (shared, at) to the sums of one unit, and the totals of all sums.
+            params: (parameters,) parameters.
+            data: ``at``, which ``make`` needs beside ``shared``, and ``shared``, ``catalog`` and
+                ``shares`` as in ``value_and_grad``.
+        """
+
+        def local(params, at, shared, catalog, shares):
+            unit, totals = make(shared, at)
+            flat, zeros = _traced(unit, params, catalog)
+            vector, unravel = ravel_pytree(zeros)
+            first, number, one = shares[0]
+            sums = self._reduce(self._sums(flat, vector, params, catalog, (first, number)))
+            return totals(jax.vmap(unravel)(materialize(sums, one)))
+
+        return self._on_mesh(local, params, *data)
+
+    def pull_back(
+        self, make: MakeTotals, params: jax.Array, data: SumsData, cotangent: Any
+    ) -> jax.Array:
+        """Return the gradient (parameters,) of a linear function of the totals.
+
+        Args:
+            make, params, data: as in ``totals``.
+            cotangent: derivatives with respect to the totals, a pytree like the totals.
+        """
+
+        def local(params, at, shared, catalog, shares):
+            given, at = at
+            unit, totals = make(shared, at)
+            flat, zeros = _traced(unit, params, catalog)
+            vector, unravel = ravel_pytree(zeros)
+            first, number, one = shares[0]
+            everywhere = jnp.zeros((self.kernel_blocks, *vector.shape), vector.dtype)
+            _, pull = jax.vjp(lambda sums: totals(jax.vmap(unravel)(sums)), everywhere)
+            cotangents = materialize(pull(given)[0], one)
+            share = (first, number)
+            grads = self._reduce(self._pulled_back(flat, params, catalog, share, cotangents))
+            return tree_sum(grads)
+
+        at, *rest = data
+        return self._on_mesh(local, params, (cotangent, at), *rest)
+
+    def _on_mesh(self, local: Callable, params: Any, *data: Any) -> Any:
         everywhere, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
             local,

@@ -16,7 +16,7 @@ import numpy as np
 
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
-from kdescent_dist.bins.sums import draw_points, stack_sums, sums_of_stack
+from kdescent_dist.bins.sums import DrawnPoints, draw_points, stack_sums, sums_of_stack
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.config.parameters import Parameters
@@ -35,7 +35,7 @@ from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.objective.chain_rule import ChainRule
+from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss, UnitSums
 from kdescent_dist.objective.presort import fixed_orders
 from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_square
 
@@ -157,6 +157,7 @@ class PopulationObjective:
         else:
             tree = ParameterTree.of_names(parameters)
         self.names = tree.names
+        self.bins = tuple(bins)
         self.config = loss or LossConfig()
         check_values(self.config, "loss")
         compared = {p.bin.name: p.bin.config for p in bins}
@@ -171,7 +172,7 @@ class PopulationObjective:
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
         if not model_checked:
             self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
-        self._sums = ChainRule(
+        self.chain_rule = ChainRule(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
         counts = counts or CountsConfig()
@@ -199,7 +200,7 @@ class PopulationObjective:
         terms = {
             "loss": non_default(replace(self.config, custom=None, extra_sums=None)),
             "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
-            "sums": {"kernel_blocks": self._sums.kernel_blocks, "reproducible": reproducible},
+            "sums": {"kernel_blocks": self.chain_rule.kernel_blocks, "reproducible": reproducible},
         }
         self.settings = flatten({name: term for name, term in terms.items() if term})
         self.identity_before = {
@@ -212,8 +213,8 @@ class PopulationObjective:
             "training_weight": np.asarray(training_weight, dtype),
         }
         self.data = {
-            "shared": self._sums.place(shared),
-            "shares": self._sums.shares(),
+            "shared": self.chain_rule.place(shared),
+            "shares": self.chain_rule.shares(),
             "catalog": {
                 name: self.layout.cut(np.asarray(values, dtype), self.mesh, first_row or 0)
                 for name, values in catalog.items()
@@ -256,7 +257,7 @@ class PopulationObjective:
         self, params: jax.Array, key: jax.Array, data: Any
     ) -> tuple[jax.Array, jax.Array]:
         """Loss and gradient (parameters,) at ``params`` with the random numbers of ``key``."""
-        return self._sums.value_and_grad(
+        return self.chain_rule.value_and_grad(
             self._unit_and_loss,
             params,
             key,
@@ -265,8 +266,17 @@ class PopulationObjective:
             data["shares"],
         )
 
-    def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[Callable, Callable]:
-        draws = draw_points(self.stacks, shared["stacks"], draw_key(key), self._sums.kernel_blocks)
+    def unit_sums(
+        self, shared: Any, draws: Sequence[DrawnPoints], key: jax.Array, *, squares: bool
+    ) -> UnitSums:
+        """The sums over one block of samples.
+
+        Args:
+            shared: the arrays of which every device holds a full copy.
+            draws: the points, for each stack.
+            key: random key of the population.
+            squares: whether to sum the squared contributions of the samples as well.
+        """
 
         def unit(params, block, catalog, kernel_block):
             population = self.model.population(params, key, block, catalog["columns"])
@@ -280,12 +290,19 @@ class PopulationObjective:
                     population,
                     catalog["orders"],
                     self._backend,
-                    squares=self.config.kind == "chisq" and self.config.model_errors,
+                    squares,
                 ),
             }
             if self.extra_sums is not None:
                 sums["extra_sums"] = self.extra_sums(population)
             return sums
+
+        return unit
+
+    def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[UnitSums, SumsLoss]:
+        blocks = self.chain_rule.kernel_blocks
+        draws = draw_points(self.stacks, shared["stacks"], draw_key(key), blocks)
+        squares = self.config.kind == "chisq" and self.config.model_errors
 
         def loss(params, sums):
             # Sums without a kernel axis are the same in every kernel block: take the first.
@@ -293,9 +310,9 @@ class PopulationObjective:
                 return jax.tree.map(lambda a: a[0], tree)
 
             by_stack = list(zip(self.stacks, sums["stacks"], strict=True))
-            model = [sums_of_stack(stack, s["sums"]) for stack, s in by_stack]
-            squares = [
-                sums_of_stack(stack, s["squares"]) if "squares" in s else None
+            model = [sums_of_stack(stack.drawn, s["sums"]) for stack, s in by_stack]
+            noise = [
+                sums_of_stack(stack.drawn, s["squares"]) if "squares" in s else None
                 for stack, s in by_stack
             ]
             weight = first(sums["weight"])
@@ -306,7 +323,7 @@ class PopulationObjective:
                 shared["stacks"],
                 draws,
                 model,
-                squares,
+                noise,
                 weight,
                 shared["training_weight"],
             )
@@ -318,7 +335,7 @@ class PopulationObjective:
                 )
             return total
 
-        return unit, loss
+        return self.unit_sums(shared, draws, key, squares=squares), loss
 
 
 def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:

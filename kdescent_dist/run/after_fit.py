@@ -1,4 +1,4 @@
-"""The phases after the last step: errors of the parameters, and data for the report."""
+"""The phases after the last step: the finish, errors of the parameters, data for the report."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,8 +8,39 @@ import numpy as np
 from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.reported_errors import FAILED, state_errors
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.fitting.finish import FINISH_FILE, KeptFinish, can_finish, finish
+from kdescent_dist.fitting.result import FitResult
+from kdescent_dist.response.newton import NewtonState
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase
+
+
+def finish_phase(
+    problem: Problem,
+    result: FitResult,
+    of: Mapping[str, Any],
+    directory: RunDirectory,
+    progress: Callable[[], None],
+) -> Phase[NewtonState | None]:
+    """Newton steps to the minimum of the loss; the phase keeps its own state in ``checkpoints/``.
+
+    Args:
+        problem: the fit.
+        result: the fit after the last step.
+        of: see ``KeptFinish``.
+        directory: the run directory.
+        progress: called often; may raise to stop.
+    """
+
+    def work(tell: Callable[[int], None]) -> NewtonState | None:
+        if not can_finish(problem.objective, problem.parameters):
+            return None
+        processes = Processes.of(problem.objective.mesh)
+        kept = KeptFinish(directory.checkpoints / FINISH_FILE, of, processes)
+        return finish(problem.linearizer, result.params[-1], kept=kept, progress=progress)
+
+    return Phase("finish", work)
 
 
 def errors_phase(

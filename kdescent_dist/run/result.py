@@ -8,7 +8,11 @@ import jax
 import numpy as np
 
 OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful_s")
-OF_ANSWER = ("errors", "errors_note", "scatter")  # entries that belong to the final parameters
+# Entries that belong to the final parameters.
+OF_ANSWER = (
+    *("errors", "errors_note", "distance", "distance_noise", "converged", "converged_note"),
+    *("goodness", "acceptable", "scatter"),
+)
 CONTINUED = ("status", "message", "step", "steps", "params", "loss", "phases")
 
 

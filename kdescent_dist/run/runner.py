@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kdescent_dist.bins.further import Found
 from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
+    NotConvergedError,
     Preempted,
     SaveError,
     StoppedFitError,
@@ -27,10 +29,13 @@ from kdescent_dist.distributed.signals import StopSignals
 from kdescent_dist.distributed.watchdog import Watchdog
 from kdescent_dist.fitting.callbacks import Callback, Event, Metrics, ProgressBar
 from kdescent_dist.fitting.checkpoints import latest_step
-from kdescent_dist.fitting.loop import FitResult, fit
+from kdescent_dist.fitting.finish import finish_of
+from kdescent_dist.fitting.loop import fit
+from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.report import require_plots
-from kdescent_dist.run.after_fit import comparison_phase, errors_phase
+from kdescent_dist.response.newton import NewtonState
+from kdescent_dist.run.after_fit import comparison_phase, errors_phase, finish_phase
 from kdescent_dist.run.clock import RunClock
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.first_guess import with_guess_of_run
@@ -50,6 +55,9 @@ from kdescent_dist.run.result import (
 from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
+
+# Errors that need no traceback.
+EXPECTED = (InputError, CheckpointError, StoppedFitError, NotConvergedError, OSError)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
             with directory.opened(config, processes):
                 return _Run(config, found, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
-            expected = isinstance(error, InputError | CheckpointError | StoppedFitError | OSError)
+            expected = isinstance(error, EXPECTED)
             alone = isinstance(error, SaveError)  # only the process that saves raises it
             log.error("%s", error, exc_info=not expected)
             if watchdog is not None:
@@ -137,6 +145,8 @@ class _Run:
         try:
             steps = Phase("steps", lambda tell: self._fit(prepared, tell), self.config.fit.steps)
             result = self.phases.run(steps)
+            if self.config.fit.finish != "none":
+                result = replace(result, finish=self.phases.run(self._newton(result, prepared)))
             self._finish(result)
             self.done = True
         except StoppedFitError as stop:
@@ -146,16 +156,31 @@ class _Run:
         except Exception as error:
             self._tell_failure(error)
             raise
-        # The fit is done, even if the report fails.
-        if self.config.report.enabled:
+        # The fit is done, even if what follows fails.
+        settings = self.config.report
+        if settings.errors or settings.enabled:
             self._diagnose(result, prepared)
+        if settings.enabled:
             self._progress("drawing the report")
-            path, settings = self.directory.path, self.config.report
+            path = self.directory.path
             self.processes.on_primary(lambda: draw_report(path, settings))
         log.info("status: done, step %d, loss %.5g", self.told["step"], self.told["loss"])
+        self._tell_convergence()
         if self.watchdog is not None:
             self.watchdog.close()
         return self.told
+
+    def _tell_convergence(self) -> None:
+        converged, note = self.told.get("converged"), self.told.get("converged_note")
+        if converged:
+            log.info("converged: all parameters are at the minimum of the loss")
+        elif converged is False:
+            log.warning("not converged: %s", note)
+        if self.config.fit.require_converged and not converged:
+            raise NotConvergedError(
+                f"fit.require_converged: {note or 'the distance to the minimum is not known'}; the "
+                f"result is in {self.directory.path}; raise fit.steps, and start the run again"
+            )
 
     def _tell_failure(self, error: Exception) -> None:
         # A full disk must not hide the error itself.
@@ -244,7 +269,7 @@ class _Run:
                 problem.objective,
                 problem.parameters,
                 prepared.optimizer,
-                config=config.fit,
+                config=replace(config.fit, finish="none"),  # which is a phase of its own
                 seed=config.seed,
                 checkpoints=self.directory.checkpoints,
                 checkpoint=config.checkpoint,
@@ -259,6 +284,24 @@ class _Run:
             return result
         finally:
             bar.close()
+
+    def _newton(self, result: FitResult, prepared: Prepared) -> Phase[NewtonState | None]:
+        return finish_phase(
+            prepared.problem,
+            result,
+            finish_of(prepared.identity, result),
+            self.directory,
+            self._watched("finishing the fit", "in the finish", int(result.state.step)),
+        )
+
+    def _watched(self, phase: str, where: str, step: int) -> Callable[[], None]:
+        """A function that tells the watchdog of a phase, and raises if a signal has arrived."""
+
+        def progress() -> None:
+            self._progress(phase)
+            self._stop_if_asked(where, step)
+
+        return progress
 
     def _tell_progress(self, event: Event) -> None:
         self._progress(f"fitting after step {event.step}")
@@ -294,6 +337,7 @@ class _Run:
             message=result.message,
             step=int(result.state.step),
             params=result.final,
+            finish=None if result.finish is None else result.finish.summary(),
             scatter=self.parameters.named(scatter),
             loss=float(result.losses[-1]),
         )
@@ -304,20 +348,18 @@ class _Run:
         A signal stops the computation, and the next start does the rest.
         """
         problem, settings = prepared.problem, self.config.report
-        step, final = int(result.state.step), result.params[-1]
-
-        def progress() -> None:
-            self._progress("computing what the report shows")
-            self._stop_if_asked("after the fit, before its report", step)
-
+        step, final = int(result.state.step), result.answer
+        where = "after the fit, before its report"
+        progress = self._watched("computing errors and what the report shows", where, step)
         progress()
         of = {**prepared.identity, "step": step, "params": final.tolist()}
         if settings.errors:
             found = self.phases.run(errors_phase(problem, final, of, progress))
             self.told |= found
             self.directory.write_result(self.told)
-        where = self.directory
-        self.phases.run(comparison_phase(problem, final, settings.samples, of, where, progress))
+        if settings.enabled:
+            directory, samples = self.directory, settings.samples
+            self.phases.run(comparison_phase(problem, final, samples, of, directory, progress))
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
         """The last trial with a finite loss of a stopped fit."""

@@ -48,6 +48,11 @@ def check(config: Config) -> Found:
     if config.loss.kind == "chisq":
         for name, given in found.items():
             check_errors_known(f"bins.{name}", config.bins[name], given)
+    if config.fit.require_converged and not config.report.errors:
+        raise InputError(
+            "fit.require_converged=true: needs report.errors=true, with which the distance to the "
+            "minimum is computed"
+        )
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
     blocks = config.mesh.kernel_blocks or config.mesh.kernels
     if blocks % config.mesh.kernels:

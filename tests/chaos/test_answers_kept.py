@@ -16,7 +16,13 @@ from support import rings
 from support.command_line import call, run_here
 from support.process_groups import SMALL, command, environment, result
 
-FIT = [*SMALL, "optimizer.schedule=constant", "report.enabled=false", "fit.steps=30"]
+FIT = [
+    *SMALL,
+    "optimizer.schedule=constant",
+    "report.enabled=false",
+    "report.errors=false",
+    "fit.steps=30",
+]
 
 
 def start(folder: Path, *overrides: str, own_cache: bool = False) -> subprocess.Popen:

@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 
 from kdescent_dist.counts.statistics.kernels import GaussianKernels
 from kdescent_dist.diagnostics import comparison as diagnostics
-from kdescent_dist.diagnostics import points, population_sums
+from kdescent_dist.diagnostics import population_sums
+from kdescent_dist.response import points
 from support import problems
 
 SEED = 2**70 + 1  # more bits than a random key has

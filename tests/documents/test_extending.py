@@ -72,6 +72,7 @@ def test_each_recipe_of_another_package_takes_part_in_a_fit(tmp_path, installed)
         "optimizer.schedule=steps",
         "+optimizer.schedule_options={every: 4}",
         "fit.steps=6",
+        "fit.finish=none",
         "report.errors=false",
         "runtime.progress=false",
     ]

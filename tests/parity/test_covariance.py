@@ -11,15 +11,15 @@ from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import BinsConfig, LossConfig
-from kdescent_dist.diagnostics import covariance as errors_module
-from kdescent_dist.diagnostics import population_influence as population_influences
-from kdescent_dist.diagnostics.covariance import parameter_errors
-from kdescent_dist.diagnostics.influence import sum_derivatives
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
 from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.response import covariance as errors_module
+from kdescent_dist.response import population_blocks, population_derivatives
+from kdescent_dist.response.covariance import parameter_covariance
+from kdescent_dist.response.influence import sum_derivatives
 from support.points import by_name, kernels_and_modes
 from support.thread_processes import in_threads
 
@@ -80,7 +80,7 @@ def errors(objective, bins, columns, weights, params=TRUTH, *, rows=None, free=N
     training = TrainingCatalog.of(columns, weights, rows)
     parameters = Parameters.of_vector(params, objective.names)
     given = Problem(objective, tuple(bins), training, parameters, 5, **options)
-    return parameter_errors(given, params, free=free)
+    return parameter_covariance(given.linearizer.at(params, free))
 
 
 def compared(x, weights, bins, square=False):
@@ -346,11 +346,12 @@ def test_many_parameters_and_rows_are_taken_in_parts(monkeypatch):
     """One direction, or 100 rows, at a time; then one turn of blocks, and half of the rows."""
     given = (*problem(block_size=SIZE // 8), TRUTH)
     expected = errors(*given)
-    monkeypatch.setattr(population_influences, "AT_ONCE", 1)
+    monkeypatch.setattr(population_derivatives, "AT_ONCE", 1)
     monkeypatch.setattr(errors_module, "AT_ONCE", 300)
     np.testing.assert_allclose(errors(*given), expected, rtol=1e-5, atol=1e-12)
     points = 3 * (8 + 6)
-    monkeypatch.setattr(population_influences, "PAIRS", points * SIZE // 4)
+    for module in (population_blocks, population_derivatives):
+        monkeypatch.setattr(module, "PAIRS", points * SIZE // 4)
     monkeypatch.setattr(errors_module, "PAIRS", points * ROWS // 2)
     some = np.sqrt(np.diagonal(errors(*given)))
     np.testing.assert_allclose(some, np.sqrt(np.diagonal(expected)), rtol=0.15)

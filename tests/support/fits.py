@@ -61,7 +61,7 @@ def run(devices: int, steps: int = STEPS, steps_per_call: int = 10, **options) -
         ADAM,
         bounds=BOUNDS,
         names=problems.NAMES,
-        config=FitConfig(steps=steps, steps_per_call=steps_per_call),
+        config=FitConfig(finish="none", steps=steps, steps_per_call=steps_per_call),
         **options,
     )
 
@@ -95,5 +95,5 @@ UNBOUNDED = Bounds.from_pairs(None, 1)
 
 def run_quadratic(steps: int, **options) -> FitResult:
     """A fit of one parameter, for what does not depend on the loss."""
-    config = FitConfig(steps=steps)
+    config = FitConfig(finish="none", steps=steps)
     return fit_once_compiled(QUADRATIC, [0.0], ADAM, bounds=UNBOUNDED, config=config, **options)

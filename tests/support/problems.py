@@ -106,5 +106,5 @@ def fitted(mesh, seed):
         size=SIZE,
         mesh=mesh,
     )
-    config = kd.FitConfig(steps=30)
+    config = kd.FitConfig(finish="none", steps=30)
     return kd.fit(objective, GUESS, optax.adam(0.05), config=config, seed=seed)

@@ -24,12 +24,14 @@ SMALL = [
     "bins.all.pretrain_kernels=60",
     "bins.all.pretrain_fourier=1",
     "fit.steps=400",
+    "fit.finish=none",
     "checkpoint.every_seconds=null",
 ]
 RUN = [
     *SMALL,
     "fit.steps_per_call=10",
     "report.enabled=false",
+    "report.errors=false",
     "runtime.heartbeat_timeout=4",
 ]
 TWO_DEVICES = "runtime.cpu_devices=2"

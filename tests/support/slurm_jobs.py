@@ -21,6 +21,7 @@ FIT = (
     "optimizer.schedule=constant",
     "fit.seconds_per_call=0.2",
     "report.enabled=false",
+    "report.errors=false",
 )
 STEPS = 1500
 FINITE = (*FIT, f"fit.steps={STEPS}")

@@ -112,7 +112,7 @@ def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path
     """Onto another number of devices, too: the bits are those of the uninterrupted run."""
     directory, _ = finished
     slow = "fit.seconds_per_call=0.001"  # short dispatches leave time for the signal to arrive
-    process = start(tmp_path, "run_dir=run", "report.enabled=false", slow)
+    process = start(tmp_path, "run_dir=run", "report.enabled=false", "report.errors=false", slow)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 200
     while not metrics.exists() or metrics.stat().st_size < 500:
@@ -125,7 +125,7 @@ def test_a_signal_saves_and_a_restart_ends_with_the_same_bits(finished, tmp_path
     stopped = result(tmp_path / "run")
     assert stopped["status"] == "preempted"
     assert 0 < stopped["step"] < 400
-    again = run(tmp_path, "run_dir=run", "report.enabled=false", devices=4)
+    again = run(tmp_path, "run_dir=run", "report.enabled=false", "report.errors=false", devices=4)
     assert again.returncode == 0, again.stderr
     assert f"continuing from the checkpoint of step {stopped['step']}" in again.stderr
     for name in ("params", "loss", "grad_norm"):
@@ -176,7 +176,7 @@ def test_pretrained_counts_that_are_damaged_are_computed_again(finished, tmp_pat
     (file,) = (directory / "pretrain").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:size])
-    again = run(tmp_path, "run_dir=run", "report.enabled=false")
+    again = run(tmp_path, "run_dir=run", "report.enabled=false", "report.errors=false")
     assert again.returncode == 0, again.stderr
     assert f"{file.name} cannot be used" in again.stderr
     assert file.stat().st_size == len(whole)
@@ -189,6 +189,7 @@ def test_bins_and_terms_are_added_on_the_command_line(main):
         "bins.more.pretrain_kernels=50",
         f"loss.custom={{_target_: {__name__}.prior, width: 0.5}}",
         "report.enabled=false",
+        "report.errors=false",
         "fit.steps=3",
     )
     assert code == 0, err
@@ -208,7 +209,7 @@ def test_a_fit_begins_where_another_has_ended(main, finished):
         f"model._target_={__name__}.renamed",
     )
     given = *other, "optimizer.schedule=constant", f"fit.guess_from={finished[0]}"
-    code, err = main(*given, "report.enabled=false", "fit.steps=2")
+    code, err = main(*given, "report.enabled=false", "report.errors=false", "fit.steps=2")
     assert code == 0, err
     assert f"guess: the parameters of {finished[0]}" in err
     with np.load("run/history.npz") as history:
@@ -218,7 +219,7 @@ def test_a_fit_begins_where_another_has_ended(main, finished):
     # To the rounding of the transform that keeps them within their bounds.
     assert begun == pytest.approx({name: ended[name] for name in begun}, rel=1e-6)
     # What has begun goes on from its checkpoint, not from there.
-    code, err = main(*given, "report.enabled=false", "fit.steps=4")
+    code, err = main(*given, "report.enabled=false", "report.errors=false", "fit.steps=4")
     assert code == 0, err
     assert "continuing from the checkpoint of step 2" in err
 
@@ -355,13 +356,22 @@ def test_a_loss_that_is_not_finite_fails_with_code_1_and_keeps_the_last_good_sta
 
 @pytest.mark.nightly
 def test_a_sweep_runs_one_fit_after_another(main):
-    code, err = main("-m", "seed=1,2", "run_dir=null", "report.enabled=false", "fit.steps=5")
+    code, err = main(
+        "-m",
+        "seed=1,2",
+        "run_dir=null",
+        "report.enabled=false",
+        "report.errors=false",
+        "fit.steps=5",
+    )
     assert code == 0, err
     assert sorted(result(d)["seed"] for d in Path("runs").glob("quickstart-*")) == [1, 2]
 
 
 def test_a_sweep_goes_on_after_a_job_that_fails_and_tells_the_worst_code(main):
-    code, err = main("-m", "fit.steps=0,5", "run_dir=null", "report.enabled=false")
+    code, err = main(
+        "-m", "fit.steps=0,5", "run_dir=null", "report.enabled=false", "report.errors=false"
+    )
     assert code == 2
     assert "fit.steps=0: must be at least 1" in err
     (directory,) = Path("runs").glob("quickstart-*")
@@ -371,7 +381,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_and_tells_the_worst_code(main):
 def test_input_that_failed_its_checks_may_be_corrected_in_the_same_directory(main):
     code, err = main("+bins.all.edges={x1: [50, 60]}")
     assert code == 2, err
-    code, err = main("report.enabled=false", "fit.steps=3")
+    code, err = main("report.enabled=false", "report.errors=false", "fit.steps=3")
     assert code == 0, err
 
 
@@ -379,7 +389,12 @@ def test_a_changed_model_is_refused(main, tmp_path):
     """A module that was edited would silently give the parameters of its old self."""
     source = "from kdescent_dist.models.gaussian import gaussian\n\n\n"
     source += "def mine(params, key, catalog):\n    return gaussian(params, key, {})\n"
-    small = ["report.enabled=false", "fit.steps=3", "model._target_=edited.mine"]
+    small = [
+        "report.enabled=false",
+        "report.errors=false",
+        "fit.steps=3",
+        "model._target_=edited.mine",
+    ]
     (tmp_path / "edited.py").write_text(source.format("catalog"))
     code, err = main(*small)
     assert code == 0, err
@@ -407,7 +422,9 @@ def test_a_job_that_is_started_again_waits_for_the_lock_of_its_lost_node(tmp_pat
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        again = start(tmp_path, "run_dir=.", "fit.steps=2", "report.enabled=false")
+        again = start(
+            tmp_path, "run_dir=.", "fit.steps=2", "report.enabled=false", "report.errors=false"
+        )
         while not (tmp_path / "log.txt").exists():
             assert again.poll() is None, again.communicate()
             time.sleep(0.1)

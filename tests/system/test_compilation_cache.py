@@ -17,7 +17,9 @@ TINY = [
     "bins.all.pretrain_kernels=60",
     "bins.all.pretrain_fourier=1",
     "fit.steps=20",
+    "fit.finish=none",
     "report.enabled=false",
+    "report.errors=false",
     "runtime.platform=cpu",
     "run_dir=run",
 ]

@@ -240,7 +240,7 @@ def test_a_fit_compiles_its_step_once(caplog):
             LossObjective(fits.quadratic),
             [0.0],
             fits.ADAM,
-            config=FitConfig(steps=40, steps_per_call=16),
+            config=FitConfig(finish="none", steps=40, steps_per_call=16),
             callbacks=[lambda event: lengths.append(len(event.history))],
         )
     assert len(set(lengths)) > 2

@@ -15,9 +15,11 @@ SHORT = [
     "samples.size=800",
     "catalog.make.size=1000",
     "fit.steps=30",
+    "fit.finish=none",
     "fit.steps_per_call=10",
     "optimizer.decay_steps=30",
     "report.enabled=false",
+    "report.errors=false",
 ]
 # Bins with and without conditional columns, kernels and modes: each leaves some array empty.
 MASSES = [
@@ -28,6 +30,7 @@ MASSES = [
     "bins.all.pretrain_kernels=50",
     "bins.low_mass.kernels=0",
     "fit.steps=12",
+    "fit.finish=none",
 ]
 
 

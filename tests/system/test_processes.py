@@ -29,7 +29,7 @@ input:
 samples: {size: 9000, block_size: 4500}
 bins: {by_mass: {columns: [color], edges: {mass: [0.3, 0.5, 0.7, 1.0]}, pretrain_kernels: 50}}
 counts: {bins: sparse, pretrain_block_size: 300}
-fit: {steps: 30}
+fit: {steps: 30, finish: none}
 report: {enabled: false}
 """
 

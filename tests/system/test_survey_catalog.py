@@ -51,7 +51,7 @@ bins:
     pretrain_kernels: 60
     pretrain_fourier: 60
 optimizer: {learning_rate: 0.05}
-fit: {steps: 60}
+fit: {steps: 60, finish: none}
 checkpoint: {every_seconds: null}
 report: {enabled: false}
 runtime: {progress: false, compilation_cache: false}

@@ -12,7 +12,8 @@ from kdescent_dist.report.data.statistics import in_words, statistics_of
 
 def verdict(run: Run) -> list[str]:
     """The outcome of the fit, in sentences."""
-    sentences = [_status_sentence(run.result), *_loss_sentence(run)]
+    sentences = [_status_sentence(run.result), *_finish_sentence(run.result)]
+    sentences += [*_distance_sentence(run), *_loss_sentence(run)]
     if run.bins:
         sentences += [_chisq_sentence(run.bins), *_numbers_sentence(run.bins)]
     if near := [row["name"] for row in parameter_rows(run) if row["near"]]:
@@ -43,6 +44,35 @@ def _status_sentence(result: Mapping[str, Any]) -> str:
             return "The run has not written a result."
         case other:
             return f"Status of the fit: {other}, {step} of {steps} steps."
+
+
+def _finish_sentence(result: Mapping[str, Any]) -> list[str]:
+    known = result.get("finish")
+    if not known:
+        return []
+    steps = known.get("steps")
+    sentence = f"The finish took {steps} Newton step{'' if steps == 1 else 's'}"
+    if losses := known.get("losses"):
+        sentence += f", from a loss at fixed points of {losses[0][0]:.5g} to {losses[-1][1]:.5g}"
+    if (message := known.get("message")) != "at the minimum":
+        sentence += f", and ended early: {message}"
+    if held := known.get("held"):
+        sentence += f". A bound holds {', '.join(held)}"
+    return [f"{sentence}."]
+
+
+def _distance_sentence(run: Run) -> list[str]:
+    match run.result.get("converged"):
+        case True:
+            return ["All parameters are at the minimum of the loss, within their errors."]
+        case False:
+            away = {n: d for n, d in (run.result.get("distance") or {}).items() if d is not None}
+            worst = max(away, key=lambda name: abs(away[name]))
+            return [
+                f"The fit has not converged: to the minimum of the loss, {worst} would move by "
+                f"{away[worst]:+.2g} of its errors."
+            ]
+    return []
 
 
 def _loss_sentence(run: Run) -> list[str]:
@@ -109,6 +139,7 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
     fitted = run.result.get("params") or {}
     scatter = run.result.get("scatter") or {}
     errors = run.result.get("errors") or {}
+    distances = run.result.get("distance") or {}
     rows = []
     ends = run.parameters.near_bounds([fitted.get(name, np.nan) for name in run.parameters.names])
     for (name, parameter), near in zip(run.parameters.by_name().items(), ends, strict=True):
@@ -124,6 +155,7 @@ def parameter_rows(run: Run) -> list[dict[str, Any]]:
                 "guess": number(parameter.guess),
                 "fit": number(fit),
                 "error": number(error, 2),
+                "distance": DASH if (d := distances.get(name)) is None else f"{d:+.2f}",
                 "scatter": number(scatter.get(name), 2),
                 "low": number(parameter.low),
                 "high": number(parameter.high),

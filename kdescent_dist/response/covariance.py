@@ -23,27 +23,21 @@ import numpy as np
 
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.diagnostics.custom_term import custom_pull, points_of_a_step
-from kdescent_dist.diagnostics.influence import Sensitivity, influences
-from kdescent_dist.diagnostics.linear_response import inverse_curvature, linear_sums
-from kdescent_dist.diagnostics.points import EvaluationPoints, subsample
-from kdescent_dist.diagnostics.population_influence import PopulationInfluences, pairs_of
-from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.numerics.exact_sums import exact_total
+from kdescent_dist.numerics.prng import seed_number
+from kdescent_dist.response.influence import Sensitivity, influences
+from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.points import EvaluationPoints, subsample
+from kdescent_dist.response.population_blocks import pairs_of
+from kdescent_dist.response.population_influence import PopulationInfluences
+from kdescent_dist.response.population_keys import population_keys
 
-LARGEST_SET = 60  # most points per statistic and bin; fewer with many bins
-SMALLEST_SET = 10
-POINTS = 6000  # points of two statistics in all bins
 PAIRS = 1 << 33  # most training rows x points
 AT_ONCE = 1 << 24  # most training rows x parameters
 
 
-def parameter_errors(
-    problem: Problem,
-    params: np.ndarray,
-    *,
-    free: np.ndarray | None = None,
-    progress: Callable[[], None] = lambda: None,
+def parameter_covariance(
+    at: Linearization, progress: Callable[[], None] = lambda: None
 ) -> np.ndarray:
     """Covariance (P, P) of fitted parameters due to the noise of the catalogs.
 
@@ -52,70 +46,90 @@ def parameter_errors(
     if they are the same in every step; otherwise they average out.
 
     Args:
-        problem: the fit. Processes that share its catalogs must call this together; all get the
-            same result.
-        params: (P,) fitted parameters.
-        free: (P,) whether a parameter can move, because it is not fixed and no bound holds it; by
-            default all parameters that are not fixed.
+        at: the loss, linearized at the fitted parameters. Processes that share its catalogs must
+            call this together; all get the same result.
         progress: called often, equally often in every process.
 
     Returns:
         The covariance. A parameter that the loss does not determine, or that cannot move, has an
         infinite variance and covariances of 0.
     """
-    params = np.asarray(params)
-    objective, seed = problem.objective, problem.seed
-    free = ~problem.parameters.fixed if free is None else free
-    rng = np.random.default_rng(seed)
-    most = int(np.clip(POINTS // (2 * len(problem.bins)), SMALLEST_SET, LARGEST_SET))
-    sets = [EvaluationPoints.of(pretrained, rng, most) for pretrained in problem.bins]
-    number = len(sets)
-    if objective.custom is not None:
-        sets += points_of_a_step(objective, problem.bins, seed)
-    population = PopulationInfluences(objective, problem.columns, sets, params, seed, progress)
-    found = population.sums()
-    training_weight = objective.training_weight
-    linear = [
-        linear_sums(objective.config, counted, of_bin, found.weight, training_weight)
-        for counted, of_bin in zip(sets[:number], found.bins[:number], strict=True)
-    ]
-    pull = None
-    if objective.custom is not None:
-        of_step = sets[number:], found.bins[number:]
-        pull = custom_pull(objective, params, *of_step, found.weight, found.extra_sums)
-        # J^T C (m - d) is the gradient of the mean over N squares, times N / 2.
-        pull = pull.times(0.5 * max(sum(one.count for one in linear), 1.0))
-    inverse, determined = inverse_curvature(linear, free, pull.curvature if pull else None)
+    linear, pull, inverse, determined = at.linear, at.pull, at.inverse, at.determined
     response = [inverse @ (one.slopes * one.weights) for one in linear]
     training = [one.training.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     model = [one.model.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     extra_sums = None
     if pull is not None:
-        # Parameters move by -inverse times a change of the gradient. ``population.products`` takes
-        # sensitivities to the model with the opposite sign.
+        # Parameters move by -inverse times a change of the gradient. ``products`` of a population
+        # takes sensitivities to the model with the opposite sign.
         training += [one.of(-inverse) for one in pull.training]
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
-    used, input_rows = problem.training.only(problem.columns), problem.input_rows
+    covariance = _products(at, training, model, extra_sums, progress)
+    covariance = np.where(np.outer(determined, determined), covariance, 0.0)
+    return covariance + np.diag(np.where(determined, 0.0, np.inf))
+
+
+def residual_covariance(
+    at: Linearization,
+    chosen: Sequence[np.ndarray],
+    progress: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Covariance (Q, Q) of residuals, model minus training catalog, due to the same noise.
+
+    Args:
+        at: as in ``parameter_covariance``.
+        chosen: for each bin, indices of some of its compared numbers, Q in all.
+        progress: called often, equally often in every process.
+    """
+    size, first = sum(map(len, chosen)), 0
+    training, model = [], []
+    for one, indices in zip(at.linear, chosen, strict=True):
+        linear = np.zeros((size, len(one.errors)))
+        linear[first + np.arange(len(indices)), indices] = 1.0
+        first += len(indices)
+        training.append(one.training.sensitivity(linear))
+        model.append(one.model.sensitivity(linear))
+    if at.pull is not None:
+        nothing = np.zeros((size, len(at.params)))
+        training += [one.of(nothing) for one in at.pull.training]
+        model += [one.of(nothing) for one in at.pull.model]
+    return _products(at, training, model, None, progress)
+
+
+def _products(
+    at: Linearization,
+    training: Sequence[Sensitivity],
+    model: Sequence[Sensitivity],
+    extra_sums: np.ndarray | None,
+    progress: Callable[[], None],
+) -> np.ndarray:
+    """Covariance (Q, Q) of linear functions of the sums of training catalog and model.
+
+    Args:
+        at: the linearized loss.
+        training, model: for each bin, sensitivities of the functions; those to the model with the
+            opposite sign.
+        extra_sums: (Q, S) derivatives with respect to the S sums of ``loss.extra_sums``.
+        progress: called often, equally often in every process.
+    """
+    loss, size = at.loss, training[0].weight.size
+    sets = [*loss.compared, *loss.of_custom]
     covariance = _given_products(sets, training)
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
-    if used.rows.total:
-        covariance += _training_products(used, sets, training, seed, progress)
-    if problem.fixed_key or objective.data["catalog"]:
-
-        def picked(places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-            return used.pick(input_rows[places] if isinstance(input_rows, np.ndarray) else places)
-
+    rows = loss.rows
+    if rows.training.rows.total:
+        covariance += _training_products(rows.training, sets, training, loss.seed, progress)
+    if loss.fixed_key or loss.objective.data["catalog"]:
+        keys = population_keys(loss.seed, 1 if loss.fixed_key else 2, fixed_key=loss.fixed_key)
+        population = PopulationInfluences(loss, at.params, size, keys, progress)
         covariance += population.products(
             model,
-            fixed_key=problem.fixed_key,
-            training=None if input_rows is None else picked,
+            training=None if rows.input_rows is None else rows.pick,
             training_sensitivities=training,
             extra_sums=extra_sums,
         )
-    covariance = _without_negative(covariance)
-    covariance = np.where(np.outer(determined, determined), covariance, 0.0)
-    return covariance + np.diag(np.where(determined, 0.0, np.inf))
+    return _without_negative(covariance)
 
 
 def _given_products(
@@ -164,7 +178,7 @@ def _training_products(
     training: TrainingCatalog,
     sets: Sequence[EvaluationPoints],
     sensitivities: Sequence[Sensitivity],
-    seed: int,
+    seed: int | jax.Array,
     progress: Callable[[], None],
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of all training rows."""
@@ -179,7 +193,7 @@ def _training_products(
         if turn >= len(rows.slices):
             continue
         block = rows.slices[turn]
-        rng = np.random.default_rng((seed, rows.own[0] + turn))
+        rng = np.random.default_rng((seed_number(seed), rows.own[0] + turn))
         # In a large catalog, some rows of each block represent all rows.
         keep, scale = subsample(rng, len(weights[block]), most)
         of_block = np.zeros((size, size))

@@ -1,15 +1,19 @@
 """The points at which the counts of populations and catalogs are compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.bins.sums import draw_rows
 from kdescent_dist.counts.statistic import Points
+from kdescent_dist.numerics.prng import as_key, draw_key
+from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 
 # Most points per statistic and bin, by default.
@@ -90,3 +94,23 @@ class EvaluationPoints:
         bin_ = self.pretrained.bin
         x, conditions = (tuple(columns[n] for n in names) for names in (bin_.columns, bin_.window))
         return x, conditions
+
+
+def points_of_a_step(
+    objective: PopulationObjective, bins: Sequence[PretrainedBin], seed: int | jax.Array
+) -> list[EvaluationPoints]:
+    """The bins in the order of the stacks, at the points that one step draws.
+
+    Args:
+        objective: the objective.
+        bins: the bins of the objective.
+        seed: seed of the draw.
+    """
+    by_name = {pretrained.bin.name: pretrained for pretrained in bins}
+    arrays = objective.data["shared"]["stacks"]
+    drawn = draw_rows(objective.stacks, arrays, draw_key(as_key(seed)))
+    return [
+        EvaluationPoints.at(by_name[bin_.name], {n: np.asarray(r[i]) for n, r in rows.items()})
+        for stack, rows in zip(objective.stacks, drawn, strict=True)
+        for i, bin_ in enumerate(stack.bins)
+    ]

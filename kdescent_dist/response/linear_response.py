@@ -9,10 +9,10 @@ import numpy as np
 
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.counts.statistics import ordered
-from kdescent_dist.diagnostics.compared import BinComparison, in_quadrature
-from kdescent_dist.diagnostics.influence import SumDerivatives
-from kdescent_dist.diagnostics.points import EvaluationPoints
 from kdescent_dist.objective.residuals import residuals, weight_of
+from kdescent_dist.response.compared import BinComparison, as_vector, in_quadrature
+from kdescent_dist.response.influence import SumDerivatives
+from kdescent_dist.response.points import EvaluationPoints
 
 # Least effective number of samples in a count, both of the training catalog and of the model. The
 # effect of counts with fewer samples on the fit is not linear, and negligible.
@@ -32,12 +32,14 @@ class LinearSums:
     Attributes:
         slopes: (P, R) derivatives of the numbers of the model.
         weights: (R,) expected weights of the squared residuals in the sum of squares of a step.
+        errors: (R,) errors of the numbers of the training catalog.
         count: expected number of squares of the bin in the mean of a step.
         model, training: maps from the sums to the R numbers.
     """
 
     slopes: np.ndarray
     weights: np.ndarray
+    errors: np.ndarray
     count: float
     model: BinComparison
     training: BinComparison
@@ -64,7 +66,9 @@ def linear_sums(
     training = BinComparison(kind, counted.truth, training_weight, config.volume)
     slopes = model.slopes(found.slopes, weight[1])
     weights, count = _loss_weights(config, counted, found, model, training)
-    return LinearSums(slopes, weights, count, model, training)
+    with jax.enable_x64(True):
+        errors = np.asarray(as_vector(training.errors(counted.errors)))
+    return LinearSums(slopes, weights, errors, count, model, training)
 
 
 def _loss_weights(
@@ -119,32 +123,54 @@ def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.where(squares > 0, counts / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0) ** 2
 
 
-def inverse_curvature(
-    linear: Sequence[LinearSums], free: np.ndarray, custom: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse (P, P) of half the second derivatives of the sum of weighted squares.
+def curvature_of(linear: Sequence[LinearSums], custom: np.ndarray | None = None) -> np.ndarray:
+    """Half the second derivatives (P, P) of the sum of weighted squares (Gauss-Newton).
 
     Args:
         linear: the linearized numbers of each bin.
-        free: (P,) whether the parameter can move.
         custom: (P, P) contribution of ``loss.custom``.
-
-    Returns:
-        The inverse, 0 along directions on which the loss does not depend; and (P,) whether each
-        parameter can move and is determined by the loss.
 
     Raises:
         FloatingPointError: a derivative is not finite.
     """
-    curvature = sum((one.slopes * one.weights) @ one.slopes.T for one in linear)
-    curvature = curvature + (0.0 if custom is None else custom)
+    parts = [(one.slopes * one.weights) @ one.slopes.T for one in linear]
+    curvature = np.sum(parts if custom is None else [*parts, custom], axis=0)
     if not np.isfinite(curvature).all():
         raise FloatingPointError("a derivative of the model's sums is not finite")
-    scale = np.sqrt(np.abs(np.diagonal(curvature))) * free
-    movable = scale > 0
-    per_scale = np.where(movable, 1 / np.where(movable, scale, 1.0), 0.0)
-    values, vectors = np.linalg.eigh(curvature * np.outer(per_scale, per_scale))
+    return curvature
+
+
+def inverse_curvature(curvature: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse (P, P) of second derivatives.
+
+    Args:
+        curvature: (P, P) result of ``curvature_of``.
+        free: (P,) whether the parameter can move.
+
+    Returns:
+        The inverse, 0 along directions on which the loss does not depend; and (P,) whether each
+        parameter can move and is determined by the loss.
+    """
+    movable = free & (np.diagonal(curvature) != 0)
+    scale, values, vectors = eigenvalues(np.where(np.outer(movable, movable), curvature, 0.0))
+    lost = 1 - np.sum(vectors**2, axis=1)
+    inverse = (vectors / values) @ vectors.T
+    return inverse * np.outer(scale, scale), movable & (lost < DEGENERATE)
+
+
+def eigenvalues(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues of second derivatives in units in which all diagonal elements are 1.
+
+    Directions on which the loss does not depend are left out.
+
+    Args:
+        curvature: (P, P) second derivatives.
+
+    Returns:
+        The units (P,), the E eigenvalues, and the eigenvectors (P, E).
+    """
+    size = np.sqrt(np.abs(np.diagonal(curvature)))
+    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0)
+    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
     kept = values > SINGULAR**2 * max(values[-1], np.finfo(float).tiny)
-    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
-    lost = 1 - np.sum(vectors[:, kept] ** 2, axis=1)
-    return inverse * np.outer(per_scale, per_scale), movable & (lost < DEGENERATE)
+    return scale, values[kept], vectors[:, kept]

@@ -9,8 +9,8 @@ import numpy as np
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.counts.statistics import ordered
-from kdescent_dist.diagnostics.influence import Sensitivity
 from kdescent_dist.objective.residuals import Compared, normalized, norms
+from kdescent_dist.response.influence import Sensitivity
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,23 @@ class BinComparison:
         """The compared numbers, with counts (k, parts)."""
         with jax.enable_x64(True):
             return _host(_alone(self._compared(self.sums, self.weight)))
+
+    def vectors(self, sums: BinSums, weights: np.ndarray) -> np.ndarray:
+        """The numbers (n, R), see ``as_vector``, of the sums in the bin over n populations.
+
+        Args:
+            sums: the sums of each population, stacked.
+            weights: (n,) sums of the weights of all samples.
+        """
+        with jax.enable_x64(True):
+            stacked, total = double((sums, weights))
+            factors = norms((self.kind,) * len(weights), stacked.weight, total)
+            return np.asarray(jax.vmap(as_vector)(normalized(stacked, factors, self.volume)))
+
+    def vector(self) -> np.ndarray:
+        """The numbers (R,), see ``as_vector``."""
+        with jax.enable_x64(True):
+            return np.asarray(self._vector(*double((self.sums, self.weight))))
 
     def errors(self, errors: BinSums) -> Compared:
         """Errors of the compared numbers from errors of the sums; norms have no errors."""

@@ -1,0 +1,151 @@
+"""The finish of a fit: Newton steps to the minimum of the loss, after the last step."""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from kdescent_dist.config.errors import SaveError
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.fitting.result import FitResult
+from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.protocol import Objective
+from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.newton import Newton, NewtonState
+
+log = logging.getLogger(__name__)
+
+MOST_PARAMETERS = MOST_BINS = 1000
+FINISH_FILE = "finish.json"  # in the folder of the checkpoints
+
+
+def finish(
+    linearizer: Linearizer,
+    start: np.ndarray,
+    *,
+    kept: "KeptFinish | None" = None,
+    progress: Callable[[], None] = lambda: None,
+) -> NewtonState:
+    """Go to the minimum of a loss at fixed points, or continue from a saved state.
+
+    Args:
+        linearizer: linearizes the loss.
+        start: (P,) parameters.
+        kept: saves the state after each step; the same saved state is continued.
+        progress: called often, equally often in every process; may raise to stop.
+
+    Returns:
+        The last state. If the derivatives are not finite, the parameters stay where they are, and
+        the message says so.
+
+    Raises:
+        SaveError: the state could not be saved.
+    """
+    processes = Processes.of(linearizer.loss.objective.mesh)
+    newton = Newton(linearizer, lambda params: processes.on_primary(lambda: params), progress)
+    state = kept.read(start.dtype) if kept is not None else None
+    if state is None:
+        state = NewtonState.begin(start)
+    elif state.steps:
+        log.info("finish: continuing after step %d", state.steps)
+    while not state.ended:
+        before = state
+        try:
+            state = newton.step(state)
+        except FloatingPointError as error:
+            state = before.ending(f"stopped: {error}")
+        if state.steps > before.steps:
+            log.info("finish: step %d, loss %.6g -> %.6g", state.steps, *state.losses[-1])
+        if kept is not None:
+            kept.write(state)
+    log.info("finish: %s; %d steps, %d populations", state.message, state.steps, state.populations)
+    return state
+
+
+def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:
+    """Whether there is a finish of an objective; the log tells why not."""
+    if not isinstance(objective, PopulationObjective):
+        log.debug("finish: none, as the loss is no sum over a population in bins")
+        return False
+    free, bins = int(np.sum(~parameters.fixed)), len(objective.bins)
+    if free > MOST_PARAMETERS or bins > MOST_BINS:
+        log.warning(
+            "finish: none, as there are %d free parameters and %d bins; at most %d and %d",
+            *(free, bins, MOST_PARAMETERS, MOST_BINS),
+        )
+        return False
+    return True
+
+
+def finish_of(identity: Mapping[str, Any], result: FitResult) -> dict[str, Any]:
+    """What a finish depends on, see ``KeptFinish.of``.
+
+    Args:
+        identity: identity of the fit, ready for JSON.
+        result: the fit before the finish.
+    """
+    return {**identity, "step": int(result.state.step), "params": result.params[-1].tolist()}
+
+
+@dataclass(frozen=True)
+class KeptFinish:
+    """Saves the state of a finish in a file; only the primary process reads and writes the file.
+
+    Attributes:
+        file: the file.
+        of: identity of the fit, and the step and parameters after which the finish begins, ready
+            for JSON. A saved state of anything else does not count.
+        processes: the processes, which must call the methods together.
+    """
+
+    file: Path
+    of: Mapping[str, Any]
+    processes: Processes
+
+    def read(self, dtype: Any) -> NewtonState | None:
+        """The saved state with parameters of a type, None if there is no such state."""
+        return self.processes.on_primary(lambda: self._read(dtype))
+
+    def write(self, state: NewtonState) -> None:
+        """Save the state, so that a killed run leaves the state before or after.
+
+        Raises:
+            SaveError: the state could not be saved.
+        """
+        self.processes.on_primary(lambda: self._write(state))
+
+    def _read(self, dtype: Any) -> NewtonState | None:
+        try:
+            known = json.loads(self.file.read_bytes())
+            if json.dumps(known["of"], sort_keys=True) != json.dumps(self.of, sort_keys=True):
+                return None
+            return NewtonState.of_json(known["state"], dtype)
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            log.warning("%s is damaged (%s): the finish begins anew", self.file, error)
+            return None
+
+    def _write(self, state: NewtonState) -> None:
+        temporary = self.file.with_name(f".{self.file.name}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w") as opened:
+                json.dump({"of": dict(self.of), "state": state.to_json()}, opened)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.replace(temporary, self.file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise SaveError(
+                f"{self.file}: the state of the finish could not be saved: {error.strerror}; the "
+                "checkpoint before the finish stands"
+            ) from error

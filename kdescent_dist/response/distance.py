@@ -1,0 +1,185 @@
+"""The distance of parameters from the minimum of a loss.
+
+Let m and d be the compared numbers of the model and of the training catalog at fixed points, J the
+derivatives of m with respect to the parameters, and C the weights of the squared residuals. The
+minimum of the loss is expected at a displacement of -(J^T C J)^-1 J^T C (m - d) from the parameters
+(Gauss-Newton). m is a mean over populations with independent random numbers. The gradient
+J^T C (m - d) is in reverse mode, and its J is a mean over some of the same populations. The scatter
+between the populations gives the noise of the displacement.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.population_keys import population_keys
+from kdescent_dist.response.population_totals import (
+    PopulationTotals,
+    WholePopulations,
+    mean_totals,
+)
+
+FEWEST, MOST = 4, 512  # populations
+NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
+OF_SUMS, OF_SLOPES = 0.8, 0.6  # parts of the noise: from m and from J in the gradient
+SHOWN = 5  # parameters in a message
+CONVERGED = 0.3  # |distance| + 2 noise of a parameter at its minimum, in its errors
+
+
+class Populations:
+    """The sums over populations of a sequence of random keys, at the same parameters.
+
+    The keys follow from the seed, and are the same at all parameters. They differ from the keys of
+    the derivatives, whose noise is then independent. If all steps of the fit have one key, it is
+    the only key.
+
+    Args:
+        whole: the sums over populations.
+        params: (P,) parameters.
+        number: number of populations to draw at once.
+        progress: called after each population.
+    """
+
+    def __init__(
+        self,
+        whole: WholePopulations,
+        params: np.ndarray,
+        number: int = 0,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        loss = whole.loss
+        self.params = np.asarray(params, loss.parameters.guess.dtype)
+        self._whole, self._progress = whole, progress
+        if loss.fixed_key:
+            self._keys = population_keys(loss.seed, 1, fixed_key=True)
+        else:
+            self._keys = population_keys(loss.seed, MOST, stream=1)
+        self.sums: list[PopulationTotals] = []
+        self.extend(number)
+
+    def gradients(self, number: int, cotangent: PopulationTotals) -> np.ndarray:
+        """Gradients (number, P) of a linear function of the totals of the first populations."""
+        found = []
+        for key in self._keys[:number]:
+            found.append(self._whole.gradient(self.params, key, cotangent))
+            self._progress()
+        return np.array(found)
+
+    def extend(self, number: int) -> None:
+        """Draw populations until there are at least ``number``, or as many as there are keys."""
+        for key in self._keys[len(self.sums) : number]:
+            self.sums.append(self._whole.totals(self.params, key))
+            self._progress()
+
+    @property
+    def most(self) -> int:
+        """Number of keys."""
+        return len(self._keys)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The displacement from parameters to the minimum of the loss.
+
+    Attributes:
+        displacement: (P,) expected change of the parameters.
+        noise: (P,) standard deviation of ``displacement`` from the random numbers of the model, 0
+            if all steps of the fit have one key.
+        gradient: (P,) half the gradient of the loss.
+        populations: numbers of populations, of which m is the mean, and of which J is the mean in
+            the gradient.
+    """
+
+    displacement: np.ndarray
+    noise: np.ndarray
+    gradient: np.ndarray
+    populations: tuple[int, int]
+
+    def in_errors(self, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and noise in units of ``errors`` (P,), NaN where there is no error."""
+        known = np.isfinite(errors) & (errors > 0)
+        unit = np.where(known, errors, np.nan)
+        return self.displacement / unit, self.noise / unit
+
+
+def is_converged(displacement: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Whether parameters are at their minimum, from displacement and noise in their errors."""
+    return np.abs(displacement) + 2 * noise < CONVERGED
+
+
+def far_from_minimum(names: Sequence[str], displacement: np.ndarray, noise: np.ndarray) -> str:
+    """Tell which parameters are not at their minimum; empty if all are.
+
+    Args:
+        names: P names of parameters.
+        displacement, noise: (P,) in errors of the parameters, NaN where there is no error.
+    """
+    known = np.isfinite(displacement)
+    far = np.flatnonzero(known & ~is_converged(displacement, noise))
+    worst = sorted(far, key=lambda i: -abs(displacement[i]))
+    told = [f"{names[int(i)]} by {displacement[i]:+.2g} +- {noise[i]:.1g}" for i in worst[:SHOWN]]
+    if not told:
+        return ""
+    more = f", and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
+    return f"expected moves to the minimum of the loss, in errors: {', '.join(told)}{more}"
+
+
+def distance_to_minimum(
+    at: Linearization,
+    errors: np.ndarray,
+    populations: Populations | None = None,
+    *,
+    share: float = 0.0,
+) -> Distance:
+    """Estimate the displacement from parameters to the minimum of the loss.
+
+    As many populations are drawn as the noise asks for: it is to be below a tenth of the errors,
+    and low enough to tell whether the parameters have converged.
+
+    Args:
+        at: the loss, linearized at the parameters or near them.
+        errors: (P,) errors of the parameters.
+        populations: populations at the parameters, by default at those of ``at``.
+        share: noise that is accepted, as a fraction of the largest displacement in errors.
+    """
+    populations = populations or Populations(at.whole, at.params)
+    known = at.determined & np.isfinite(errors) & (errors > 0)
+    unit = np.where(known, errors, np.inf)
+    number, pulled = min(FEWEST, populations.most), min(FEWEST, populations.most)
+    while True:
+        populations.extend(number)
+        sums = populations.sums
+        mean = mean_totals(sums)
+        cotangent, direct = at.cotangent(mean, populations.params)
+        gradients = populations.gradients(pulled, cotangent) + direct
+        gradient = np.mean(gradients, axis=0)
+        of_sums = _noise(at.changes(sums, mean) @ at.inverse)
+        of_slopes = _noise(gradients @ at.inverse)
+        noise = np.hypot(of_sums, of_slopes)
+        found = Distance(-at.inverse @ gradient, noise, gradient, (len(sums), pulled))
+        away = np.abs(found.displacement / unit)
+        target = max(NOISE, share * np.max(away, initial=0.0))
+        undecided = ~is_converged(away, noise / unit) & (away - 2 * noise / unit < CONVERGED)
+        if known[undecided].any() and target <= NOISE:
+            target = min(target, np.max(noise / unit) / math.sqrt(2))
+        more = _wanted(len(sums), of_sums / unit, OF_SUMS * target)
+        number = min(more, populations.most)
+        more = _wanted(pulled, of_slopes / unit, OF_SLOPES * target)
+        if number <= len(sums) and min(more, number) <= pulled:
+            return found
+        pulled = max(pulled, min(more, number))
+
+
+def _noise(moves: np.ndarray) -> np.ndarray:
+    """The standard deviation (P,) of the mean of n rows; 0 of a single row."""
+    if len(moves) < 2:
+        return np.zeros(moves.shape[1])
+    return np.std(moves, axis=0, ddof=1) / math.sqrt(len(moves))
+
+
+def _wanted(number: int, noise: np.ndarray, target: float) -> int:
+    """The number of populations with which the noise, in errors, is below a target."""
+    return math.ceil(number * (np.max(noise, initial=0.0) / target) ** 2)

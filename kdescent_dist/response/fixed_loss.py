@@ -1,0 +1,98 @@
+"""The loss of a fit at one set of points, which follow from the seed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from kdescent_dist.bins.bin import required_columns
+from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.numerics.prng import seed_number
+from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.response.points import EvaluationPoints, points_of_a_step
+
+LARGEST_SET = 60  # most points per statistic and bin; fewer with many bins
+SMALLEST_SET = 10
+POINTS = 6000  # points of two statistics in all bins
+
+
+@dataclass(frozen=True)
+class CatalogRows:
+    """The rows whose noise makes the errors of the parameters.
+
+    Attributes:
+        training: the training catalog, with the columns that the bins use.
+        input_rows: if the training catalog is the input catalog, the ascending numbers (samples,)
+            of the rows that the model gets, or a range for all rows; otherwise None.
+    """
+
+    training: TrainingCatalog
+    input_rows: np.ndarray | range | None = None
+
+    def pick(self, places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Columns and weights, in the training catalog, of rows of the input catalog."""
+        rows = self.input_rows
+        return self.training.pick(rows[places] if isinstance(rows, np.ndarray) else places)
+
+
+@dataclass(frozen=True)
+class FixedLoss:
+    """A loss without the randomness of a step: its points are fixed.
+
+    The points stand for all points that steps draw. If all steps have one key, the points are those
+    of all steps.
+
+    Attributes:
+        objective: the objective of the fit.
+        parameters: the parameters.
+        seed: seed of all random numbers, any non-negative integer, or the random key of the fit.
+        fixed_key: whether the random numbers are the same in every step of the fit.
+        catalogs: the rows of the catalogs, which errors need, and a finish does not.
+    """
+
+    objective: PopulationObjective
+    parameters: Parameters
+    seed: int | jax.Array
+    fixed_key: bool = False
+    catalogs: CatalogRows | None = None
+
+    @property
+    def rows(self) -> CatalogRows:
+        """The rows of the catalogs.
+
+        Raises:
+            InputError: the loss has none.
+        """
+        if self.catalogs is None:
+            raise InputError("errors of the parameters need the training catalog")
+        return self.catalogs
+
+    @cached_property
+    def compared(self) -> list[EvaluationPoints]:
+        """The points of each bin, in the order of the bins in the stacks."""
+        if self.fixed_key:
+            return points_of_a_step(self.objective, self.objective.bins, self.seed)
+        rng = np.random.default_rng(seed_number(self.seed))
+        number = 2 * len(self.objective.bins)
+        most = int(np.clip(POINTS // number, SMALLEST_SET, LARGEST_SET))
+        return [EvaluationPoints.of(bin_, rng, most) for bin_ in self._in_stacks()]
+
+    @cached_property
+    def of_custom(self) -> list[EvaluationPoints]:
+        """The points of one step in each bin, for ``loss.custom``; empty without."""
+        if self.objective.custom is None:
+            return []
+        return points_of_a_step(self.objective, self.objective.bins, self.seed)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that the bins use."""
+        return required_columns({one.bin.group: one.bin.config for one in self.objective.bins})
+
+    def _in_stacks(self) -> list[PretrainedBin]:
+        positions = [i for stack in self.objective.stacks for i in stack.positions]
+        return [self.objective.bins[i] for i in positions]

@@ -1,0 +1,191 @@
+"""Newton steps to the minimum of a loss at fixed points.
+
+The steps are damped Gauss-Newton steps (Levenberg 1944; Marquardt 1963). The second derivatives are
+in forward mode, and cost about as much as one population for each parameter. They are kept while
+the parameters stay within one error. Gradients are in reverse mode. Each step draws as many
+populations as it needs for a noise below a fifth of its length. The last step draws as many as it
+needs for a noise below a tenth of the errors. A step is taken if it lowers the loss of the same
+random numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kdescent_dist.response.bounded_step import Box, bounded_step
+from kdescent_dist.response.distance import Populations, distance_to_minimum
+from kdescent_dist.response.linearization import Linearization, Linearizer
+from kdescent_dist.response.population_totals import mean_totals
+
+MOST_STEPS = 30
+DAMPINGS = (0.0, 0.1, 1.0, 10.0, 100.0, 1e4)
+ROUNDS = 2  # populations of which the second derivatives are the mean
+NEARBY = 1.0  # errors within which second derivatives are kept
+NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step
+ARRIVED = 0.05  # length of the step at the minimum, in errors of the parameters
+MARGIN = 1e-3  # distance of held parameters from a bound, in their errors
+
+
+@dataclass(frozen=True)
+class NewtonState:
+    """The state of the steps, after any of them.
+
+    Attributes:
+        params: (P,) parameters, in the precision of the fit.
+        expanded_at: (P,) parameters of the second derivatives of the last step.
+        steps: number of steps that were taken.
+        populations: number of populations that were drawn.
+        losses: the loss before and after each step, each pair with the same random numbers and
+            weights: means of weighted squares, plus ``loss.custom``.
+        held: names of the parameters that a bound holds.
+        message: why the steps ended; empty before the end.
+    """
+
+    params: np.ndarray
+    expanded_at: np.ndarray
+    steps: int = 0
+    populations: int = 0
+    losses: tuple[tuple[float, float], ...] = ()
+    held: tuple[str, ...] = ()
+    message: str = ""
+
+    @classmethod
+    def begin(cls, params: np.ndarray) -> "NewtonState":
+        """The state before the first step from parameters (P,)."""
+        return cls(params, params)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no further step to take."""
+        return bool(self.message)
+
+    def ending(self, message: str) -> "NewtonState":
+        """The same state, with the reason why it is the last."""
+        return replace(self, message=message)
+
+    def summary(self) -> dict[str, Any]:
+        """What a result tells of the steps, ready for JSON."""
+        return {
+            "message": self.message,
+            "steps": self.steps,
+            "populations": self.populations,
+            "losses": [list(pair) for pair in self.losses],
+            "held": list(self.held),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, ready for JSON."""
+        return {
+            "params": self.params.tolist(),
+            "expanded_at": self.expanded_at.tolist(),
+            **self.summary(),
+        }
+
+    @classmethod
+    def of_json(cls, known: Any, dtype: Any) -> "NewtonState":
+        """The state of the result of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is of another form.
+        """
+        return cls(
+            np.array(known["params"], dtype),
+            np.array(known["expanded_at"], dtype),
+            int(known["steps"]),
+            int(known["populations"]),
+            tuple((float(before), float(after)) for before, after in known["losses"]),
+            tuple(map(str, known["held"])),
+            str(known["message"]),
+        )
+
+
+@dataclass
+class Newton:
+    """Takes Newton steps; the programs compile once.
+
+    The steps depend only on the loss and the state. A saved state continues with the same bits.
+
+    Attributes:
+        linearizer: linearizes the loss.
+        agreed: called with the end of each step (P,), returns the parameters of the primary
+            process, so that all processes have the same bits.
+        progress: called often, equally often in every process.
+    """
+
+    linearizer: Linearizer
+    agreed: Callable[[np.ndarray], np.ndarray] = lambda params: params
+    progress: Callable[[], None] = lambda: None
+    _known: Populations | None = field(default=None, init=False)
+    _expanded: Linearization | None = field(default=None, init=False)
+
+    def step(self, state: NewtonState) -> NewtonState:
+        """Take the next step, or end.
+
+        Raises:
+            FloatingPointError: a derivative is not finite.
+        """
+        if state.steps >= MOST_STEPS:
+            return state.ending(f"not at the minimum after {MOST_STEPS} steps")
+        at = self._expand(state.expanded_at)
+        errors = at.rough_errors()
+        if np.any(
+            np.abs(state.params - at.params)[at.determined] > (NEARBY * errors)[at.determined]
+        ):
+            at = self._expand(state.params)
+            errors = at.rough_errors()
+        state = replace(state, expanded_at=at.params)
+        if not at.determined.any():
+            return state.ending("the loss determines no parameter here")
+        parameters = self.linearizer.loss.parameters
+        margin = MARGIN * np.where(np.isfinite(errors), errors, parameters.scale)
+        box = Box.of(parameters.low, parameters.high, margin)
+        here = self._populations(state.params)
+        drawn, share = len(here.sums), NOISE_OF_STEP
+        while True:
+            found = distance_to_minimum(at, errors, here, share=share)
+            move, held = bounded_step(state.params, found.gradient, at, box)
+            length = np.max(np.abs(move / errors)[at.determined])
+            if length >= ARRIVED or not share:
+                break
+            share = 0.0
+        names = tuple(n for n, one in zip(parameters.names, held, strict=True) if one)
+        populations = state.populations + len(here.sums) - drawn + found.populations[1]
+        state = replace(state, held=names, populations=populations)
+        if length < ARRIVED:
+            return state.ending("at the minimum")
+        return self._accepted(state, at, found.gradient, box, here)
+
+    def _accepted(
+        self,
+        state: NewtonState,
+        at: Linearization,
+        gradient: np.ndarray,
+        box: Box,
+        here: Populations,
+    ) -> NewtonState:
+        """The state after the first of ever shorter steps that lowers the loss."""
+        before = at.value(mean_totals(here.sums), state.params)
+        for damping in DAMPINGS:
+            move, _ = bounded_step(state.params, gradient, at, box, damping)
+            params = self.agreed((state.params + move).astype(state.params.dtype))
+            there = Populations(self.linearizer.whole, params, len(here.sums), self.progress)
+            state = replace(state, populations=state.populations + len(there.sums))
+            after = at.value(mean_totals(there.sums), params)
+            if after < before:
+                self._known = there
+                pair = before / at.squares, after / at.squares
+                losses = (*state.losses, pair)
+                return replace(state, params=params, steps=state.steps + 1, losses=losses)
+        return state.ending("no step lowers the loss")
+
+    def _expand(self, params: np.ndarray) -> Linearization:
+        if self._expanded is None or not np.array_equal(self._expanded.params, params):
+            self._expanded = self.linearizer.at(params, rounds=ROUNDS, progress=self.progress)
+        return self._expanded
+
+    def _populations(self, params: np.ndarray) -> Populations:
+        if self._known is not None and np.array_equal(self._known.params, params):
+            return self._known
+        return Populations(self.linearizer.whole, params, progress=self.progress)

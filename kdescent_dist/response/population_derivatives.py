@@ -1,0 +1,195 @@
+"""Derivatives of a population's sums with respect to parameters.
+
+Each device draws one block of the population at a time, and linearizes the sums of the block.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from kdescent_dist.bins.windows import in_window
+from kdescent_dist.models.population import Population
+from kdescent_dist.numerics.compensated import CompensatedSum
+from kdescent_dist.numerics.reductions import tree_sum
+from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.influence import SumDerivatives, sum_derivatives
+from kdescent_dist.response.population_blocks import (
+    PAIRS,
+    ChosenBlocks,
+    block_of,
+    most_blocks,
+    on_each_device,
+    pairs_of,
+)
+
+AT_ONCE = 1 << 26  # most derivatives of sample values on a device; sets the parameters per pass
+ROUNDS = 8  # most populations, with independent random numbers, over which to average
+
+
+@dataclass(frozen=True)
+class PopulationDerivatives:
+    """Sums over a population, and their derivatives by P parameters.
+
+    Attributes:
+        weight: the sum of all weights, and its derivatives (P,).
+        bins: the sums of each bin, at the points of ``compared`` and then of ``of_custom``.
+        extra_sums: the sums of ``loss.extra_sums``, and their derivatives (P, ...); empty
+            without.
+    """
+
+    weight: tuple[np.ndarray, np.ndarray]
+    bins: list[SumDerivatives]
+    extra_sums: tuple[Any, Any]
+
+
+class PopulationSlopes:
+    """The programs that draw blocks of a population and linearize its sums, on all devices.
+
+    Some blocks represent a large population, see ``ChosenBlocks``. The sums of the blocks are added
+    so that the results do not depend on the mesh.
+
+    Args:
+        loss: the loss.
+    """
+
+    def __init__(self, loss: FixedLoss) -> None:
+        self.objective = loss.objective
+        self.sets = [*loss.compared, *loss.of_custom]
+        self.names = None if self.objective.extra_sums is not None else loss.columns
+        self.width = len(loss.columns) + 1  # values of a sample
+        parameters = len(self.objective.names)
+        self.blocks = ChosenBlocks(
+            self.objective, most_blocks(self.objective, self.sets, parameters)
+        )
+        pairs = pairs_of(PAIRS, parameters) // max(sum(s.number for s in self.sets), 1)
+        self.rounds = int(np.clip(pairs // self.blocks.used, 1, ROUNDS))
+        whole, split = PartitionSpec(), PartitionSpec("samples")
+        mesh, block = self.objective.mesh, (split, split, split)
+        self._linearize = on_each_device(
+            mesh, self._linearize_local, (whole, whole, split, split, whole), (split, split, whole)
+        )
+
+        @cache
+        def derivatives(hard: tuple[bool, ...]) -> Callable:
+            specs = (block, block, whole, whole)
+            return on_each_device(mesh, _derivatives_of(hard), specs, whole)
+
+        self._derivatives = derivatives
+
+    def sums(
+        self, params: np.ndarray, keys: Sequence[np.ndarray], progress: Callable[[], None]
+    ) -> PopulationDerivatives:
+        """Sums over the population and their derivatives, as means over several populations.
+
+        Derivatives of counts of few samples are noisy. The covariance uses products of derivatives,
+        in which noise does not average out; a mean over populations reduces the noise.
+
+        Args:
+            params: (P,) parameters.
+            keys: data of the keys of up to ``ROUNDS`` populations, see ``population_keys``. Fewer
+                keys are used for a large population.
+            progress: called after each bin of each turn; a turn is one block on every device.
+        """
+        values = self.objective.layout.block_size * self.width
+        size = int(np.clip(AT_ONCE // values, 1, len(params)))
+        groups = _directions(params, size)
+        parts = [self._slopes(params, keys, group, progress) for group in groups]
+        used = slice(len(params))
+
+        def joined(*slopes: Any) -> Any:
+            return jax.tree.map(lambda *of_parts: np.concatenate(of_parts)[used], *slopes)
+
+        first = parts[0]
+        bins = [
+            replace(of_bin, slopes=joined(*(part.bins[i].slopes for part in parts)))
+            for i, of_bin in enumerate(first.bins)
+        ]
+        own, _ = first.extra_sums
+        return PopulationDerivatives(
+            (first.weight[0], joined(*(part.weight[1] for part in parts))),
+            bins,
+            (own, joined(*(part.extra_sums[1] for part in parts))),
+        )
+
+    def _slopes(
+        self,
+        params: np.ndarray,
+        keys: Sequence[np.ndarray],
+        directions: np.ndarray,
+        progress: Callable[[], None],
+    ) -> PopulationDerivatives:
+        """As ``sums``, with derivatives along ``directions`` (directions, P)."""
+        of_all, bins = CompensatedSum(), [CompensatedSum() for _ in self.sets]
+        rounds = keys[: self.rounds]
+        catalog = self.objective.data["catalog"]
+        for key, turn in itertools.product(rounds, self.blocks.turns):
+            population, tangents, sums = self._linearize(params, key, turn, catalog, directions)
+            of_all.add_each(jax.device_get(sums))
+            for total, counted in zip(bins, self.sets, strict=True):
+                program = self._derivatives(counted.pretrained.bin.hard)
+                chosen = block_of(population, counted), block_of(tangents, counted)
+                sums = program(*chosen, counted.window, counted.points)
+                total.add_each(jax.device_get(sums))
+                progress()
+        scale = self.blocks.scale / len(rounds)
+        totals = (of_all.total(), [one.total() for one in bins])
+        (weight, extra_sums), found = jax.tree.map(lambda a: scale * a, totals)
+        return PopulationDerivatives(weight, found, extra_sums)
+
+    def _linearize_local(self, params, key, turn, catalog, directions):
+        """The population of a block, its derivatives along ``directions``, and its sums.
+
+        The sums are the sum of weights and ``loss.extra_sums``, each with its derivatives.
+        """
+        own = self.objective.extra_sums
+
+        def of(params: jax.Array) -> Any:
+            columns, weights = self.blocks.draw(self.names, params, key, turn, catalog)
+            added_up = own(Population(columns, weights)) if own is not None else ()
+            added_up = jax.tree.map(
+                lambda a: jnp.where(turn[0, 1] > 0, jnp.asarray(a, weights.dtype), 0), added_up
+            )
+            return (columns, weights), added_up
+
+        def along(direction: jax.Array) -> Any:
+            return jax.jvp(of, (params,), (direction,))[1]
+
+        (drawn, added_up), (tangents, slopes) = of(params), lax.map(along, directions)
+        weights = (tree_sum(drawn[1]), jax.vmap(tree_sum)(tangents[1]))
+        sums = lax.all_gather((weights, (added_up, slopes)), "samples")
+        return *jax.tree.map(lambda a: a[None], (drawn, tangents)), sums
+
+
+def _directions(params: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Groups (size, P) of unit vectors of parameters; the last group is padded with zeros."""
+    number = len(params)
+    units = np.eye(-(-number // size) * size, number, dtype=params.dtype)
+    yield from units.reshape(-1, size, number)
+
+
+def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
+    def local(population, tangents, window, points):
+        (x, conditions, weights), (dx, dconditions, dweights) = jax.tree.map(
+            lambda a: a[0], (population, tangents)
+        )
+
+        def weigh(conditions: Any, weights: Any) -> jax.Array:
+            return in_window(conditions, weights, window, hard)
+
+        def slope(dconditions: Any, dweights: Any) -> jax.Array:
+            return jax.jvp(weigh, (conditions, weights), (dconditions, dweights))[1]
+
+        inside = weigh(conditions, weights)
+        slopes = jax.vmap(slope)(dconditions, dweights)
+        sums = sum_derivatives(jnp.stack(x, axis=1), inside, dx, slopes, points)
+        return lax.all_gather(sums, "samples")
+
+    return local

@@ -1,0 +1,195 @@
+"""Influences of the samples of a population on estimates of the parameters.
+
+Each device draws one block of the population at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
+
+from kdescent_dist.bins.windows import in_window
+from kdescent_dist.distributed.mesh import dealt
+from kdescent_dist.models.population import Population
+from kdescent_dist.numerics.compensated import CompensatedSum
+from kdescent_dist.numerics.tiles import matmul
+from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.influence import CHUNK, Sensitivity, influences
+from kdescent_dist.response.population_blocks import (
+    ChosenBlocks,
+    block_of,
+    most_blocks,
+    on_each_device,
+)
+
+
+class PopulationInfluences:
+    """The programs that draw blocks of a population, and the influences of their samples.
+
+    Some blocks represent a large population, see ``ChosenBlocks``.
+
+    Args:
+        loss: the loss.
+        params: (P,) parameters.
+        size: number Q of the estimates.
+        keys: data of the keys of two populations, or of one if all steps have one key; see
+            ``population_keys``.
+        progress: called after each bin of each turn; a turn is one block on every device.
+    """
+
+    def __init__(
+        self,
+        loss: FixedLoss,
+        params: np.ndarray,
+        size: int,
+        keys: Sequence[np.ndarray],
+        progress: Callable[[], None],
+    ) -> None:
+        self.objective, self.params, self.size = loss.objective, params, size
+        self.layout, self.mesh = self.objective.layout, self.objective.mesh
+        self.catalog = self.objective.data["catalog"]
+        self.sets, self.progress = [*loss.compared, *loss.of_custom], progress
+        self.names = None if self.objective.extra_sums is not None else loss.columns
+        self._keys = keys
+        self.blocks = ChosenBlocks(self.objective, most_blocks(self.objective, self.sets, size))
+        whole, split = PartitionSpec(), PartitionSpec("samples")
+        compiled = partial(on_each_device, self.mesh)
+        block = (split, split, split)
+        self._draw = compiled(self._draw_local, (whole, whole, split, split), split)
+        self._products = compiled(_products, block, whole)
+        self._of_extra_sums = compiled(self._extra_sums_local, (split, split, whole), split)
+
+        @cache
+        def added(hard: tuple[bool, ...]) -> Callable:
+            local = _influences_of(hard, self.layout.block_size)
+            return compiled(local, (split, block, whole, whole, whole), split)
+
+        self._added = added
+
+    def products(
+        self,
+        sensitivities: Sequence[Sensitivity],
+        *,
+        training: Callable[[np.ndarray], Any] | None = None,
+        training_sensitivities: Sequence[Sensitivity] = (),
+        extra_sums: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Sum of outer products (Q, Q) of the influences of the rows that make the population.
+
+        The influences of the copies of a row add up. Random numbers that differ between steps
+        average out: with two keys, the products are of two populations with independent random
+        numbers, and their expectation includes only the influences of the rows of the input
+        catalog.
+
+        Args:
+            sensitivities: for each bin, as in ``influences``.
+            training: function from row numbers (n,) of the input catalog to columns and weights of
+                the same rows in the training catalog, None if the catalogs share no rows. With
+                it, the result is the change of the sum over rows of the training catalog.
+            training_sensitivities: for each bin, sensitivities to the training catalog.
+            extra_sums: (Q, S) derivatives with respect to the S sums of ``loss.extra_sums``, None
+                without.
+        """
+        found = CompensatedSum()
+        for turn, numbers in zip(self.blocks.turns, self.blocks.numbers, strict=True):
+            of_keys = [self._turn(turn, key, sensitivities, extra_sums) for key in self._keys]
+            rows = self._zeros()
+            if training is not None:
+                rows = self._of_rows(turn, numbers, training, training_sensitivities)
+            found.add_each(jax.device_get(self._products(of_keys[0], of_keys[-1], rows)))
+        total, first_sum = found.total()
+        if not self.catalog:
+            # The number of generated samples is fixed: influences vary about their mean.
+            total -= np.outer(first_sum, first_sum) * self.blocks.scale / self.layout.size
+        return self.blocks.scale * 0.5 * (total + total.T)
+
+    def _turn(
+        self,
+        turn: np.ndarray,
+        key: np.ndarray,
+        sensitivities: Sequence[Sensitivity],
+        extra_sums: np.ndarray | None,
+    ) -> jax.Array:
+        population = self._draw(self.params, key, turn, self.catalog)
+        total = self._add_up(population, sensitivities)
+        if extra_sums is not None and extra_sums.size:
+            total = self._of_extra_sums(total, population, extra_sums)
+        return total
+
+    def _of_rows(
+        self,
+        turn: np.ndarray,
+        numbers: np.ndarray,
+        training: Callable,
+        sensitivities: Sequence[Sensitivity],
+    ) -> jax.Array:
+        """Influences of the same rows in the training catalog."""
+        size = self.layout.block_size
+        rows = self.blocks.first_rows(turn)[:, None] + np.arange(size)
+        rows = np.minimum(rows, self.layout.size - 1)
+        chosen, places = np.unique(rows, return_inverse=True)
+        columns, weights = training(chosen)
+        of_block = weights[places.reshape(rows.shape)]
+        weights = np.where(np.arange(size) < numbers[:, None], of_block, 0)
+        of_rows = {n: dealt(v[places.reshape(rows.shape)], self.mesh) for n, v in columns.items()}
+        of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
+        return self._add_up((of_rows, of_weights), sensitivities)
+
+    def _add_up(self, population: Any, sensitivities: Sequence[Sensitivity]) -> jax.Array:
+        total = self._zeros()
+        for counted, of_bin in zip(self.sets, sensitivities, strict=True):
+            program = self._added(counted.pretrained.bin.hard)
+            chosen = block_of(population, counted)
+            total = program(total, chosen, counted.window, counted.points, of_bin)
+            self.progress()
+        return total
+
+    def _zeros(self) -> jax.Array:
+        devices, size = self.mesh.shape["samples"], self.layout.block_size
+        return dealt(np.zeros((devices, size, self.size), self.params.dtype), self.mesh)
+
+    def _draw_local(self, params, key, turn, catalog):
+        drawn = self.blocks.draw(self.names, params, key, turn, catalog)
+        return jax.tree.map(lambda a: a[None], drawn)
+
+    def _extra_sums_local(self, total, population, derivatives):
+        """Add the influences of the samples of a block through ``loss.extra_sums``."""
+        own = self.objective.extra_sums
+        assert own is not None
+        drawn = jax.tree.map(lambda a: a[0], population)
+
+        def of_sample(sample: Any) -> jax.Array:
+            columns, weight = jax.tree.map(lambda a: a[None], sample)
+            return derivatives @ ravel_pytree(own(Population(columns, weight)))[0]
+
+        more = lax.map(of_sample, drawn, batch_size=CHUNK)
+        return total + _over_copies(more, self.layout.block_size)
+
+
+def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
+    def local(total, population, window, points, sensitivity):
+        x, conditions, weights = jax.tree.map(lambda a: a[0], population)
+        inside = in_window(conditions, weights, window, hard)
+        more = influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)
+        return total + _over_copies(more, size)
+
+    return local
+
+
+def _over_copies(influences: jax.Array, size: int) -> jax.Array:
+    """Influences (1, size, Q) of the rows of a block, summed over the copies of each row."""
+    copies = influences.reshape(-1, size, influences.shape[1])
+    return jnp.sum(copies, axis=0)[None]
+
+
+def _products(first, second, training):
+    """Products for model influences -first and -second and ``training``, see ``products``."""
+    one, two, known = (a[0] for a in (first, second, training))
+    products = matmul(one.T, two) - matmul(known.T, two) - matmul(one.T, known)
+    return lax.all_gather((products, jnp.sum(one, axis=0)), "samples")

@@ -1,0 +1,148 @@
+"""Newton steps to the minimum of a loss at fixed points."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.config.schema import LossConfig
+from kdescent_dist.response.distance import Populations, distance_to_minimum
+from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.newton import Newton, NewtonState
+from kdescent_dist.response.population_totals import mean_totals
+from support import problems
+
+LOSS = LossConfig(kind="chisq", model_errors=False, number_density=0.0)
+SIZE = 4003
+
+
+def linearizer(bins, devices=1, kernels=1, pairs=problems.BOUNDS, fixed_key=False, **options):
+    options = {"size": SIZE, "loss": LOSS, **options}
+    objective = problems.objective(bins, devices, kernels, **options)
+    parameters = Parameters.of_vector(problems.GUESS, problems.NAMES, pairs)
+    return Linearizer(FixedLoss(objective, parameters, 3, fixed_key))
+
+
+def carried_out(newton, params):
+    state = NewtonState.begin(np.asarray(params, np.float32))
+    states = [state]
+    while not state.ended:
+        state = newton.step(state)
+        states.append(state)
+    return states
+
+
+@pytest.fixture(scope="module")
+def bins():
+    few = replace(problems.GRIDS["grid"], pretrain_kernels=16, pretrain_fourier=12)
+    return problems.pretrained({"grid": few})
+
+
+@pytest.fixture(scope="module")
+def given(bins):
+    return linearizer(bins)
+
+
+@pytest.fixture(scope="module")
+def finished(given):
+    """All states from the truth, which is about one error from the minimum."""
+    return carried_out(Newton(given), problems.TRUTH)
+
+
+@pytest.mark.slow
+def test_the_steps_end_at_the_minimum_and_each_lowers_the_loss(given, finished):
+    end = finished[-1]
+    assert end.message == "at the minimum"
+    assert 1 <= end.steps <= 4
+    assert all(after < before for before, after in end.losses)
+    at = given.at(end.params)
+    errors = at.rough_errors()
+    found = distance_to_minimum(at, errors)
+    away, noise = found.in_errors(errors)
+    print(away, noise, found.populations, end)
+    assert np.all(np.abs(away) < 0.1)
+    assert np.all(noise < 0.15)
+    assert np.all(np.abs(end.params - problems.TRUTH) < 4 * errors)
+
+
+@pytest.mark.slow
+def test_the_steps_from_afar_end_at_the_same_minimum(given, finished):
+    """The guess is tens of errors away: the first steps are damped."""
+    errors = given.at(finished[-1].params).rough_errors()
+    end = carried_out(Newton(given), problems.GUESS)[-1]
+    assert end.message == "at the minimum"
+    assert np.all(np.abs(end.params - finished[-1].params) < 0.15 * errors)
+
+
+@pytest.mark.slow
+def test_a_saved_state_continues_with_the_same_bits(given, finished):
+    begun = NewtonState.of_json(finished[1].to_json(), np.float32)
+    newton, state = Newton(given), begun
+    while not state.ended:
+        state = newton.step(state)
+    assert state.params.tobytes() == finished[-1].params.tobytes()
+    assert state.losses == finished[-1].losses
+
+
+@pytest.mark.slow
+def test_the_gradient_is_that_of_the_loss_of_the_same_populations(given):
+    """Against differences of the loss, as a mean over populations in both."""
+    params = problems.TRUTH * np.float32(1.02)
+    at = given.at(params)
+    here = Populations(given.whole, params, 6)
+    cotangent, direct = at.cotangent(mean_totals(here.sums), params)
+    gradient = np.mean(here.gradients(6, cotangent), axis=0) + direct
+
+    def value(moved):
+        return at.value(mean_totals(Populations(given.whole, moved, 6).sums), moved)
+
+    for i, step in enumerate([0.01, 0.01, 0.01, 0.01]):
+        ends = [(params + sign * step * np.eye(4)[i]).astype(np.float32) for sign in (-1, 1)]
+        slope = (value(ends[1]) - value(ends[0])) / (ends[1][i] - ends[0][i])
+        np.testing.assert_allclose(2 * gradient[i], slope, rtol=0.02, atol=0.01 * at.squares)
+
+
+@pytest.mark.slow
+def test_a_bound_beyond_which_the_minimum_lies_holds_its_parameter(given, finished):
+    """The others are best with it there."""
+    free = finished[-1].params
+    at = given.at(free)
+    errors = at.rough_errors()
+    pairs = [None, None, (0.05, None), (0.0, float(free[3] - errors[3]))]
+    parameters = Parameters.of_vector(problems.GUESS, problems.NAMES, pairs)
+    bound = Linearizer.__new__(Linearizer)
+    bound.__dict__ |= {**given.__dict__, "loss": replace(given.loss, parameters=parameters)}
+    start = free - 3 * errors * np.eye(4)[3]
+    end = carried_out(Newton(bound), start)[-1]
+    assert end.held == ("fraction",)
+    assert 0 < (parameters.high[3] - end.params[3]) / errors[3] < 0.01
+    # With the last parameter one error too low, the others move by their conditional means.
+    shift = np.linalg.solve(at.curvature[:3, :3], at.curvature[:3, 3]) * errors[3]
+    np.testing.assert_allclose((end.params - free)[:3] / errors[:3], shift / errors[:3], atol=0.15)
+
+
+@pytest.mark.slow
+def test_of_a_fit_with_one_key_there_is_no_noise(bins):
+    fixed = linearizer(bins, fixed_key=True)
+    end = carried_out(Newton(fixed), problems.TRUTH)[-1]
+    assert end.message in ("at the minimum", "no step lowers the loss")
+    at = fixed.at(end.params)
+    found = distance_to_minimum(at, at.rough_errors())
+    assert found.populations == (1, 1)
+    assert not found.noise.any()
+    assert np.all(np.abs(found.in_errors(at.rough_errors())[0]) < 0.1)
+
+
+@pytest.mark.slow
+def test_a_term_of_the_users_own_moves_the_minimum(bins):
+    """A narrow normal prior, as -2 log of its density per square."""
+
+    def prior(sums, truth, params):
+        return 1e3 * (params["mean"] - 0.1) ** 2
+
+    of_prior = linearizer(bins, custom=prior)
+    end = carried_out(Newton(of_prior), problems.TRUTH)[-1]
+    assert end.message == "at the minimum"
+    np.testing.assert_allclose(end.params[0], 0.1, atol=2e-3)

@@ -36,6 +36,12 @@ def limits_of(pairs: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
+def rounded(limits: np.ndarray, kind: Any) -> np.ndarray:
+    """Bounds in a precision; a bound beyond its largest number becomes infinite."""
+    with np.errstate(over="ignore"):
+        return limits.astype(kind)
+
+
 def check_within(
     values: np.ndarray, low: np.ndarray, high: np.ndarray, names: Sequence[str], what: str
 ) -> None:

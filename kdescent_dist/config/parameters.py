@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.limits import check_within, limits_of
+from kdescent_dist.config.limits import check_within, limits_of, rounded
 from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.config.parameter_tree import ParameterTree
+from kdescent_dist.config.scales import moved_inside, scales_of
 from kdescent_dist.config.schema import ParameterConfig
 from kdescent_dist.config.validation import above
 
@@ -26,7 +27,7 @@ class Parameters:
         truth: (P,) true values, NaN if unknown. The fit does not use true values.
         labels: text for plots, with optional TeX mathematics; None for the name.
         fixed: (P,) whether the parameter is held at its guess.
-        scale: (P,) units of the parameters in the optimizer, 1 by default.
+        scale: (P,) units of the parameters in the optimizer, by default those of ``scales_of``.
     """
 
     tree: ParameterTree
@@ -49,14 +50,18 @@ class Parameters:
             dtype: floating-point type of the guess.
         """
         each = list(configs.values())
+        guess = np.asarray([one.guess for one in each], dtype)
+        low, high = limits_of([(one.low, one.high) for one in each], len(each))
+        fixed = np.array([one.fixed for one in each], bool)
         return cls(
             ParameterTree.of_names(tuple(configs)),
-            np.asarray([one.guess for one in each], dtype),
-            *limits_of([(one.low, one.high) for one in each], len(each)),
+            guess,
+            low,
+            high,
             np.array([np.nan if one.truth is None else one.truth for one in each], float),
             tuple(one.label for one in each),
-            np.array([one.fixed for one in each], bool),
-            np.array([1.0 if one.scale is None else one.scale for one in each], float),
+            fixed,
+            scales_of([one.scale for one in each], guess, low, high, fixed),
         )
 
     @classmethod
@@ -76,7 +81,7 @@ class Parameters:
             names: (P,) names, by default ``p0``, ``p1``, ...
             bounds: one ``(low, high)`` or None per parameter; None for no bounds at all.
             fixed: names of the parameters to hold at their guess.
-            scale: names to scales.
+            scale: names to scales, by default those of ``scales_of``.
 
         Raises:
             InputError: the numbers of names, bounds and values differ, a name is unknown, ``fixed``
@@ -92,8 +97,9 @@ class Parameters:
         low, high = limits_of(bounds, size)
         tree = ParameterTree(names)
         unknown = np.full(size, np.nan)
-        further = _fixed(tree, fixed), _scales(tree, scale)
-        return cls(tree, start, low, high, unknown, (None,) * size, *further)
+        held, given = _fixed(tree, fixed), _scales(tree, scale)
+        scales = scales_of(given, start, low, high, held)
+        return cls(tree, start, low, high, unknown, (None,) * size, held, scales)
 
     @classmethod
     def of_tree(
@@ -117,7 +123,7 @@ class Parameters:
             truth: true values, a tree with the same names.
             labels: paths to text for plots.
             fixed: paths of the parameters to hold at their guess.
-            scale: paths to scales.
+            scale: paths to scales, by default those of ``scales_of``.
 
         Raises:
             InputError: a leaf is not numeric, the trees have different names, a path is unknown,
@@ -130,8 +136,9 @@ class Parameters:
         if not np.issubdtype(start.dtype, np.floating):
             start = start.astype(np.result_type(float))
         texts = tuple(_by_path(tree, labels, "labels"))
-        further = _fixed(tree, fixed), _scales(tree, scale)
-        return cls(tree, start, low, high, known.astype(float), texts, *further)
+        held, given = _fixed(tree, fixed), _scales(tree, scale)
+        scales = scales_of(given, start, low, high, held)
+        return cls(tree, start, low, high, known.astype(float), texts, held, scales)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -155,8 +162,8 @@ class Parameters:
         """
         names = [f"{prefix}{name}" for name in self.names]
         kind = self.guess.dtype
-        at_low = self.fixed & (self.guess == self.low.astype(kind))
-        at_high = self.fixed & (self.guess == self.high.astype(kind))
+        at_low = self.fixed & (self.guess == rounded(self.low, kind))
+        at_high = self.fixed & (self.guess == rounded(self.high, kind))
         low, high = np.where(at_low, -np.inf, self.low), np.where(at_high, np.inf, self.high)
         check_within(self.guess, low, high, names, "guess")
         if len(self) and self.fixed.all():
@@ -165,6 +172,14 @@ class Parameters:
     def with_guess(self, guess: np.ndarray) -> "Parameters":
         """The same parameters with another guess (P,)."""
         return replace(self, guess=guess)
+
+    def inside(self) -> "Parameters":
+        """The same parameters, with each guess on its bound moved inside, see ``moved_inside``.
+
+        The guess of a fixed parameter stays.
+        """
+        moved = moved_inside(self.guess, self.low, self.high, self.scale)
+        return self.with_guess(np.where(self.fixed, self.guess, moved))
 
     def named(self, values: Any) -> dict[str, Any]:
         """The values (P,) by the names of the parameters, as plain numbers."""
@@ -185,7 +200,7 @@ class Parameters:
                 truth=known(self.truth[i]),
                 label=self.labels[i],
                 fixed=bool(self.fixed[i]),
-                scale=None if self.scale[i] == 1 else float(self.scale[i]),
+                scale=float(self.scale[i]),
             )
             for i, name in enumerate(self.names)
         }
@@ -215,7 +230,7 @@ def _fixed(tree: ParameterTree, paths: Sequence[str]) -> np.ndarray:
     return np.array(_by_path(tree, dict.fromkeys(paths, True), "fixed"), bool)
 
 
-def _scales(tree: ParameterTree, given: Mapping[str, float] | None) -> np.ndarray:
+def _scales(tree: ParameterTree, given: Mapping[str, float] | None) -> list[float | None]:
     for path, value in (given or {}).items():
         above(f"scale: {path}", value, 0)
-    return np.array([1.0 if s is None else s for s in _by_path(tree, given, "scale")], float)
+    return _by_path(tree, given, "scale")

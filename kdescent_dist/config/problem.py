@@ -8,17 +8,25 @@ value that its version implied. In a fingerprint, a renamed key has its earlier 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from kdescent_dist.config.knobs import knobs
+from kdescent_dist.config.limits import limits_of
 from kdescent_dist.config.renamed import earlier_name
-from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config, ParameterConfig
+from kdescent_dist.config.scales import scales_of
+from kdescent_dist.config.schema import (
+    MISSING,
+    BinsConfig,
+    CatalogConfig,
+    Config,
+    ParameterConfig,
+)
 
-SCHEMA = 4  # version of keys and defaults; a config.yaml without a version is of version 1
+SCHEMA = 5  # version of keys and defaults; a config.yaml without a version is of version 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,8 @@ class Change:
     Attributes:
         schema: the first version of the schema with the change.
         key: the dotted key, with ``*`` for the name of a bin or parameter.
-        before: the value that earlier versions imply if their config.yaml lacks the key.
+        before: the value that earlier versions imply if their config.yaml lacks the key, or if the
+            key is null there.
         added: True for a new key, False for another default.
     """
 
@@ -44,7 +53,9 @@ CHANGES: tuple[Change, ...] = (
     Change(3, "runtime.fast_cpu", before=True, added=True),
     Change(3, "bins.*.statistics", before={}, added=True),
     Change(3, "parameters.*.fixed", before=False, added=True),
-    Change(3, "parameters.*.scale", before=None, added=True),
+    # Null meant 1; since schema 5, it means the scale that follows from the size.
+    Change(5, "parameters.*.scale", before=1.0, added=True),
+    Change(5, "fit.bounds", before="arctan", added=True),
 )
 
 # Keys and whole sections that a resume may change.
@@ -89,11 +100,45 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
     defaults = flatten(asdict(default))
     for change in reversed(changes):
         defaults |= {key: change.before for key in defaults if fnmatchcase(key, change.key)}
+    values = problem(config)
+    for name, parameter in config.parameters.items():
+        key, scale = f"parameters.{name}.scale", _scale_of(parameter)
+        del values[key]
+        if scale != 1:
+            values[key] = scale
+    if not any(_is_bounded(one) for one in config.parameters.values()):
+        del values["fit.bounds"]  # without bounds, all maps are the same
     return {
         key: value
-        for key, value in problem(config).items()
+        for key, value in values.items()
         if key not in defaults or _text(value) != _text(defaults[key])
     }
+
+
+def _scale_of(parameter: ParameterConfig) -> float:
+    guess = np.array([0.0 if parameter.guess == MISSING else parameter.guess], float)
+    low, high = limits_of([(parameter.low, parameter.high)], 1)
+    return float(scales_of([parameter.scale], guess, low, high, np.array([parameter.fixed]))[0])
+
+
+def _is_bounded(parameter: ParameterConfig) -> bool:
+    limits = limits_of([(parameter.low, parameter.high)], 1)
+    return not parameter.fixed and bool(np.isfinite(limits).any())
+
+
+def implied_of(key: str) -> Any:
+    """The value of a dotted key that an identity lacks; None for an unknown key."""
+    for change in CHANGES:
+        if fnmatchcase(key, change.key):
+            return change.before
+    return default_of(key)
+
+
+def with_earlier_defaults(config: Config) -> Config:
+    """The config as versions before schema 5 would have read it."""
+    named = config.parameters.items()
+    parameters = {n: replace(p, scale=1.0 if p.scale is None else p.scale) for n, p in named}
+    return replace(config, parameters=parameters, fit=replace(config.fit, bounds="arctan"))
 
 
 def default_of(key: str) -> Any:
@@ -170,7 +215,7 @@ def _text(value: Any) -> str:
 def add_implied(
     tree: dict[str, Any], schema: int, changes: Sequence[Change] = CHANGES
 ) -> dict[str, Any]:
-    """Add the keys that a ``config.yaml`` lacks, with the values that its version implies.
+    """Add the keys that a ``config.yaml`` lacks or has as null, as its version implies them.
 
     Args:
         tree: the nested config, changed in place.
@@ -191,7 +236,8 @@ def _set_missing(tree: Any, path: Sequence[str], value: Any) -> None:
         return
     name, *below = path
     if not below:
-        tree.setdefault(name, value)
+        if tree.get(name) is None:
+            tree[name] = value
         return
     for key in list(tree) if name == "*" else [name]:
         _set_missing(tree.get(key), below, value)

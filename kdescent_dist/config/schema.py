@@ -29,7 +29,8 @@ class ParameterConfig:
     truth: float | None = None  # for the report and for simulated catalogs; the fit does not use it
     label: str | None = None  # text for plots, by default the name
     fixed: bool = False  # held at the guess, without an error
-    # Unit in the optimizer, by default 1; without bounds, a step of Adam is learning_rate x scale
+    # Unit in the optimizer; without bounds, a step of Adam is learning_rate x scale. By default by
+    # size (high - low, else |guess|): 1 for sizes of 0.01 to 100, else the nearest power of ten
     scale: float | None = knob(above=0)
 
 
@@ -175,6 +176,9 @@ class FitConfig:
     # The number of steps per dispatch adapts to this time, so that signals are handled soon
     seconds_per_call: float = knob(1.0, above=0, resumable=True)
     fixed_key: bool = False  # the same random numbers at every step
+    # Map of bounded parameters: logit, or arctan, that of diffopt and of earlier versions, in which
+    # parameters near a bound hardly move
+    bounds: str = knob("logit", one_of=("logit", "arctan"))
     # After the last step: newton goes to the minimum of the loss at fixed points, none stays
     finish: str = knob("newton", one_of=("newton", "none"), resumable=True)
     # End with exit code 1 if the parameters are not at the minimum of the loss

@@ -3,8 +3,9 @@
 ``steps`` compiles many updates into one dispatch. ``loop`` runs dispatches, and saves, reports and
 stops between dispatches. ``state`` is a pytree with everything that a resume needs. ``checkpoints``
 store the state with a digest. ``coordinates`` are the variables of the optimizer: free parameters,
-mapped to unbounded ones by ``bounds``. ``callbacks`` see every step. ``finish`` takes Newton steps
-after the steps of the optimizer. ``dropin`` has diffopt's ``adam`` and ``bfgs``.
+which ``logit_map`` frees of their bounds, or ``arctan_map`` as in diffopt. ``callbacks`` see every
+step. ``finish`` takes Newton steps after the steps of the optimizer. ``dropin`` has diffopt's
+``adam`` and ``bfgs``.
 """
 
 from kdescent_dist.fitting.bounds import Bounds

@@ -1,6 +1,11 @@
-"""The drop-in optimizers ``adam`` and ``bfgs``, for any loss and without a run directory."""
+"""The drop-in optimizers ``adam`` and ``bfgs``, for any loss and without a run directory.
+
+``adam`` uses the map of bounds of diffopt and no scales of parameters: it gives the numbers of
+diffopt. ``bfgs`` gives the bounds to SciPy.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
@@ -10,6 +15,7 @@ import optax
 from tqdm import tqdm
 
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.distributed.mesh import default_mesh
 from kdescent_dist.fitting.bounds import Bounds
@@ -82,11 +88,12 @@ def adam(
     try:
         result = fit(
             LossObjective(lossfunc, other_kwargs, with_key=randkey is not None, mesh=mesh),
-            guess,
+            _plain(guess, param_bounds),
             optax.adam(learning_rate) if optimizer is None else optimizer,
-            bounds=param_bounds,
             # The program does not depend on the number of steps, so that a cached program fits.
-            config=FitConfig(steps=nsteps, steps_per_call=_STEPS_PER_CALL, finish="none"),
+            config=FitConfig(
+                steps=nsteps, steps_per_call=_STEPS_PER_CALL, bounds="arctan", finish="none"
+            ),
             seed=constant_key if const_randkey else key,
             schedule=fixed_schedule if const_randkey else chain_schedule,
             callbacks=[bar],
@@ -96,6 +103,12 @@ def adam(
     kept = _thinned(nsteps, thin)
     params, losses = jnp.asarray(result.params[kept]), jnp.asarray(result.losses[kept])
     return (params, losses) if thin else (params[-1], losses[-1])
+
+
+def _plain(guess: Any, param_bounds: Any) -> Parameters:
+    """The parameters without scales, as in diffopt."""
+    parameters = Parameters.of_vector(guess, None, param_bounds)
+    return replace(parameters, scale=np.ones(len(parameters)))
 
 
 def _halves(key: jax.Array) -> Sequence[jax.Array]:

@@ -1,5 +1,6 @@
 """The parameters of a fit from its arguments, and their part of the identity of the fit."""
 
+import logging
 from typing import Any
 
 import jax
@@ -11,8 +12,12 @@ from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.objective.protocol import Objective
 
+log = logging.getLogger(__name__)
 
-def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> Parameters:
+
+def parameters_of(
+    guess: Any, bounds: Any, names: Any, objective: Objective, map_: str
+) -> Parameters:
     """The parameters of a fit, with the guess in single precision unless x64 is enabled.
 
     Args:
@@ -20,6 +25,7 @@ def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> 
         bounds: bounds, or one ``(low, high)`` or None per parameter; None with ``Parameters``.
         names: names of the parameters, or None; None with ``Parameters``.
         objective: the objective of the fit.
+        map_: map of bounded parameters, see ``FitConfig.bounds``.
 
     Raises:
         InputError: the objective has other parameters, a guess is outside its bounds, or the
@@ -43,17 +49,51 @@ def parameters_of(guess: Any, bounds: Any, names: Any, objective: Objective) -> 
             bounds = list(zip(bounds.low, bounds.high, strict=True))
         parameters = Parameters.of_vector(guess, names, bounds)
     start = parameters.guess
-    parameters = parameters.with_guess(start.astype(jax.dtypes.canonicalize_dtype(start.dtype)))
-    parameters.check()
-    return parameters
+    kind = jax.dtypes.canonicalize_dtype(start.dtype)
+    return begun_inside(parameters.with_guess(start.astype(kind)), map_)
+
+
+def begun_inside(parameters: Parameters, map_: str, prefix: str = "") -> Parameters:
+    """The parameters at the start of a fit, checked, and with a guess on its bound moved inside.
+
+    With the map ``arctan``, such a guess is refused, as in earlier versions.
+
+    Args:
+        parameters: parameters, with the guess in the precision of the fit.
+        map_: map of bounded parameters, see ``FitConfig.bounds``.
+        prefix: prefix of the names in messages.
+
+    Raises:
+        InputError: a guess is outside its bounds, see ``Parameters.check``.
+    """
+    begun = parameters if map_ == "arctan" else parameters.inside()
+    begun.check(prefix)
+    moved = zip(parameters.names, parameters.guess, begun.guess, strict=True)
+    for name, guess, start in moved:
+        if guess != start:
+            text = "%s%s: the guess %g is on its bound: the fit begins at %.9g"
+            log.info(text, prefix, name, guess, start)
+    return begun
 
 
 def _takes_a_vector(objective: Objective) -> bool:
     return isinstance(objective, LossObjective) and objective.parameters is None
 
 
-def identity_of_parameters(parameters: Parameters) -> dict[str, Any]:
-    """The parameters in the identity of a fit; values at their defaults are left out."""
+def tell_scales(parameters: Parameters) -> None:
+    """Log the free parameters whose scale is not 1."""
+    named = parameters.named(np.where(parameters.fixed, 1.0, parameters.scale))
+    if scaled := [f"{name}: {scale:g}" for name, scale in named.items() if scale != 1]:
+        log.info("scales of parameters in the optimizer: %s", ", ".join(scaled))
+
+
+def identity_of_parameters(parameters: Parameters, map_: str) -> dict[str, Any]:
+    """The parameters in the identity of a fit; values that earlier versions imply are left out.
+
+    Args:
+        parameters: the parameters.
+        map_: map of bounded parameters, see ``FitConfig.bounds``.
+    """
     told: dict[str, Any] = {
         "names": list(parameters.names),
         "guess": parameters.guess.tolist(),
@@ -64,4 +104,7 @@ def identity_of_parameters(parameters: Parameters) -> dict[str, Any]:
         told["fixed"] = [name for name, one in parameters.named(parameters.fixed).items() if one]
     if np.any(parameters.scale != 1):
         told["scale"] = parameters.scale.tolist()
+    bounded = np.isfinite(parameters.low) | np.isfinite(parameters.high)
+    if map_ != "arctan" and np.any(bounded & ~parameters.fixed):
+        told["fit.bounds"] = map_
     return told

@@ -27,7 +27,11 @@ from kdescent_dist.fitting.finish import (
     finish,
     finish_of,
 )
-from kdescent_dist.fitting.given_parameters import identity_of_parameters, parameters_of
+from kdescent_dist.fitting.given_parameters import (
+    identity_of_parameters,
+    parameters_of,
+    tell_scales,
+)
 from kdescent_dist.fitting.history import GrowingHistory, History
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
@@ -73,9 +77,10 @@ def fit(
         objective: a ``PopulationObjective``, or a ``LossObjective`` around any loss function.
         guess: ``Parameters``; or (parameters,) starting values, with ``bounds`` and ``names``.
         optimizer: an optax optimizer.
-        bounds: bounds, or one ``(low, high)`` or None per parameter.
+        bounds: bounds, or one ``(low, high)`` or None per parameter. A guess on its bound is moved
+            inside, see ``config.scales``.
         names: parameter names, by default ``p0``, ``p1``, ...
-        config: number of steps and size of a dispatch.
+        config: number of steps, size of a dispatch, and the map of bounded parameters.
         seed: seed or random key.
         schedule: keys of the steps, by default a pure function of (seed, step).
         checkpoints: folder of checkpoints. A fit in the folder is continued; its parameters,
@@ -103,8 +108,9 @@ def fit(
     """
     config = config or FitConfig()
     check_values(config, "fit")
-    parameters = parameters_of(guess, bounds, names, objective)
-    start, coordinates = parameters.guess, Coordinates.of(parameters)
+    parameters = parameters_of(guess, bounds, names, objective, config.bounds)
+    tell_scales(parameters)
+    start, coordinates = parameters.guess, Coordinates.of(parameters, config.bounds)
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
@@ -115,7 +121,7 @@ def fit(
     if checkpoints is not None:
         checkpoint = checkpoint or CheckpointConfig()
         basics = {
-            **identity_of_parameters(parameters),
+            **identity_of_parameters(parameters, config.bounds),
             "key": np.asarray(jax.random.key_data(key)).tolist(),
         }
         if problem is None:

@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.problem import default_of, identity_of
+from kdescent_dist.config.problem import default_of, identity_of, implied_of
 from kdescent_dist.config.renamed import earlier_name, present_name
 from kdescent_dist.config.schema import Config
+from kdescent_dist.identity.earlier_settings import earlier_settings
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +103,14 @@ class FitIdentity:
         if not different:
             return
         lines = "".join(f"\n  {line}" for line in different)
-        names = ", ".join(line.partition(":")[0] for line in different)
+        names = [line.partition(":")[0] for line in different]
+        earlier = " ".join(earlier_settings(names, with_present_names(saved)))
+        hint = f"To continue it as an earlier version would, set {earlier}. " if earlier else ""
         raise InputError(
-            f"{what} is of another fit:{lines}\n"
+            f"{what} is of another fit:{lines}\n{hint}"
             "Undo these changes to continue it, or choose another folder. To begin where it has "
             "ended, set fit.guess_from to its run directory. To continue in spite of them, set "
-            f"checkpoint.accept=[{names}]"
+            f"checkpoint.accept=[{', '.join(names)}]"
         )
 
 
@@ -117,7 +120,10 @@ def keys_of(config: Config) -> dict[str, Any]:
 
 
 def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What was saved, maybe by an earlier version, with the names that keys have now."""
+    """What was saved, maybe by an earlier version, with the names that keys have now.
+
+    Keys of a config at the value that a missing key implies are left out.
+    """
     found = {}
     for name, value in saved.items():
         key = name.removeprefix(_CONFIG)
@@ -125,7 +131,8 @@ def with_present_names(saved: Mapping[str, Any]) -> dict[str, Any]:
         if name == _COUNTS and isinstance(value, str):
             backend, *rest = value.split(",")
             value = ",".join([present_name("counts.form", backend)[1], *rest])
-        found[name.removesuffix(key) + new] = value
+        if name == key or as_text(value) != as_text(implied_of(new)):
+            found[name.removesuffix(key) + new] = value
     return found
 
 
@@ -137,7 +144,10 @@ def as_text(value: Any) -> str:
 def _shown(name: str, values: Mapping[str, Any]) -> str:
     if name in values:
         return str(values[name])
+    key = name.removeprefix(_CONFIG)
+    implied, default = implied_of(key), default_of(key)
+    if implied != default:  # earlier versions had another default
+        return str(implied)
     if name.startswith(_CONFIG):
-        default = default_of(name.removeprefix(_CONFIG))
         return "not set" if default is None else f"{default} (default)"
     return "absent" if name.startswith(("code.", "package.")) else "default"

@@ -17,11 +17,12 @@ import numpy as np
 
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.problem import fingerprint, fingerprint_1
+from kdescent_dist.config.problem import fingerprint, fingerprint_1, with_earlier_defaults
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
+from kdescent_dist.identity.earlier_settings import earlier_settings
 from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from kdescent_dist.run.kept_counts import KeptCounts
 
@@ -120,11 +121,25 @@ class RunDirectory:
             known, _ = configs.read_config(self._config)
             saved = {"format": FORMAT, **keys_of(known)}
             FitIdentity.of_config(config).check(f"run_dir={self.path}", saved)
+        elif config.run_dir is None:
+            self._tell_of_earlier(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "log.txt").touch()
         except OSError as error:
             raise InputError(f"run_dir={self.path}: it cannot be written to: {error}") from error
+
+    def _tell_of_earlier(self, config: Config) -> None:
+        """Warn that a fit of the same config by an earlier version is in another directory."""
+        earlier = with_earlier_defaults(config)
+        before = RunDirectory.of(earlier).path
+        if before != self.path and before.is_dir():
+            log.warning(
+                "%s was begun by an earlier version, whose parameters move otherwise: this is a "
+                "new fit; to continue that one, set %s",
+                before,
+                " ".join(earlier_settings(list(keys_of(config)), keys_of(earlier))),
+            )
 
     def claim(self, config: Config) -> None:
         """Write the resolved config once, after all input has been checked."""

@@ -21,6 +21,7 @@ from kdescent_dist.config.schema import Config
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.fitting.given_parameters import begun_inside
 from kdescent_dist.fitting.optimizer import find_factory, make_optimizer
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.fit_identity import keys_of
@@ -64,18 +65,18 @@ class Prepared:
 
 
 def first_parameters(config: Config) -> Parameters:
-    """The parameters of a fit, with the guess in its precision.
+    """The parameters of a fit, with the guess in its precision and inside its bounds.
 
     Raises:
         InputError: a guess is outside its bounds.
     """
     parameters = Parameters.of_config(config.parameters, _dtype(config))
-    parameters.check("parameters.")
-    return parameters
+    return begun_inside(parameters, config.fit.bounds, "parameters.")
 
 
 def prepare(
     config: Config,
+    parameters: Parameters,
     directory: RunDirectory,
     processes: Processes,
     begin: Callable[[str], None],
@@ -86,6 +87,7 @@ def prepare(
 
     Args:
         config: config of the run.
+        parameters: the result of ``first_parameters``.
         directory: run directory, which saves the training counts.
         processes: the processes, which must call this function together.
         begin: called with a description before each part of the work; may raise to stop.
@@ -95,7 +97,6 @@ def prepare(
     Raises:
         InputError: the config or the input is not valid.
     """
-    parameters = first_parameters(config)
     mesh = make_mesh(config.mesh.samples, config.mesh.kernels)
     if Processes.of(mesh) != processes:
         raise InputError(

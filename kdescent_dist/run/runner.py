@@ -208,7 +208,7 @@ class _Run:
         config = self.config
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
-        first_parameters(config)  # report an invalid guess before problems of the directory
+        parameters = first_parameters(config)  # first, an invalid guess is reported
         if config.mode == "fit":
             self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
@@ -224,7 +224,7 @@ class _Run:
 
         self._stop_if_asked()
         self.prepared = prepare(
-            config, self.directory, self.processes, begin, self.phases, self.found
+            config, parameters, self.directory, self.processes, begin, self.phases, self.found
         )
         self._stop_if_asked()
         return self.prepared

@@ -1,5 +1,7 @@
 """The parameters of a fit: from a config, a vector or a tree, and what is known of each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,31 +14,33 @@ CONFIGS = {
     "age": ParameterConfig(guess=3.0, low=0.0),
     "held": ParameterConfig(guess=-2.0, high=-2.0, fixed=True),
     "small": ParameterConfig(guess=1e-3, scale=1e-3),
+    "large": ParameterConfig(guess=3e6),
 }
 TREE = {"galaxies": {"slope": 0.1, "knots": [1.0, 2.0]}, "weights": np.array([0.2, 0.3])}
 
 
 def test_a_config_gives_its_parameters_and_gets_them_back():
     parameters = Parameters.of_config(CONFIGS)
-    assert parameters.names == ("slope", "age", "held", "small")
-    np.testing.assert_array_equal(parameters.low, [-1.0, 0.0, -np.inf, -np.inf])
-    np.testing.assert_array_equal(parameters.high, [1.0, np.inf, -2.0, np.inf])
-    np.testing.assert_array_equal(parameters.truth, [0.25, np.nan, np.nan, np.nan])
-    np.testing.assert_array_equal(parameters.fixed, [False, False, True, False])
-    np.testing.assert_array_equal(parameters.scale, [1, 1, 1, 1e-3])
-    assert parameters.by_name() == CONFIGS
+    assert parameters.names == tuple(CONFIGS)
+    np.testing.assert_array_equal(parameters.low, [-1.0, 0.0, -np.inf, -np.inf, -np.inf])
+    np.testing.assert_array_equal(parameters.high, [1.0, np.inf, -2.0, np.inf, np.inf])
+    np.testing.assert_array_equal(parameters.truth, [0.25, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(parameters.fixed, [False, False, True, False, False])
+    np.testing.assert_array_equal(parameters.scale, [1, 1, 1, 1e-3, 1e6])
+    scales = zip(CONFIGS.items(), parameters.scale, strict=True)
+    assert parameters.by_name() == {n: replace(c, scale=scale) for (n, c), scale in scales}
     assert Parameters.of_config(CONFIGS, np.float32).guess.dtype == np.float32
 
 
 def test_values_are_named_as_plain_numbers():
-    named = Parameters.of_config(CONFIGS).named(np.array([1, 2, 3, 4], np.float32))
-    assert named == {"slope": 1.0, "age": 2.0, "held": 3.0, "small": 4.0}
+    named = Parameters.of_config(CONFIGS).named(np.array([1, 2, 3, 4, 5], np.float32))
+    assert named == {"slope": 1.0, "age": 2.0, "held": 3.0, "small": 4.0, "large": 5.0}
     assert all(type(value) is float for value in named.values())
 
 
 def test_bounds_that_values_have_run_into_are_told():
-    ends = Parameters.of_config(CONFIGS).near_bounds([0.999, 0.001, -2.0, np.nan])
-    assert ends == ("high", "low", "", "")
+    ends = Parameters.of_config(CONFIGS).near_bounds([0.999, 0.001, -2.0, np.nan, 0])
+    assert ends == ("high", "low", "", "", "")
 
 
 def test_paths_of_a_tree_set_what_is_below_them():
@@ -109,3 +113,25 @@ def test_not_all_parameters_can_be_fixed():
     parameters = Parameters.of_vector([1.0, 2.0], fixed=["p0", "p1"])
     with pytest.raises(InputError, match="all of them are fixed: there is nothing to fit"):
         parameters.check()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_guess_on_its_bound_is_moved_inside(kind):
+    """By a thousandth of the width of the bounds, or of the scale if there is one bound."""
+    configs = {
+        "two": ParameterConfig(guess=3.0, low=1.0, high=3.0),
+        "one": ParameterConfig(guess=0.0, low=0.0),
+        "small": ParameterConfig(guess=-1e-6, high=-1e-6),
+        "far": ParameterConfig(guess=0.0, low=0.0, high=1e30),
+        "rounded": ParameterConfig(guess=1e8, low=1e8, scale=1.0),
+        "held": ParameterConfig(guess=0.0, low=0.0, fixed=True),
+        "within": ParameterConfig(guess=0.1, low=0.0),
+    }
+    parameters = Parameters.of_config(configs, kind)
+    inside = parameters.inside()
+    inside.check()
+    assert inside.guess.dtype == kind
+    expected = [2.998, 1e-3, -1.001e-6, 1e-3, 1e8, 0.0, 0.1]
+    np.testing.assert_allclose(inside.guess, expected, rtol=2e-7)
+    assert inside.guess[4] > 1e8
+    np.testing.assert_array_equal(inside.guess[5:], parameters.guess[5:])

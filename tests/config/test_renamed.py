@@ -252,8 +252,9 @@ FINGERPRINTS = [
 
 @pytest.mark.parametrize(("overrides", "name", "name_1"), FINGERPRINTS)
 def test_a_run_finds_the_directory_that_it_had(composed, overrides, name, name_1):
-    config = composed(*overrides)
+    config = composed("fit.bounds=arctan", *overrides)
     assert (fingerprint(config), fingerprint_1(config)) == (name, name_1)
+    assert fingerprint(composed(*overrides)) != name  # quickstart has bounds
 
 
 def test_a_weight_of_1_is_the_same_given_or_not():

@@ -11,6 +11,7 @@ from kdescent_dist.config.schema import FitConfig
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import StopFit, StopWhenFlat
 from kdescent_dist.fitting.checkpoints import latest_step
+from kdescent_dist.fitting.logit_map import LogitMap
 from kdescent_dist.fitting.loop import fit
 from kdescent_dist.objective.loss_function import LossObjective
 from support import fits, problems
@@ -30,7 +31,7 @@ def test_fit_has_the_same_bits_on_any_number_of_devices(devices):
 def test_trajectory_equals_a_plain_loop_of_optax():
     """The loop adds nothing to what optax does with the gradients of the unbounded parameters."""
     objective = problems.objective(fits.bins(), 1, kernel_blocks=1)
-    bounds = Bounds.from_pairs(problems.BOUNDS, len(problems.NAMES))
+    bounds = LogitMap(Bounds.from_pairs(problems.BOUNDS, len(problems.NAMES)))
     value_and_grad = jax.jit(objective.value_and_grad)
     unbounded = bounds.to_unbounded(jnp.asarray(problems.GUESS))
     state = fits.ADAM.init(unbounded)

@@ -181,8 +181,8 @@ def test_a_small_parameter_with_one_bound_moves_by_its_scale():
         return jnp.sum((params * 1e3 - 3.0) ** 2)
 
     result = fit(LossObjective(loss), parameters, optax.adam(1e-2), config=FitConfig(steps=1))
-    # With u = p - 1 / p, of p in units of its scale, du / dp is 2 at the guess.
-    assert result.params[1, 0] - 1e-3 == pytest.approx(0.5e-5, rel=0.02)
+    # With p = softplus(u), of p in units of its scale, dp / du is 1 - 1 / e at the guess.
+    assert result.params[1, 0] - 1e-3 == pytest.approx((1 - np.exp(-1)) * 1e-5, rel=0.02)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from kdescent_dist.models.gaussian import training_catalog
 from kdescent_dist.run.bins import find_bins, pretrain_bins
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import PhaseStore
-from kdescent_dist.run.prepare import prepare
+from kdescent_dist.run.prepare import first_parameters, prepare
 from kdescent_dist.run.validate import check
 
 SOURCE = """
@@ -86,7 +86,8 @@ def start(config, folder):
     folder.mkdir(exist_ok=True)
     processes = Processes.with_devices(jax.devices())
     phases = PhaseStore(directory, processes, {}, lambda: None)
-    return prepare(config, directory, processes, lambda what: None, phases, check(config))
+    parameters, found = first_parameters(config), check(config)
+    return prepare(config, parameters, directory, processes, lambda what: None, phases, found)
 
 
 def test_a_table_is_read_once_in_a_run(config, tmp_path):

@@ -40,7 +40,8 @@ _compiled: dict[tuple, tuple] = {}
 def compiled_once(objective, optimizer, coordinates, schedule, *numbers) -> Callable:
     """Steps of the same arguments are compiled once: most of the time of these fits goes there."""
     places = jax.tree.map(lambda values: (values.dtype.str, values.tobytes()), asdict(coordinates))
-    key = (id(objective), id(optimizer), str(places), id(schedule), *numbers)
+    form = type(coordinates.map)
+    key = (id(objective), id(optimizer), form, str(places), id(schedule), *numbers)
     if key not in _compiled:
         arguments = (objective, optimizer, coordinates, schedule, *numbers)
         _compiled[key] = arguments, compile_steps(*arguments)  # whose ids must stay theirs

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from kdescent_dist.config.compose import from_yaml, to_yaml
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.problem import (
     CHANGES,
     SCHEMA,
@@ -55,13 +57,14 @@ def folder(tmp_path):
 def fit(monkeypatch, capfd):
     """Call the command in this process: its exit code, and what it told."""
 
-    def call_in(folder, *overrides):
+    def call_in(folder, *overrides, bounds="arctan"):
         monkeypatch.chdir(folder)
         sys.modules.pop("own_models", None)
         capfd.readouterr()
         # The tests also run with other versions of packages than the runs were made with.
         accept = "checkpoint.accept=[package.*]"
-        code = call(monkeypatch, "--config-dir", "conf", accept, *overrides)
+        given = (accept, f"fit.bounds={bounds}", *overrides)
+        code = call(monkeypatch, "--config-dir", "conf", *given)
         return code, capfd.readouterr().err
 
     yield call_in
@@ -102,6 +105,27 @@ def test_an_earlier_run_is_continued_to_the_parameters_of_its_version(tmp_path, 
     code, err = fit(folder, f"experiment={name}", "fit.steps=42")
     assert code == 0, err
     assert "continuing from the checkpoint of step 40" in err
+
+
+@pytest.mark.parametrize("schema", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_an_earlier_run_with_bounds_is_not_continued_with_another_map_of_them(
+    tmp_path, schema, fit
+):
+    folder = made_by(schema, tmp_path)
+    (run,) = (folder / "runs").glob("own-*")
+    code, err = fit(folder, "experiment=own", f"run_dir={run}", bounds="logit")
+    assert code == 2
+    assert "config.fit.bounds: arctan -> logit\n" in err
+    assert "To continue it as an earlier version would, set fit.bounds=arctan." in err
+    # By its name, the directory of the present problem is another one.
+    code, err = fit(folder, "experiment=own", bounds="logit")
+    assert code == 0, err
+    assert len(list((folder / "runs").glob("own-*"))) == 2
+    assert f"runs/{run.name} was begun by an earlier version" in err
+    assert "to continue that one, set fit.bounds=arctan" in err
+    code, err = fit(folder, "experiment=own", "fit.steps=22", bounds="logit")
+    assert code == 0, err
+    assert "was begun by an earlier version" not in err
 
 
 def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
@@ -202,6 +226,32 @@ def test_a_missing_key_means_what_its_version_did_without_it():
         "bins": {"one": {"weight": 5.0}, "two": {"weight": 1.0}},
     }
     assert add_implied({"loss": {}, "bins": {}}, 2, changes) == {"loss": {}, "bins": {}}
+
+
+def test_a_scale_that_is_null_meant_1_before_scales_followed_from_sizes():
+    parameters = {"a": ParameterConfig(guess=3e6), "b": ParameterConfig(guess=3e6, scale=2.0)}
+    text = to_yaml(replace(everything_set(), parameters=parameters))
+    body = text.replace(f"schema_version: {SCHEMA}", "schema_version: 4").rpartition("# ")[0]
+    earlier = add_implied(yaml.safe_load(body), 4)["parameters"]
+    assert [earlier[name]["scale"] for name in "ab"] == [1.0, 2.0]
+    now = identity_of(from_yaml(text))
+    assert [now[f"parameters.{name}.scale"] for name in "ab"] == [1e6, 2.0]
+
+
+def test_what_differs_from_an_earlier_run_by_its_scale_is_continued_with_1():
+    large = replace(small(), parameters={"a": ParameterConfig(guess=3e6)})
+    plain = replace(small(), parameters={"a": ParameterConfig(guess=3e6, scale=1.0)})
+    saved = {"format": FORMAT, **keys_of(plain)}
+    assert "config.parameters.a.scale" not in saved
+    earlier = {**saved, "config.parameters.a.scale": 1.0}  # as versions before schema 5 saved it
+    for one in (saved, earlier):
+        assert FitIdentity.of_config(plain).differences(one) == []
+        with pytest.raises(InputError) as refused:
+            FitIdentity.of_config(large).check("the run", one)
+        assert "\n  config.parameters.a.scale: 1.0 -> 1000000.0\n" in str(refused.value)
+    assert "To continue it as an earlier version would, set parameters.a.scale=1." in str(
+        refused.value
+    )
 
 
 def test_config_yaml_tells_its_schema_and_reads_back():

@@ -57,7 +57,7 @@ def test_the_report_says_so(folder):
     ("change", "line"),
     [
         ("parameters.correlation.fixed=false", "parameters.correlation.fixed: True -> False"),
-        ("parameters.mean_2.scale=null", "parameters.mean_2.scale: 2.0 -> not set"),
+        ("parameters.mean_2.scale=null", "parameters.mean_2.scale: 2.0 -> 1.0"),
     ],
 )
 def test_another_choice_is_another_fit(folder, change, line):

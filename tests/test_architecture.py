@@ -27,7 +27,7 @@ ROOMS = {
     "bins": "config numerics distributed counts catalogs models pretraining",
     "objective": "config identity numerics distributed counts models pretraining bins",
     "response": "config numerics distributed counts catalogs models pretraining bins objective",
-    "fitting": "config identity numerics distributed objective response",
+    "fitting": "config identity numerics distributed catalogs objective response",
     "diagnostics": (
         "config numerics report distributed counts catalogs models pretraining bins objective"
         " response fitting"

@@ -133,6 +133,9 @@ class LossConfig:
 
     # mse: residuals are plain differences; chisq: differences in units of their errors
     kind: str = knob("mse", one_of=("mse", "chisq"))
+    # What the finish minimizes: residuals with the weights of kind, or (gls) with the inverse of
+    # their full covariance, which only chisq can have
+    statistic: str = knob("kind", one_of=("kind", "gls"), resumable=True)
     # With chisq, whether errors include the noise of the model, not only of the training catalog
     model_errors: bool = True
     # Statistics to the weights of their terms, by default 1

@@ -11,7 +11,7 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
-from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.linearizer import Linearizer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.protocol import Objective
-from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
 
 log = logging.getLogger(__name__)
@@ -84,14 +84,16 @@ def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[Popula
     return True
 
 
-def finish_of(identity: Mapping[str, Any], result: FitResult) -> dict[str, Any]:
+def finish_of(identity: Mapping[str, Any], result: FitResult, statistic: str) -> dict[str, Any]:
     """What a finish depends on, see ``KeptFinish.of``.
 
     Args:
         identity: identity of the fit, ready for JSON.
         result: the fit before the finish.
+        statistic: ``loss.statistic``.
     """
-    return {**identity, "step": int(result.state.step), "params": result.params[-1].tolist()}
+    of = {"step": int(result.state.step), "params": result.params[-1].tolist()}
+    return {**identity, **of, "loss.statistic": statistic}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
@@ -43,8 +44,8 @@ from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.protocol import Objective
-from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
+from kdescent_dist.response.linearizer import Linearizer
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def fit(
     samples: int = 0,
     fast_cpu: bool = True,
     problem: Mapping[str, Any] | None = None,
+    training: tuple[Mapping[str, np.ndarray], np.ndarray] | None = None,
 ) -> FitResult:
     """Minimize an objective from ``guess``, or continue from a checkpoint.
 
@@ -95,6 +97,7 @@ def fit(
         problem: names to values, ready for JSON, for the identity of the fit, in place of
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
+        training: columns and weights of the training catalog, which ``loss.statistic=gls`` needs.
 
     After the last step, a finish goes to the minimum of the loss at fixed points, see
     ``fitting.finish``, unless ``config.finish`` is ``none`` or the loss is not one of a population.
@@ -177,9 +180,10 @@ def fit(
 
     kept = None
     if checkpoints is not None and identity is not None:
-        of = finish_of(identity.now, result)
+        of = finish_of(identity.now, result, objective.config.statistic)
         kept = KeptFinish(Path(checkpoints) / FINISH_FILE, of, processes)
-    loss = FixedLoss(objective, parameters, seed, schedule is fixed_schedule)
+    rows = None if training is None else CatalogRows(TrainingCatalog.of(*training))
+    loss = FixedLoss(objective, parameters, seed, schedule is fixed_schedule, rows)
     end = finish(Linearizer(loss), result.params[-1], kept=kept, progress=progress)
     return replace(result, finish=end)
 

@@ -55,7 +55,7 @@ def parameter_covariance(
         infinite variance and covariances of 0.
     """
     linear, pull, inverse, determined = at.linear, at.pull, at.inverse, at.determined
-    response = [inverse @ (one.slopes * one.weights) for one in linear]
+    response = at.split(at.response())
     training = [one.training.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     model = [one.model.sensitivity(r) for one, r in zip(linear, response, strict=True)]
     extra_sums = None

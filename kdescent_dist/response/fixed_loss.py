@@ -68,7 +68,9 @@ class FixedLoss:
             InputError: the loss has none.
         """
         if self.catalogs is None:
-            raise InputError("errors of the parameters need the training catalog")
+            raise InputError(
+                "loss.statistic=gls: its covariance needs the training catalog: fit(training=...)"
+            )
         return self.catalogs
 
     @cached_property

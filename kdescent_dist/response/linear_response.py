@@ -1,6 +1,5 @@
 """The linear response of fitted parameters to changes of the sums."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -123,28 +122,11 @@ def _effective(counts: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.where(squares > 0, counts / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0) ** 2
 
 
-def curvature_of(linear: Sequence[LinearSums], custom: np.ndarray | None = None) -> np.ndarray:
-    """Half the second derivatives (P, P) of the sum of weighted squares (Gauss-Newton).
-
-    Args:
-        linear: the linearized numbers of each bin.
-        custom: (P, P) contribution of ``loss.custom``.
-
-    Raises:
-        FloatingPointError: a derivative is not finite.
-    """
-    parts = [(one.slopes * one.weights) @ one.slopes.T for one in linear]
-    curvature = np.sum(parts if custom is None else [*parts, custom], axis=0)
-    if not np.isfinite(curvature).all():
-        raise FloatingPointError("a derivative of the model's sums is not finite")
-    return curvature
-
-
 def inverse_curvature(curvature: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse (P, P) of second derivatives.
 
     Args:
-        curvature: (P, P) result of ``curvature_of``.
+        curvature: (P, P) second derivatives.
         free: (P,) whether the parameter can move.
 
     Returns:

@@ -4,8 +4,9 @@ Errors of the parameters, the distance to the minimum of the loss and Newton ste
 the linearized loss, so all are of the same loss.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -13,27 +14,18 @@ import numpy as np
 from kdescent_dist.response.compared import BinComparison
 from kdescent_dist.response.custom_term import CustomPull, CustomTerm
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.linear_response import (
-    LinearSums,
-    curvature_of,
-    inverse_curvature,
-    linear_sums,
-)
-from kdescent_dist.response.population_derivatives import (
-    ROUNDS,
-    PopulationDerivatives,
-    PopulationSlopes,
-)
-from kdescent_dist.response.population_keys import population_keys
+from kdescent_dist.response.linear_response import LinearSums, inverse_curvature
+from kdescent_dist.response.loss_weights import DiagonalWeights, LossWeights
+from kdescent_dist.response.population_derivatives import PopulationDerivatives
 from kdescent_dist.response.population_totals import PopulationTotals, WholePopulations
 
 
 @dataclass(frozen=True)
 class Linearization:
-    """The compared numbers of all bins at fixed points, linearized in P parameters.
+    """The R compared numbers of all bins at fixed points, linearized in P parameters.
 
-    The loss is here the sum of weighted squares of the residuals, plus ``squares`` times
-    ``loss.custom``. The weights are constants.
+    The loss is here a quadratic form of the residuals, plus ``squares`` times ``loss.custom``. The
+    weights of the quadratic form are constants.
 
     Attributes:
         loss: the loss.
@@ -41,6 +33,7 @@ class Linearization:
         params: (P,) the parameters.
         found: sums of the model and their derivatives, means over several populations.
         linear: the linearized numbers of each bin at the points of ``loss.compared``.
+        weights: the weights of the quadratic form.
         squares: expected number of squares in the mean of a step, at least 1.
         custom: ``loss.custom``, None without.
         pull: derivatives of half of ``squares`` times the gradient of ``loss.custom``, None
@@ -55,6 +48,7 @@ class Linearization:
     params: np.ndarray
     found: PopulationDerivatives
     linear: list[LinearSums]
+    weights: LossWeights
     squares: float
     custom: CustomTerm | None
     pull: CustomPull | None
@@ -62,22 +56,39 @@ class Linearization:
     inverse: np.ndarray
     determined: np.ndarray
 
+    @cached_property
+    def slopes(self) -> np.ndarray:
+        """Derivatives (P, R) of the numbers of the model."""
+        return np.concatenate([one.slopes for one in self.linear], axis=1)
+
+    @cached_property
+    def firsts(self) -> list[int]:
+        """For each bin, the position of its first number among all numbers."""
+        return np.cumsum([0, *(one.slopes.shape[1] for one in self.linear)])[:-1].tolist()
+
+    def split(self, numbers: np.ndarray) -> list[np.ndarray]:
+        """Cut (n, R) along the second axis into the numbers of each bin."""
+        return np.split(numbers, self.firsts[1:], axis=1)
+
     def with_free(self, free: np.ndarray) -> "Linearization":
         """The same, with other parameters (P,) that can move."""
         inverse, determined = inverse_curvature(self.curvature, free)
         return replace(self, inverse=inverse, determined=determined)
 
-    def rough_errors(self) -> np.ndarray:
-        """Errors (P,) of the parameters, with independent errors of the compared numbers.
+    def response(self) -> np.ndarray:
+        """Moves (P, R) of the minimum with the numbers of the training catalog."""
+        return self.inverse @ self.weights.times(self.slopes)
 
-        The noise of the input catalog is left out. A parameter that is not determined has an
-        infinite error.
+    def rough_errors(self) -> np.ndarray:
+        """Errors (P,) of the parameters from the noise of the training catalog alone.
+
+        With weights of single numbers, the errors of the numbers are taken as independent. A
+        parameter that is not determined has an infinite error.
         """
-        scatter = np.zeros_like(self.curvature)
-        for one in self.linear:
-            response = one.slopes * one.weights * one.errors
-            scatter += response @ response.T
-        variance = np.diagonal(self.inverse @ scatter @ self.inverse)
+        variance = np.diagonal(self.inverse)
+        if isinstance(self.weights, DiagonalWeights):
+            errors = np.concatenate([one.errors for one in self.linear])
+            variance = np.sum((self.response() * errors) ** 2, axis=1)
         return np.where(self.determined, np.sqrt(np.maximum(variance, 0.0)), np.inf)
 
     def cotangent(
@@ -90,13 +101,12 @@ class Linearization:
         """
         weight, bins = 0.0, []
         volume = self.loss.objective.config.volume
-        for one, sums, apart in zip(
-            self.linear, mean.compared, self.residuals([mean]), strict=True
-        ):
+        weighted = self.split(self.weights.times(self.residuals([mean])))
+        for one, sums, of_bin in zip(self.linear, mean.compared, weighted, strict=True):
             model = BinComparison(one.model.kind, sums, mean.weight, volume)
-            of_bin = jax.tree.map(lambda a: a[0], model.sensitivity(one.weights * apart))
-            bins.append(of_bin.sums)
-            weight += float(of_bin.weight)
+            pulled = jax.tree.map(lambda a: a[0], model.sensitivity(of_bin))
+            bins.append(pulled.sums)
+            weight += float(pulled.weight)
         extra_sums = jax.tree.map(np.zeros_like, mean.extra_sums)
         if self.custom is None:
             return PopulationTotals(weight, bins, [], extra_sums), np.zeros(len(self.params))
@@ -113,10 +123,8 @@ class Linearization:
 
         The changes are of first order, and the derivatives of the sums stay as they are.
         """
-        changes = np.zeros((len(populations), len(self.params)))
-        parts = self.residuals([*populations, mean])
-        for one, apart in zip(self.linear, parts, strict=True):
-            changes += (apart[:-1] - apart[-1]) @ (one.slopes * one.weights).T
+        apart = self.residuals([*populations, mean])
+        changes = self.weights.times(apart[:-1] - apart[-1]) @ self.slopes.T
         if self.pull is not None:
             for row, sums in zip(changes, populations, strict=True):
                 row += self.pull.change(sums) - self.pull.change(mean)
@@ -124,75 +132,17 @@ class Linearization:
 
     def value(self, sums: PopulationTotals, params: np.ndarray) -> float:
         """The loss of sums at parameters (P,) in the neighborhood."""
-        parts = zip(self.linear, self.residuals([sums]), strict=True)
-        value = float(sum(one.weights @ apart[0] ** 2 for one, apart in parts))
+        value = float(self.weights.values(self.residuals([sums]))[0])
         if self.custom is not None:
             value += self.squares * self.custom.value(sums, params)
         return value
 
-    def residuals(self, populations: Sequence[PopulationTotals]) -> Iterator[np.ndarray]:
-        """The residuals (n, R) of each bin, model minus training catalog."""
+    def residuals(self, populations: Sequence[PopulationTotals]) -> np.ndarray:
+        """The residuals (n, R), model minus training catalog, of n populations."""
         weights = np.array([sums.weight for sums in populations])
+        parts = []
         for i, one in enumerate(self.linear):
             of_bin = (sums.compared[i] for sums in populations)
             stacked = jax.tree.map(lambda *a: np.stack(a), *of_bin)
-            yield one.model.vectors(stacked, weights) - one.training.vector()
-
-
-class Linearizer:
-    """Linearizes a loss at any parameters; the programs compile once.
-
-    Attributes:
-        loss: the loss.
-        whole: the sums over populations at the points of the loss.
-    """
-
-    def __init__(self, loss: FixedLoss) -> None:
-        self.loss = loss
-        self.whole = WholePopulations(loss)
-        self._slopes = PopulationSlopes(loss)
-        number = 1 if loss.fixed_key else ROUNDS
-        self._keys = population_keys(loss.seed, number, fixed_key=loss.fixed_key)
-
-    def at(
-        self,
-        params: np.ndarray,
-        free: np.ndarray | None = None,
-        *,
-        rounds: int = ROUNDS,
-        progress: Callable[[], None] = lambda: None,
-    ) -> Linearization:
-        """Linearize at parameters (P,).
-
-        Args:
-            params: (P,) parameters.
-            free: (P,) whether a parameter can move, because it is not fixed and no bound holds
-                it; by default all parameters that are not fixed.
-            rounds: most populations of which the derivatives are the mean.
-            progress: called often, equally often in every process.
-
-        Raises:
-            FloatingPointError: a derivative is not finite.
-        """
-        loss, objective = self.loss, self.loss.objective
-        params = np.asarray(params, loss.parameters.guess.dtype)
-        free = ~loss.parameters.fixed if free is None else free
-        found = self._slopes.sums(params, self._keys[:rounds], progress)
-        number = len(loss.compared)
-        linear = [
-            linear_sums(objective.config, counted, of_bin, found.weight, objective.training_weight)
-            for counted, of_bin in zip(loss.compared, found.bins[:number], strict=True)
-        ]
-        squares = max(sum(one.count for one in linear), 1.0)
-        custom = pull = None
-        if objective.custom is not None:
-            of_step = loss.of_custom, found.bins[number:]
-            custom = CustomTerm(objective, params, *of_step, found.weight, found.extra_sums)
-            # J^T C (m - d) is the gradient of the mean over N squares, times N / 2.
-            pull = custom.pull().times(0.5 * squares)
-        curvature = curvature_of(linear, pull.curvature if pull else None)
-        inverse, determined = inverse_curvature(curvature, free)
-        return Linearization(
-            *(loss, self.whole, params, found, linear, squares, custom, pull),
-            *(curvature, inverse, determined),
-        )
+            parts.append(one.model.vectors(stacked, weights) - one.training.vector())
+        return np.concatenate(parts, axis=1)

@@ -16,7 +16,8 @@ import numpy as np
 
 from kdescent_dist.response.bounded_step import Box, bounded_step
 from kdescent_dist.response.distance import Populations, distance_to_minimum
-from kdescent_dist.response.linearization import Linearization, Linearizer
+from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.population_totals import mean_totals
 
 MOST_STEPS = 30

@@ -48,6 +48,8 @@ def check(config: Config) -> Found:
     if config.loss.kind == "chisq":
         for name, given in found.items():
             check_errors_known(f"bins.{name}", config.bins[name], given)
+    if config.loss.statistic == "gls" and config.loss.kind != "chisq":
+        raise InputError("loss.statistic=gls: needs loss.kind=chisq, which the descent minimizes")
     if config.fit.require_converged and not config.report.errors:
         raise InputError(
             "fit.require_converged=true: needs report.errors=true, with which the distance to the "

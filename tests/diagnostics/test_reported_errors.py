@@ -4,75 +4,138 @@ import numpy as np
 import pytest
 
 from kdescent_dist.config.errors import Preempted
-from kdescent_dist.diagnostics import reported_errors as stated_errors
+from kdescent_dist.diagnostics.reported_errors import state_errors
+from kdescent_dist.response.newton import Newton
 from support import problems
+from support.minima import CHISQ, SIZE, carried_out, few_populations, with_few_points
 
-GRID = {"grid": problems.GRIDS["grid"]}
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_populations():
+    with few_populations():
+        yield
 
 
 @pytest.fixture(scope="module")
 def bins():
-    return problems.pretrained(GRID)
+    return with_few_points()
 
 
-def stated(
-    bins, params=problems.TRUTH, pairs=problems.BOUNDS, progress=lambda: None, fixed=(), **options
-):
-    objective = problems.objective(bins, **options)
-    problem = problems.problem(objective, bins, pairs, fixed=fixed, seed=0)
-    return stated_errors.state_errors(problem, params, progress)
+def problem(bins, pairs=problems.BOUNDS, fixed=(), **options):
+    objective = problems.objective(bins, size=SIZE, **{"loss": CHISQ, **options})
+    return problems.problem(objective, bins, pairs, fixed=fixed, seed=3)
+
+
+def stated(given, params, progress=lambda: None):
+    return state_errors(given, np.asarray(params, np.float32), progress)
+
+
+@pytest.fixture(scope="module")
+def given(bins):
+    return problem(bins)
+
+
+@pytest.fixture(scope="module")
+def minimum(given):
+    return carried_out(Newton(given.linearizer), problems.TRUTH)[-1].params
+
+
+@pytest.fixture(scope="module")
+def result(given, minimum):
+    return stated(given, minimum)
 
 
 @pytest.mark.slow
-def test_errors_are_stated_by_name_with_what_they_include(bins):
-    result = stated(bins)
+def test_errors_are_stated_by_name_with_what_they_include(result):
     assert list(result["errors"]) == list(problems.NAMES)
     assert all(0 < error < 0.2 for error in result["errors"].values())
     assert result["errors_note"] == "noise of the training catalog"
-    mass = np.linspace(0, 1, problems.SIZE, dtype=np.float32)
-    of_catalog = stated(bins, catalog={"mass": mass})
-    assert of_catalog["errors_note"] == "noise of the training catalog and of the input catalog"
-    assert of_catalog["errors"]["fraction"] > 0
-
-
-@pytest.mark.slow
-def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(bins):
-    """Near a bound, by the range between both, and within its error; a bound alone is no reason."""
-    pairs = [None, None, (0.05, None), (0.2999, 1.0)]
-    held, free = stated(bins, pairs=pairs), stated(bins)
-    assert held["errors"]["fraction"] is None
-    assert held["errors_note"] == "noise of the training catalog; held by a bound: fraction"
-    for name in ("mean", "slope", "scatter"):
-        assert 0.3 * free["errors"][name] < held["errors"][name] <= 1.01 * free["errors"][name]
-
-
-@pytest.mark.slow
-def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_were_known(bins):
-    held = stated(bins, fixed=["fraction"])
-    assert held["errors"]["fraction"] is None
-    assert held["errors_note"] == "noise of the training catalog; fixed: fraction"
-    # A parameter that a bound holds is taken out of the covariance in the same way.
-    at_bound = stated(bins, pairs=[None, None, (0.05, None), (0.2999, 1.0)])
-    assert held["errors"] == at_bound["errors"]
+    assert result["converged"]
+    assert result["converged_note"] == ""
+    assert all(abs(away) < 0.9 for away in result["distance"].values())
+    assert all(0 < noise < 0.45 for noise in result["distance_noise"].values())
+    assert result["acceptable"]
+    assert result["goodness"]["degrees"] > 10
 
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_a_term_of_the_users_own_takes_part(bins):
-    """A strong prior leaves no error of its parameter; the others have theirs."""
-    free = stated(bins)
-    result = stated(bins, custom=lambda sums, truth, params: 1e6 * (params["mean"] - 0.1) ** 2)
-    assert result["errors_note"] == "noise of the training catalog"
-    assert 0 < result["errors"]["mean"] < 1e-3 * free["errors"]["mean"]
-    assert all(result["errors"][name] > 0 for name in problems.NAMES)
+def test_the_noise_of_an_input_catalog_is_included(bins):
+    mass = np.linspace(0, 1, SIZE, dtype=np.float32)
+    of_catalog = stated(problem(bins, catalog={"mass": mass}), problems.TRUTH)
+    assert "noise of the training catalog and of the input catalog" in of_catalog["errors_note"]
+    assert of_catalog["errors"]["fraction"] > 0
 
 
 @pytest.mark.slow
-def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(bins, caplog):
+def test_parameters_away_from_the_minimum_are_named_and_their_errors_labelled(
+    given, result, minimum
+):
+    away = minimum + [0, 0, 5 * result["errors"]["scatter"], 0]
+    found = stated(given, away)
+    assert found["converged"] is False
+    assert "scatter by -" in found["converged_note"]
+    assert found["distance"]["scatter"] < -3
+    assert "not converged" in found["errors_note"]
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_describe_the_data_is_not_acceptable(given, minimum):
+    """The chi-square is that at a minimum nearby, but none is near these parameters."""
+    found = stated(given, minimum * [1, 1, 1.3, 1])
+    assert found["acceptable"] is False
+    assert found["goodness"]["p_value"] < 1e-6
+    assert "does not describe the data" in found["errors_note"]
+
+
+@pytest.mark.slow
+def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(
+    bins, minimum, result
+):
+    """Near a bound, and with the minimum beyond it; a bound alone is no reason."""
+    fraction = float(minimum[3])
+    pairs = [None, None, (0.05, None), (fraction + result["errors"]["fraction"], 1.0)]
+    bound = problem(bins, pairs)
+    end = carried_out(Newton(bound.linearizer), np.add(minimum, [0, 0, 0, 0.02]))[-1]
+    held = stated(bound, end.params)
+    assert held["errors"]["fraction"] is None
+    assert held["distance"]["fraction"] is None
+    assert held["errors_note"] == "noise of the training catalog; held by a bound: fraction"
+    assert held["converged"]
+    for name in ("mean", "slope", "scatter"):
+        assert 0.3 * result["errors"][name] < held["errors"][name] <= 1.1 * result["errors"][name]
+
+
+@pytest.mark.slow
+def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_were_known(
+    bins, minimum, result
+):
+    held = stated(problem(bins, fixed=["fraction"]), minimum)
+    assert held["errors"]["fraction"] is None
+    assert held["errors_note"] == "noise of the training catalog; fixed: fraction"
+    for name in ("mean", "slope", "scatter"):
+        assert 0.3 * result["errors"][name] < held["errors"][name] <= 1.1 * result["errors"][name]
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_a_term_of_the_users_own_takes_part(bins, minimum, result):
+    """A strong prior leaves no error of its parameter; the others have theirs."""
+
+    def prior(sums, truth, params):
+        return 1e6 * (params["mean"] - float(minimum[0])) ** 2
+
+    found = stated(problem(bins, custom=prior), minimum)
+    assert 0 < found["errors"]["mean"] < 1e-2 * result["errors"]["mean"]
+    assert all(found["errors"][name] > 0 for name in problems.NAMES)
+
+
+@pytest.mark.slow
+def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(given, caplog):
     def fail():
         raise ValueError("on purpose")
 
-    result = stated(bins, progress=fail)
+    result = stated(given, problems.TRUTH, progress=fail)
     assert result["errors"] == dict.fromkeys(problems.NAMES)
     assert result["errors_note"] == "none: ValueError: on purpose"
     assert "no errors of the parameters: on purpose" in caplog.text
@@ -81,4 +144,4 @@ def test_a_failure_is_told_and_loses_nothing_but_a_signal_is_heard(bins, caplog)
         raise Preempted("stopped", 3, np.zeros((0, 4)), np.zeros(0))
 
     with pytest.raises(Preempted):
-        stated(bins, progress=stop)
+        stated(given, problems.TRUTH, progress=stop)

@@ -6,38 +6,32 @@ import numpy as np
 import pytest
 
 from kdescent_dist.config.parameters import Parameters
-from kdescent_dist.config.schema import LossConfig
-from kdescent_dist.response.distance import Populations, distance_to_minimum
+from kdescent_dist.response.covariance import parameter_covariance
+from kdescent_dist.response.distance import Populations, distance_to_minimum, is_converged
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.linearization import Linearizer
+from kdescent_dist.response.goodness import goodness_of_fit
+from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
 from kdescent_dist.response.population_totals import mean_totals
 from support import problems
-
-LOSS = LossConfig(kind="chisq", model_errors=False, number_density=0.0)
-SIZE = 4003
+from support.minima import CHISQ, SIZE, carried_out, few_populations, with_few_points
 
 
-def linearizer(bins, devices=1, kernels=1, pairs=problems.BOUNDS, fixed_key=False, **options):
-    options = {"size": SIZE, "loss": LOSS, **options}
-    objective = problems.objective(bins, devices, kernels, **options)
-    parameters = Parameters.of_vector(problems.GUESS, problems.NAMES, pairs)
+def linearizer(bins, fixed_key=False, **options):
+    parameters = Parameters.of_vector(problems.GUESS, problems.NAMES, problems.BOUNDS)
+    objective = problems.objective(bins, size=SIZE, **{"loss": CHISQ, **options})
     return Linearizer(FixedLoss(objective, parameters, 3, fixed_key))
 
 
-def carried_out(newton, params):
-    state = NewtonState.begin(np.asarray(params, np.float32))
-    states = [state]
-    while not state.ended:
-        state = newton.step(state)
-        states.append(state)
-    return states
+@pytest.fixture(scope="module", autouse=True)
+def fewer_populations():
+    with few_populations():
+        yield
 
 
 @pytest.fixture(scope="module")
 def bins():
-    few = replace(problems.GRIDS["grid"], pretrain_kernels=16, pretrain_fourier=12)
-    return problems.pretrained({"grid": few})
+    return with_few_points()
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +41,8 @@ def given(bins):
 
 @pytest.fixture(scope="module")
 def finished(given):
-    """All states from the truth, which is about one error from the minimum."""
-    return carried_out(Newton(given), problems.TRUTH)
+    """All states from a few errors beside the truth."""
+    return carried_out(Newton(given), 1.1 * problems.TRUTH)
 
 
 @pytest.mark.slow
@@ -61,19 +55,32 @@ def test_the_steps_end_at_the_minimum_and_each_lowers_the_loss(given, finished):
     errors = at.rough_errors()
     found = distance_to_minimum(at, errors)
     away, noise = found.in_errors(errors)
-    print(away, noise, found.populations, end)
-    assert np.all(np.abs(away) < 0.1)
-    assert np.all(noise < 0.15)
+    assert np.all(np.abs(away) < 0.25)  # the random numbers are those of the steps
+    assert np.all(noise < 0.45)
+    assert np.all(is_converged(away, noise))
     assert np.all(np.abs(end.params - problems.TRUTH) < 4 * errors)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [-1, pytest.param(1, marks=pytest.mark.nightly)])
+def test_the_displacement_is_the_way_back_to_the_minimum(given, finished, sign):
+    """From two errors away, in all parameters."""
+    errors = given.at(finished[-1].params).rough_errors()
+    there = given.at(finished[-1].params + 2 * sign * errors * [1, -1, 1, -1])
+    away, noise = distance_to_minimum(there, errors).in_errors(errors)
+    back = -2 * sign * np.array([1, -1, 1, -1])
+    assert np.all(np.abs(away - back) < 0.3 + 3 * noise)
+    assert not is_converged(away, noise).any()
+
+
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_steps_from_afar_end_at_the_same_minimum(given, finished):
     """The guess is tens of errors away: the first steps are damped."""
     errors = given.at(finished[-1].params).rough_errors()
     end = carried_out(Newton(given), problems.GUESS)[-1]
     assert end.message == "at the minimum"
-    assert np.all(np.abs(end.params - finished[-1].params) < 0.15 * errors)
+    assert np.all(np.abs(end.params - finished[-1].params) < 0.4 * errors)
 
 
 @pytest.mark.slow
@@ -120,7 +127,7 @@ def test_a_bound_beyond_which_the_minimum_lies_holds_its_parameter(given, finish
     assert 0 < (parameters.high[3] - end.params[3]) / errors[3] < 0.01
     # With the last parameter one error too low, the others move by their conditional means.
     shift = np.linalg.solve(at.curvature[:3, :3], at.curvature[:3, 3]) * errors[3]
-    np.testing.assert_allclose((end.params - free)[:3] / errors[:3], shift / errors[:3], atol=0.15)
+    np.testing.assert_allclose((end.params - free)[:3] / errors[:3], shift / errors[:3], atol=0.4)
 
 
 @pytest.mark.slow
@@ -135,14 +142,37 @@ def test_of_a_fit_with_one_key_there_is_no_noise(bins):
     assert np.all(np.abs(found.in_errors(at.rough_errors())[0]) < 0.1)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_term_of_the_users_own_moves_the_minimum(bins):
     """A narrow normal prior, as -2 log of its density per square."""
 
     def prior(sums, truth, params):
-        return 1e3 * (params["mean"] - 0.1) ** 2
+        return 1e6 * (params["mean"] - 0.1) ** 2
 
     of_prior = linearizer(bins, custom=prior)
     end = carried_out(Newton(of_prior), problems.TRUTH)[-1]
     assert end.message == "at the minimum"
     np.testing.assert_allclose(end.params[0], 0.1, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def gls(bins):
+    loss = replace(CHISQ, statistic="gls")
+    objective = problems.objective(bins, size=SIZE, loss=loss)
+    return problems.problem(objective, bins)
+
+
+@pytest.mark.slow
+def test_the_minimum_of_generalized_least_squares_is_within_the_errors_of_the_other(gls, finished):
+    """Its weights are the inverse of the covariance, so its errors are those of the curvature."""
+    end = carried_out(Newton(gls.linearizer), problems.TRUTH)[-1]
+    assert end.message == "at the minimum"
+    at = gls.linearizer.at(end.params)
+    errors = np.sqrt(np.diagonal(parameter_covariance(at)))
+    np.testing.assert_allclose(errors, at.rough_errors(), rtol=0.05)
+    assert np.all(np.abs(end.params - problems.TRUTH) < 4 * errors)
+    assert np.all(np.abs(end.params - finished[-1].params) < 3 * errors)
+    goodness = goodness_of_fit(at, Populations(at.whole, end.params, 50))
+    assert goodness.acceptable
+    assert 0.4 < goodness.chi_square / goodness.degrees < 2

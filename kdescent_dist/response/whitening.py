@@ -1,0 +1,65 @@
+"""Directions in which residuals are independent and have unit errors.
+
+Counts at the points of all bins and statistics share rows, so their noise is correlated. The
+covariance of the residuals is estimated from the rows (``covariance.residual_covariance``). Its
+inverse needs many more rows than compared numbers, so some numbers of each bin represent all.
+Directions in which the correlation matrix has small eigenvalues are left out: the counts of
+overlapping kernels hardly differ there, and the estimate is mostly noise.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kdescent_dist.response.covariance import residual_covariance
+from kdescent_dist.response.linearization import Linearization
+
+MOST_NUMBERS = 3000  # compared numbers of all bins
+ROWS_OF_NUMBER = 10  # effective training rows of a bin, for each of its compared numbers
+SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relative to the largest
+
+
+def whitening(
+    at: Linearization,
+    progress: Callable[[], None] = lambda: None,
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """A factor (R, M) that maps residuals (n, R) to independent ones (n, M) of unit errors.
+
+    Args:
+        at: the linearized loss. Processes that share its catalogs must call this together.
+        progress: called often, equally often in every process.
+        noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
+            of the mean is added to the covariance.
+    """
+    chosen = _chosen(at)
+    rows = np.concatenate([first + one for first, one in zip(at.firsts, chosen, strict=True)])
+    factor = np.zeros((at.slopes.shape[1], 0))
+    if not len(rows):
+        return factor
+    covariance = residual_covariance(at, chosen, progress)
+    if noise is not None and len(noise) > 1:
+        covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
+    variance = np.diagonal(covariance)
+    known = variance > 0
+    rows, covariance = rows[known], covariance[np.ix_(known, known)]
+    scale = np.sqrt(np.diagonal(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    kept = values > SMALL * values[-1]
+    factor = np.zeros((at.slopes.shape[1], int(np.sum(kept))))
+    factor[rows] = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, None]
+    return factor
+
+
+def _chosen(at: Linearization) -> list[np.ndarray]:
+    """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated."""
+    chosen = []
+    share = max(MOST_NUMBERS // len(at.linear), 1)
+    for one, counted in zip(at.linear, at.loss.compared, strict=True):
+        pretrained = counted.pretrained
+        known = np.flatnonzero((one.weights > 0) & (one.errors > 0))
+        effective = (pretrained.training_sum / pretrained.number_err) ** 2
+        most = min(len(known), share, int(effective / ROWS_OF_NUMBER))
+        spread = np.linspace(0, len(known) - 1, most)
+        chosen.append(known[np.rint(spread).astype(int)])
+    return chosen

@@ -41,6 +41,28 @@ class BinSums:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class BinSquares:
+    """Sums of squares and products over the samples in m bins, for the errors of the counts.
+
+    Attributes:
+        weight: (m,) sums of squared weights in the bins.
+        norm: (m,) sums of the squared contributions of samples to the norm of the counts: the
+            weight in the bin (``conditional``), the weight of all samples (``density``), or
+            nothing (``counts``).
+        counts: names of statistics to (m, points, parts) sums of squared contributions to the
+            counts.
+        cross: names of statistics to (m, points, parts) sums of the products of the contributions
+            to count and norm; empty if no count is normalized.
+    """
+
+    weight: Any
+    norm: Any
+    counts: dict[str, Any]
+    cross: dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class BinArrays:
     """Windows and points of m bins with c conditional columns.
 

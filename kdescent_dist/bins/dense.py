@@ -1,12 +1,14 @@
 """Sums in many bins, over all samples for each bin."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinArrays, BinSums
+from kdescent_dist.bins.bin_sums import BinArrays, BinSquares, BinSums
+from kdescent_dist.bins.ratio_errors import norm_factors
 from kdescent_dist.bins.windows import traced_softness, window_weights
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.tiles import map_rows, matmul
@@ -19,18 +21,20 @@ def dense_sums(
     weights: jax.Array,
     bins: BinArrays,
     hard: tuple[bool, ...],
-    squares: bool,
-) -> tuple[BinSums, BinSums | None]:
+    kinds: tuple[str, ...] | None,
+) -> tuple[BinSums, BinSquares | None]:
     """Sum weights and counts in each bin, over all samples in any order.
 
     ``backend`` is the backend of the counts, see ``counts.backends``. The other arguments and the
     results are as in ``sparse_sums``.
     """
     samples = jnp.stack(x, axis=1)
+    normalized = kinds is not None and any(kind != "counts" for kind in kinds)
 
     # Otherwise JAX keeps window and whitened samples of each bin for the backward pass.
     @jax.checkpoint
-    def of_bin(bin_: BinArrays) -> tuple[BinSums, BinSums | None]:
+    def of_bin(row: Any) -> tuple[BinSums, BinSquares | None]:
+        bin_, factors = row
         softness = traced_softness(bin_.softness, hard)
         within = window_weights(conditions, list(bin_.low), list(bin_.high), softness, weights)
         in_bin = within * weights
@@ -40,14 +44,18 @@ def dense_sums(
             for name, one in statistics.items()
         }
         sums = BinSums(matmul(within, weights), counts)
-        if not squares:
+        if factors is None:
             return sums, None
-        x, once = lax.stop_gradient((samples, in_bin))
+        x, once, everywhere = lax.stop_gradient((samples, in_bin, weights))
+        of_norm = factors[0] * once + factors[1] * everywhere
         total = matmul(once, once)
-        noise = {
-            name: one.squares(x, once, bin_.points[name], backend, total)
-            for name, one in statistics.items()
-        }
-        return sums, BinSums(total, noise)
+        squares, cross = {}, {}
+        for name, one in statistics.items():
+            points = bin_.points[name]
+            squares[name] = one.squares(x, once, points, backend, total)
+            if normalized:
+                cross[name] = one.counts(x, once * of_norm, points, backend)
+        return sums, BinSquares(total, matmul(of_norm, of_norm), squares, cross)
 
-    return map_rows(of_bin, bins)
+    factors = None if kinds is None else jnp.asarray(norm_factors(kinds), weights.dtype)
+    return map_rows(of_bin, (bins, factors))

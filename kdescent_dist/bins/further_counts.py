@@ -1,7 +1,7 @@
 """The training counts of the further statistics of a bin."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import jax
@@ -17,7 +17,7 @@ from kdescent_dist.counts.statistics import statistic
 from kdescent_dist.numerics import threefry
 from kdescent_dist.pretraining.chunks import Counting
 from kdescent_dist.pretraining.draws import KernelDensity
-from kdescent_dist.pretraining.sample import TrainingSample
+from kdescent_dist.pretraining.sample import TrainingSample, WeightedRows
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 from kdescent_dist.pretraining.validate import filled_size
 
@@ -55,7 +55,7 @@ def count_further(
         if points is None:
             points = _placed(one, given.number, bin_.config.statistics[name], density, seed)
         shape = (2, points.number, len(one.parts))
-        parts = [_counted(one, points, x, w) for x, w in sample.blocks if len(x)]
+        parts = [_counted(_with_squares, one, points, x, w) for x, w in sample.blocks if len(x)]
         values, squares = sample.added(parts, shape)
         errors = np.sqrt(np.maximum(squares, 0.0))
         counted[name] = TrainingCounts(points, values, errors, shape[1], every=True)
@@ -85,21 +85,36 @@ def _placed(
     return density.agreed(lambda: points)
 
 
+def count_further_rows(one: Statistic, points: Points, rows: WeightedRows) -> np.ndarray:
+    """Counts (k, parts) of weighted rows; this process holds some of the blocks."""
+    parts = [_counted(_alone, one, points, x, w) for x, w in rows.blocks if len(x)]
+    return rows.added(parts, (points.number, len(one.parts)))
+
+
 def _counted(
-    one: Statistic, points: Points, x: np.ndarray, weights: np.ndarray | None
+    of_block: Callable[..., jax.Array],
+    one: Statistic,
+    points: Points,
+    x: np.ndarray,
+    weights: np.ndarray | None,
 ) -> np.ndarray:
-    """Counts and sums of squares (2, k, parts) of a block, padded with weights of 0."""
+    """The result of ``of_block`` for a block, padded with weights of 0, in double precision."""
     own = np.ones(len(x), x.dtype) if weights is None else weights
     fill = filled_size(max(len(x), 2)) - len(x)
     x, own = np.pad(x, ((0, fill), (0, 0)), mode="edge"), np.pad(own, (0, fill))
-    return np.asarray(_program(one)(x, own, points), float)
+    return np.asarray(_program(of_block, one)(x, own, points), float)
 
 
 @lru_cache(maxsize=64)
-def _program(one: Statistic):
-    return jax.jit(partial(_of_block, one))
+def _program(of_block: Callable[..., jax.Array], one: Statistic):
+    return jax.jit(partial(of_block, one))
 
 
-def _of_block(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
+def _alone(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
+    return one.counts(x, weights, points, "auto")
+
+
+def _with_squares(one: Statistic, x: jax.Array, weights: jax.Array, points: Points) -> jax.Array:
+    """Counts and sums of squares (2, k, parts)."""
     squares = one.squares(x, weights, points, "auto", jnp.sum(weights * weights))
     return jnp.stack([one.counts(x, weights, points, "auto"), squares])

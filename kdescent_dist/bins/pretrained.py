@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
+from kdescent_dist.bins.cross_sums import count_cross
 from kdescent_dist.bins.further import known_counts, read_statistics
 from kdescent_dist.bins.further_counts import count_further
 from kdescent_dist.bins.validate import finite_column
@@ -38,6 +39,10 @@ class PretrainedBin:
         reached: fraction of all training samples that the window reaches, see ``windows.reach``.
         further: names of further statistics to training counts.
         weight: given sum of the weights in a bin without a training catalog, None if unknown.
+        norm_square: sum of the squared contributions of training samples to the norm of the
+            counts, see ``BinSquares.norm``.
+        cross: names of statistics to sums (p, parts) of ``cross_sums``; without a name, the sums
+            are the counts.
     """
 
     bin: Bin
@@ -47,6 +52,8 @@ class PretrainedBin:
     reached: float
     further: Mapping[str, TrainingCounts] = field(default_factory=dict)
     weight: float | None = None
+    norm_square: float = 0.0
+    cross: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def statistics(self) -> dict[str, TrainingCounts]:
@@ -81,6 +88,7 @@ def pretrain_bin(
     method: str = "auto",
     found: Mapping[str, Given] | None = None,
     further: Mapping[str, TrainingCounts] | None = None,
+    cross: Mapping[str, np.ndarray] | None = None,
 ) -> PretrainedBin:
     """Precompute the training counts of one bin.
 
@@ -99,6 +107,7 @@ def pretrain_bin(
         method: method of the counts, see ``KPretrainer.from_training_data``.
         found: result of ``read_statistics`` for the bin; by default the options are read here.
         further: names of further statistics to counts of an earlier call.
+        cross: ``PretrainedBin.cross`` of an earlier call.
 
     Raises:
         InputError: options of a statistic are not valid; a column is missing, or does not vary in
@@ -119,17 +128,24 @@ def pretrain_bin(
             f"min_training={config.min_training}: widen its edges, or drop it"
         )
     try:
-        sample = _sample(bin_, columns, weights, rows)
+        sample, of_norm = _sample(bin_, columns, weights, rows)
         if counts is None:
             counts = _count(bin_, sample, seed, mesh, method)
         options = Counting(method, mesh=mesh)
         further = count_further(bin_, found, further or {}, sample, seed, options)
+        margins = reach(np.array(bin_.softness), sample.dtype)
+        reached = rows.added_up(bin_.count(columns, margins)) / rows.total
+        number_err = float(np.sqrt(sample.moments.square))
+        one = PretrainedBin(bin_, counts, count, number_err, reached, further)
+        if config.normalization == "counts":
+            return one
+        square = sample.moments.square
+        if config.normalization == "density":
+            square = rows.sum(weights.astype(float) ** 2)
+        products = count_cross(one.statistics, cross or {}, sample, of_norm, options)
+        return replace(one, norm_square=square, cross=products)
     except InputError as error:
         raise InputError(_in_bin(bin_, str(error))) from error
-    number_err = float(np.sqrt(sample.moments.square))
-    margins = reach(np.array(bin_.softness), sample.dtype)
-    reached = rows.added_up(bin_.count(columns, margins)) / rows.total
-    return PretrainedBin(bin_, counts, count, number_err, reached, further)
 
 
 def known_bin(bin_: Bin, found: Mapping[str, Given]) -> PretrainedBin:
@@ -147,12 +163,18 @@ def known_bin(bin_: Bin, found: Mapping[str, Given]) -> PretrainedBin:
 
 def _sample(
     bin_: Bin, columns: Mapping[str, np.ndarray], weights: np.ndarray, rows: RowBlocks
-) -> TrainingSample:
-    """The training samples of a bin, weighted by its window."""
+) -> tuple[TrainingSample, list[np.ndarray]]:
+    """The training samples of a bin, weighted by its window.
+
+    Returns:
+        The samples; and for each block of this process, their contributions (n,) to the norm of
+        normalized counts.
+    """
     used = {name: float_array(columns[name], name) for name in (*bin_.window, *bin_.columns)}
     weights = float_array(weights, "weights")
     least = NEGLIGIBLE_WINDOW * rows.largest(weights)
-    blocks = []
+    blocks, of_norm = [], []
+    density = bin_.config.normalization == "density"
     for block in rows.slices:
         # Block by block: the rounding of a function may depend on the length of the array.
         window = np.asarray(bin_.weights({k: jnp.asarray(v[block]) for k, v in used.items()}))
@@ -160,8 +182,9 @@ def _sample(
         keep = window > least
         x = np.stack([used[name][block][keep] for name in bin_.columns], axis=1)
         blocks.append((x, window[keep]))
+        of_norm.append((weights[block] if density else window)[keep])
     dims, dtype = len(bin_.columns), weights.dtype
-    return TrainingSample(blocks, rows.own[0], rows.count, dims, dtype, rows.processes)
+    return TrainingSample(blocks, rows.own[0], rows.count, dims, dtype, rows.processes), of_norm
 
 
 def _count(bin_: Bin, sample: TrainingSample, seed: int, mesh: Any, method: str) -> KPretrainer:

@@ -10,6 +10,7 @@ import numpy as np
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.bins.bin_sums import BinArrays
 from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.bins.windows import reach
 
 
@@ -20,7 +21,9 @@ class StackArrays:
 
     Attributes:
         bins: windows, and for each statistic the p points of each bin to draw from.
-        truth, errors: names of statistics to training counts and errors, (m, p, parts).
+        truth: names of statistics to training counts, (m, p, parts).
+        errors: names of statistics to errors of the normalized training counts, (m, p, parts), see
+            ``training_errors``.
         training_sum: (m,) sums of the training weights.
         number_err: (m,) errors of ``training_sum``.
         number_density: (m,) whether the number-density term counts for the bin.
@@ -61,6 +64,11 @@ class BinStack:
     sparse: bool
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The normalization of the counts of each bin."""
+        return tuple(b.config.normalization for b in self.bins)
+
+    @property
     def edges(self) -> list[np.ndarray]:
         """For each conditional column, all edges and the ends of the reach of all windows."""
         width = reach(np.array([b.softness for b in self.bins]), np.float32)
@@ -74,12 +82,17 @@ class BinStack:
 
 
 def stack_bins(
-    bins: Sequence[PretrainedBin], dtype: Any, sums: str = "auto", platform: str = "cpu"
+    bins: Sequence[PretrainedBin],
+    weight: float,
+    dtype: Any,
+    sums: str = "auto",
+    platform: str = "cpu",
 ) -> list[tuple[BinStack, StackArrays]]:
     """Stack pretrained bins of equal shape.
 
     Args:
         bins: the bins.
+        weight: sum of the weights of all training samples.
         dtype: floating-point type of the arrays.
         sums: ``dense`` sums over all samples in each bin, ``sparse`` sums over the sorted blocks
             in reach of each bin, and ``auto`` chooses the form that is expected to be faster.
@@ -108,7 +121,7 @@ def stack_bins(
             hard=hard,
             sparse=bool(conditions) and (sums == "sparse" or (sums == "auto" and faster)),
         )
-        stacked.append((stack, _stack_data(members, stack.drawn, dtype)))
+        stacked.append((stack, _stack_data(members, stack.drawn, weight, dtype)))
     return stacked
 
 
@@ -122,7 +135,9 @@ def _sparse_is_faster(bins: Sequence[PretrainedBin], points: int) -> bool:
     return 1.25 * reached + 40 / max(points, 1) < len(bins)
 
 
-def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any) -> StackArrays:
+def _stack_data(
+    bins: Sequence[PretrainedBin], names: Iterable[str], weight: float, dtype: Any
+) -> StackArrays:
     def stacked(of: Callable[[PretrainedBin], Any], dtype: Any = dtype) -> np.ndarray:
         return np.stack([np.asarray(of(b), dtype) for b in bins])
 
@@ -131,6 +146,7 @@ def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any)
         return array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
 
     edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
+    errors = [training_errors(b, weight, dtype) for b in bins]
     of_bins = {name: [b.statistics[name] for b in bins] for name in names}
     return StackArrays(
         bins=BinArrays(
@@ -146,10 +162,7 @@ def _stack_data(bins: Sequence[PretrainedBin], names: Iterable[str], dtype: Any)
             name: np.stack([c.values for c in counts]).astype(dtype)
             for name, counts in of_bins.items()
         },
-        errors={
-            name: np.stack([c.errors for c in counts]).astype(dtype)
-            for name, counts in of_bins.items()
-        },
+        errors={name: np.stack([of_bin[name] for of_bin in errors]) for name in of_bins},
         training_sum=stacked(lambda b: b.training_sum),
         number_err=stacked(lambda b: b.number_err),
         number_density=stacked(lambda b: b.bin.config.number_density, bool),

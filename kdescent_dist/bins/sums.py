@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.bins.dense import dense_sums
 from kdescent_dist.bins.sorting import order_by_cells, permuted
 from kdescent_dist.bins.sparse import sparse_sums
@@ -26,7 +27,7 @@ class DrawnPoints:
         points: names of statistics to points; arrays ``each`` are cut into
             (kernel blocks, m, points of a block, ...), and arrays ``common`` are (m, ...).
         truth: the training sums at the points.
-        errors: (m, points, parts) errors of the training counts.
+        errors: (m, points, parts) errors of the normalized training counts.
     """
 
     points: dict[str, Points]
@@ -133,7 +134,7 @@ def stack_sums(
     orders: Mapping[str, jax.Array],
     backend: str,
     squares: bool = False,
-) -> list[dict[str, BinSums]]:
+) -> list[dict[str, Any]]:
     """The sums over a population in the bins of each stack, at one block of points.
 
     Args:
@@ -147,8 +148,8 @@ def stack_sums(
         squares: whether to sum squares as well.
 
     Returns:
-        For each stack, ``sums``; and with ``squares`` the sums of the squared contributions of the
-        samples, ``squares``, which are constants in any derivative.
+        For each stack, ``sums``; and with ``squares`` the ``BinSquares`` of the samples,
+        ``squares``, which are constants in any derivative.
     """
     sums = []
     in_order = {
@@ -166,7 +167,8 @@ def stack_sums(
             samples, of_bins = in_order[_order_name(stack)], sparse_sums
         x = [samples.x[column] for column in stack.columns]
         conditions = [samples.x[column] for column in stack.conditions]
-        found, noise = of_bins(x, conditions, samples.weights, bins, stack.hard, squares)
+        kinds = stack.kinds if squares else None
+        found, noise = of_bins(x, conditions, samples.weights, bins, stack.hard, kinds)
         sums.append({"sums": found} | ({"squares": noise} if noise is not None else {}))
     return sums
 
@@ -176,10 +178,20 @@ def sums_of_stack(drawn: Mapping[str, int], sums: BinSums) -> BinSums:
 
     ``drawn`` are names of statistics to numbers of points per bin.
     """
-    return BinSums(
-        weight=sums.weight[0],  # the same in every kernel block
-        counts={name: joined(sums.counts[name], count) for name, count in drawn.items()},
-    )
+    # The weight is the same in every kernel block.
+    return BinSums(sums.weight[0], _joined_counts(drawn, sums.counts))
+
+
+def squares_of_stack(drawn: Mapping[str, int], squares: BinSquares) -> BinSquares:
+    """Join the sums of squares of the kernel blocks of a stack, as ``sums_of_stack``."""
+    counts, cross = (_joined_counts(drawn, of) for of in (squares.counts, squares.cross))
+    return BinSquares(squares.weight[0], squares.norm[0], counts, cross)
+
+
+def _joined_counts(
+    drawn: Mapping[str, int], counts: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    return {n: joined(counts[n], number) for n, number in drawn.items() if n in counts}
 
 
 def sparse_groups(stacks: Sequence[BinStack]) -> dict[str, list[BinStack]]:

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndSquares
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.objective.residuals import Compared
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
-from kdescent_dist.response.compared import BinComparison, in_quadrature
+from kdescent_dist.response.compared import BinComparison, difference_errors
 from kdescent_dist.response.points import EvaluationPoints, subsample
 
 
@@ -86,8 +85,10 @@ def compare(
         for label, found in sums.items()
     }
     last = "fit" if "fit" in sums else "guess"
-    noise = jax.tree.map(np.sqrt, sums[last].squares)
-    errors = in_quadrature(of_data.errors(counted.errors), of_model[last].errors(noise))
+    squares = sums[last].squares
+    assert squares is not None
+    of_training = counted.normalized_errors(weights["data"])
+    errors = difference_errors(of_training, of_model[last].errors(squares))
     counts = {label: _counts(one) for label, one in of_model.items()}
     points = counted.points
     nowhere = np.zeros((0, len(bin_.columns)))

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.counts.statistics import ordered
@@ -30,13 +30,10 @@ from kdescent_dist.response.population_keys import population_keys
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SumsAndSquares:
-    """Sums over samples in a bin, and the sums of the squared contributions of the samples.
-
-    The squares are None if they are not requested.
-    """
+    """Sums over samples in a bin, and their sums of squares, None if they are not requested."""
 
     sums: BinSums
-    squares: BinSums | None
+    squares: BinSquares | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class PopulationBlocks:
         whole, split = PartitionSpec(), PartitionSpec("samples")
         drawn = ((whole, whole, whole, split, split), (split, whole, whole))
         self._draw = on_each_device(self.mesh, self._draw_local, *drawn)
-        specs = ((split, split, split), whole, whole)
+        specs = ((split, split, split), whole, whole, whole)
 
         @cache
         def program(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
@@ -119,9 +116,10 @@ class PopulationBlocks:
         columns, weights = population
         chosen = (*counted.columns_of(columns), weights)
 
-        def added(of_samples: Callable) -> BinSums:
+        def added(of_samples: Callable) -> Any:
             program = self._program(of_samples, counted.pretrained.bin.hard)
-            sums = jax.device_get(program(chosen, counted.window, counted.points))
+            bin_ = counted.window, counted.points, counted.norm_factors
+            sums = jax.device_get(program(chosen, *bin_))
             return jax.tree.map(lambda a: np.sum(a, axis=0, dtype=float), sums)
 
         return SumsAndSquares(added(counts_of), added(_squares) if errors else None)
@@ -175,38 +173,61 @@ class _KeptRows:
         return copy * block_size + row
 
 
-def count_rows(x: np.ndarray, weights: np.ndarray, counted: EvaluationPoints) -> SumsAndSquares:
-    """Sums over samples (n, d) of a bin with weights (n,), in this process alone."""
-    return jax.device_get(_count_rows(x, weights, counted.points))
+def count_rows(
+    x: np.ndarray, inside: np.ndarray, weights: np.ndarray, counted: EvaluationPoints
+) -> SumsAndSquares:
+    """Sums over samples of a bin, in this process alone.
+
+    Args:
+        x: (n, d) samples.
+        inside: (n,) weights, window included.
+        weights: (n,) weights without the window.
+        counted: the bin, and the points at which to count.
+    """
+    return jax.device_get(_count_rows(x, inside, weights, counted.points, counted.norm_factors))
 
 
 @jax.jit
-def _count_rows(x, weights, points):
-    return SumsAndSquares(counts_of(x, weights, points), _squares(x, weights, points))
+def _count_rows(*samples):
+    return SumsAndSquares(counts_of(*samples), _squares(*samples))
 
 
 def local_sums(of_samples: Callable, hard: tuple[bool, ...]) -> Callable:
-    """The sums over the block of each device, from its columns, the window and the points."""
+    """The sums over the block of each device, from its columns, and the data of a bin."""
 
-    def local(population, window, points):
+    def local(population, window, points, factors):
         columns, conditions, weights = jax.tree.map(lambda a: a[0], population)
         inside = in_window(conditions, weights, window, hard)
-        return lax.all_gather(of_samples(jnp.stack(columns, axis=1), inside, points), "samples")
+        x = jnp.stack(columns, axis=1)
+        return lax.all_gather(of_samples(x, inside, weights, points, factors), "samples")
 
     return local
 
 
-def counts_of(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
+def counts_of(
+    x: jax.Array,
+    inside: jax.Array,
+    weights: jax.Array,
+    points: dict[str, Points],
+    factors: jax.Array,
+) -> BinSums:
     """The sums over samples (n, d) with weights (n,) in a bin."""
-    counts = {n: one.counts(x, weights, points[n], "auto") for n, one in ordered(points).items()}
-    return BinSums(tree_sum(weights), counts)
+    del weights, factors
+    counts = {n: one.counts(x, inside, points[n], "auto") for n, one in ordered(points).items()}
+    return BinSums(tree_sum(inside), counts)
 
 
-def _squares(x: jax.Array, weights: jax.Array, points: dict[str, Points]) -> BinSums:
-    """Squared errors, which add up over blocks."""
-    total = tree_sum(weights * weights)
-    counts = {
-        name: one.squares(x, weights, points[name], "auto", total)
-        for name, one in ordered(points).items()
-    }
-    return BinSums(total, counts)
+def _squares(
+    x: jax.Array,
+    inside: jax.Array,
+    weights: jax.Array,
+    points: dict[str, Points],
+    factors: jax.Array,
+) -> BinSquares:
+    """Sums of squares and products, which add up over blocks."""
+    of_norm = factors[0] * inside + factors[1] * weights
+    total, counts, cross = tree_sum(inside * inside), {}, {}
+    for name, one in ordered(points).items():
+        counts[name] = one.squares(x, inside, points[name], "auto", total)
+        cross[name] = one.counts(x, inside * of_norm, points[name], "auto")
+    return BinSquares(total, tree_sum(of_norm * of_norm), counts, cross)

@@ -116,8 +116,14 @@ def _sums(
     x = np.stack([columns[name][rows] for name in bin_.columns], axis=1)
     # Padded to one of few sizes, because a program is compiled for each size.
     fill = (1 << max(int(len(rows) - 1).bit_length(), 9)) - len(rows)
-    x, within = np.pad(x, ((0, fill), (0, 0))), np.pad(inside[rows], (0, fill))
-    return count_rows(x, within, counted)
+    x = np.pad(x, ((0, fill), (0, 0)))
+    within, own = (np.pad(w[rows], (0, fill)) for w in (inside, weights))
+    found = count_rows(x, within, own, counted)
+    if bin_.config.normalization != "density":
+        return found
+    assert found.squares is not None
+    everywhere = np.sum(weights.astype(float) ** 2)
+    return replace(found, squares=replace(found.squares, norm=everywhere))
 
 
 def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:

@@ -16,7 +16,13 @@ import numpy as np
 
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.stacks import stack_bins
-from kdescent_dist.bins.sums import DrawnPoints, draw_points, stack_sums, sums_of_stack
+from kdescent_dist.bins.sums import (
+    DrawnPoints,
+    draw_points,
+    squares_of_stack,
+    stack_sums,
+    sums_of_stack,
+)
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.config.parameters import Parameters
@@ -80,6 +86,17 @@ def _counted(pretrained: PretrainedBin) -> dict[str, Any]:
         }
         known["further"] = [further, pretrained.training_sum, pretrained.number_err]
     return known
+
+
+def _errors(loss: LossConfig, bins: Sequence[PretrainedBin]) -> dict[str, str]:
+    """How errors are computed that enter the loss, where early versions computed others."""
+    counted = [
+        b
+        for b in bins
+        if b.bin.config.normalization != "counts"
+        and (loss.model_errors or not all(c.given for c in b.statistics.values()))
+    ]
+    return {"errors": "of normalized counts"} if loss.kind == "chisq" and counted else {}
 
 
 class PopulationObjective:
@@ -185,7 +202,7 @@ class PopulationObjective:
                 f"counts.backend=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
                 "use counts.backend=auto"
             )
-        stacked = stack_bins(bins, dtype, counts.bins, platform)
+        stacked = stack_bins(bins, training_weight, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
         functions = {"model": model, "loss.custom": custom, "loss.extra_sums": extra_sums}
         further = ordered(name for pretrained in bins for name in pretrained.further)
@@ -195,6 +212,7 @@ class PopulationObjective:
             "input catalog": self._catalog_digest(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.backend}, sparse: {[stack.sparse for stack in self.stacks]}",
+            **_errors(self.config, bins),
         }
         self.identity = {**describe_all({**functions, **added}), **arrays}
         terms = {
@@ -312,7 +330,7 @@ class PopulationObjective:
             by_stack = list(zip(self.stacks, sums["stacks"], strict=True))
             model = [sums_of_stack(stack.drawn, s["sums"]) for stack, s in by_stack]
             noise = [
-                sums_of_stack(stack.drawn, s["squares"]) if "squares" in s else None
+                squares_of_stack(stack.drawn, s["squares"]) if "squares" in s else None
                 for stack, s in by_stack
             ]
             weight = first(sums["weight"])

@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
+from kdescent_dist.bins.ratio_errors import ratio_variances
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.counts.statistics import ordered
 
@@ -29,10 +31,6 @@ class Compared:
 
     counts: dict[str, Any]
     number: Any
-
-    def combined(self, other: "Compared") -> "Compared":
-        """The errors of a difference, from the independent errors of both numbers."""
-        return jax.tree.map(jnp.hypot, self, other)
 
 
 def norms(kinds: Sequence[str], in_bin: jax.Array, weight: Any) -> jax.Array:
@@ -51,15 +49,49 @@ def norms(kinds: Sequence[str], in_bin: jax.Array, weight: Any) -> jax.Array:
 
 
 def normalized(sums: BinSums, factors: jax.Array, volume: float) -> Compared:
-    """The compared numbers from the sums in m bins, or their errors from the errors of the sums.
+    """The compared numbers from the sums in m bins.
 
     Args:
-        sums: sums over samples, or their errors.
+        sums: sums over samples.
         factors: (m,) result of ``norms``.
         volume: ``loss.volume``.
     """
     counts = {name: values * factors[:, None, None] for name, values in sums.counts.items()}
     return Compared(counts, sums.weight / volume)
+
+
+def model_errors(sums: BinSums, squares: BinSquares, factors: jax.Array, volume: float) -> Compared:
+    """Errors of the compared numbers of a model in m bins, see ``bins.ratio_errors``.
+
+    The errors are constants in any derivative: otherwise a noisier model would lower the loss. A
+    variance below the rounding errors becomes the largest rounding error, which is continuous in
+    the parameters.
+
+    Args:
+        sums, squares: sums over the samples of the model.
+        factors: (m,) result of ``norms``.
+        volume: ``loss.volume``.
+    """
+    sums, squares, factors = lax.stop_gradient((sums, squares, factors))
+    by, norm = factors[:, None, None], squares.norm[:, None, None]
+    counts = {}
+    for name, variance in squares.counts.items():
+        if name in squares.cross:
+            ratio = sums.counts[name] * by
+            variance = jnp.maximum(*ratio_variances(ratio, variance, squares.cross[name], norm))
+        counts[name] = jnp.sqrt(variance) * by
+    return Compared(counts, jnp.sqrt(squares.weight) / volume)
+
+
+def errors_of_difference(training: Compared, model: Compared | None) -> Compared:
+    """The errors of model minus training catalog, 0 where there is nothing to compare.
+
+    Args:
+        training: errors of the numbers of the training catalog, see ``training_errors``.
+        model: errors of the numbers of the model, None to leave them out.
+    """
+    errors = training if model is None else jax.tree.map(jnp.hypot, training, model)
+    return jax.tree.map(lambda error: jnp.where(jnp.isfinite(error), error, 0), errors)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.bins.stacks import BinStack, StackArrays
 from kdescent_dist.bins.sums import DrawnPoints
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import BinsConfig, LossConfig
-from kdescent_dist.objective.residuals import normalized, norms, residuals, weight_of
+from kdescent_dist.objective.residuals import (
+    Compared,
+    errors_of_difference,
+    model_errors,
+    normalized,
+    norms,
+    residuals,
+    weight_of,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +53,7 @@ def mean_square(
     arrays: Sequence[StackArrays],
     draws: Sequence[DrawnPoints],
     model: Sequence[BinSums],
-    squares: Sequence[BinSums | None],
+    squares: Sequence[BinSquares | None],
     weight: jax.Array,
     training_weight: jax.Array,
 ) -> jax.Array:
@@ -59,25 +66,23 @@ def mean_square(
         stacks, arrays: the stacked bins.
         draws: the points of the step, and the training sums at the points.
         model: the sums of the model at the same points.
-        squares: the sums of the squared contributions of the model's samples, None to leave the
-            noise of the model out of the errors. The gradient takes them as constants: otherwise
-            a noisier model would lower the loss.
+        squares: the sums of squares of the model's samples, None to leave the noise of the model
+            out of the errors.
         weight, training_weight: sums of all weights of the model and of the training catalog.
     """
     total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
     for stack, data, draw, sums, noise in zip(stacks, arrays, draws, model, squares, strict=True):
-        kinds = tuple(b.config.normalization for b in stack.bins)
-        factors = norms(kinds, sums.weight, weight)
-        training_factors = norms(kinds, draw.truth.weight, training_weight)
+        factors = norms(stack.kinds, sums.weight, weight)
+        training_factors = norms(stack.kinds, draw.truth.weight, training_weight)
         of_model = normalized(sums, factors, config.volume)
         of_training = normalized(draw.truth, training_factors, config.volume)
         errors = None
         if config.kind == "chisq":
-            of_draw = BinSums(data.number_err, draw.errors)
-            errors = normalized(of_draw, training_factors, config.volume)
+            of_draw = Compared(draw.errors, data.number_err / config.volume)
+            of_noise = None
             if noise is not None:
-                factors = lax.stop_gradient(factors)
-                errors = errors.combined(normalized(_roots(noise), factors, config.volume))
+                of_noise = model_errors(sums, noise, factors, config.volume)
+            errors = errors_of_difference(of_draw, of_noise)
         for residual in residuals(config, of_model, of_training, errors, data.number_density):
             weight_of_bin = data.weight[:, None]
             for square, counted in residual.squares() if residual.weight > 0 else ():
@@ -118,11 +123,6 @@ def _together(group: str, positions: Sequence[np.ndarray], sums: Sequence[BinSum
             )
     order = np.argsort(np.concatenate(positions))
     return jax.tree.map(lambda *a: jnp.concatenate(a)[order], *sums)
-
-
-def _roots(squares: BinSums) -> BinSums:
-    """Errors from sums of squares, as constants in any derivative."""
-    return jax.tree.map(jnp.sqrt, lax.stop_gradient(squares))
 
 
 def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:

@@ -12,7 +12,7 @@ from kdescent_dist.distributed.mesh import platform_of
 from kdescent_dist.pretraining import direct as direct_counts
 from kdescent_dist.pretraining import nufft
 from kdescent_dist.pretraining.chunks import Counting
-from kdescent_dist.pretraining.sample import TrainingSample
+from kdescent_dist.pretraining.sample import WeightedRows
 from kdescent_dist.pretraining.validate import cholesky_factor
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def check_method(method: str, columns: Mapping[str, int]) -> None:
 
 
 def count_kernels(
-    rows: TrainingSample, centers: np.ndarray, cov: np.ndarray, options: Counting
+    rows: WeightedRows, centers: np.ndarray, cov: np.ndarray, options: Counting
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count samples in Gaussian kernels: ``sum_n w_n N(x_n; center_k, cov)``.
 
@@ -89,7 +89,7 @@ def count_kernels(
 
 
 def count_modes(
-    rows: TrainingSample, modes: np.ndarray, options: Counting
+    rows: WeightedRows, modes: np.ndarray, options: Counting
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate the weighted empirical characteristic function: ``sum_n w_n exp(i k . x_n)``.
 
@@ -132,7 +132,7 @@ def count_modes(
 
 def _of_all_blocks(
     of_block: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    rows: TrainingSample,
+    rows: WeightedRows,
     shape: tuple[int, int],
 ) -> tuple[float, np.ndarray]:
     """A unit for the weights, and the sums over all blocks in this unit.

@@ -30,8 +30,8 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class TrainingSample:
-    """Training samples of d dimensions. Results have the same bits for any distribution of blocks.
+class WeightedRows:
+    """Weighted rows of d dimensions. Results have the same bits for any distribution of blocks.
 
     Attributes:
         blocks: for each block of this process, samples (n, d) and weights (n,), or None for
@@ -41,7 +41,6 @@ class TrainingSample:
         dims: d.
         dtype: type of samples and weights.
         processes: the processes that share the blocks.
-        moments: weighted moments of all samples.
     """
 
     blocks: list[tuple[np.ndarray, np.ndarray | None]]
@@ -50,6 +49,37 @@ class TrainingSample:
     dims: int
     dtype: Any
     processes: Processes
+
+    def added(self, parts: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+        """The sum over all blocks; ``parts`` has one array of ``shape`` per block here."""
+        return exact_total(parts, shape, self.count, self.processes)
+
+    def unit(self) -> float:
+        """The smallest power of 2 that no weight exceeds."""
+        largest = [1.0 if w is None else np.max(w, initial=0.0) for _, w in self.blocks]
+        exponent = np.ceil(np.log2(max(largest, default=0.0) or np.finfo(float).tiny))
+        return float(np.exp2(self.processes.largest(np.array([exponent], np.int32))[0]))
+
+    def middle(self) -> np.ndarray:
+        """(d,) a point among the samples, which outliers do not move: the median of some rows."""
+        mine = next((x for x, _ in self.blocks if len(x)), None)
+        numbers = np.zeros(self.processes.count, np.int64)
+        numbers[self.processes.index] = mine is not None
+        first = int(np.argmax(self.processes.added(numbers)))
+        middle = np.zeros(self.dims)
+        if first == self.processes.index and mine is not None:
+            middle = np.median(mine[:: max(len(mine) // 1000, 1)], axis=0).astype(float)
+        return self.processes.merged(middle)
+
+
+@dataclass(frozen=True)
+class TrainingSample(WeightedRows):
+    """Training samples of d dimensions.
+
+    Attributes:
+        moments: weighted moments of all samples.
+    """
+
     moments: Moments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,30 +103,9 @@ class TrainingSample:
         """A single block, (n, d) samples and (n,) weights, the same in every process."""
         return cls([(x, weights)], 0, 1, x.shape[1], x.dtype, Processes(()))
 
-    def added(self, parts: list[Any], shape: tuple[int, ...]) -> np.ndarray:
-        """The sum over all blocks; ``parts`` has one array of ``shape`` per block here."""
-        return exact_total(parts, shape, self.count, self.processes)
-
-    def unit(self) -> float:
-        """The smallest power of 2 that no weight exceeds."""
-        largest = [1.0 if w is None else np.max(w, initial=0.0) for _, w in self.blocks]
-        exponent = np.ceil(np.log2(max(largest, default=0.0) or np.finfo(float).tiny))
-        return float(np.exp2(self.processes.largest(np.array([exponent], np.int32))[0]))
-
     def spread(self) -> np.ndarray:
         """(d,) unweighted standard deviations."""
         return np.sqrt(np.diagonal(self._moments(weighted=False).covariance))
-
-    def middle(self) -> np.ndarray:
-        """(d,) a point among the samples, which outliers do not move: the median of some rows."""
-        mine = next((x for x, _ in self.blocks if len(x)), None)
-        numbers = np.zeros(self.processes.count, np.int64)
-        numbers[self.processes.index] = mine is not None
-        first = int(np.argmax(self.processes.added(numbers)))
-        middle = np.zeros(self.dims)
-        if first == self.processes.index and mine is not None:
-            middle = np.median(mine[:: max(len(mine) // 1000, 1)], axis=0).astype(float)
-        return self.processes.merged(middle)
 
     def _moments(self, weighted: bool) -> Moments:
         # Column by column: a BLAS library may sum in an order that depends on its threads.

@@ -7,9 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.counts.statistics import ordered
-from kdescent_dist.objective.residuals import Compared, normalized, norms
+from kdescent_dist.objective.residuals import (
+    Compared,
+    errors_of_difference,
+    model_errors,
+    normalized,
+    norms,
+)
 from kdescent_dist.response.influence import Sensitivity
 
 
@@ -51,11 +57,12 @@ class BinComparison:
         with jax.enable_x64(True):
             return np.asarray(self._vector(*double((self.sums, self.weight))))
 
-    def errors(self, errors: BinSums) -> Compared:
-        """Errors of the compared numbers from errors of the sums; norms have no errors."""
+    def errors(self, squares: BinSquares) -> Compared:
+        """Errors of the compared numbers from sums of squares over the same samples."""
         with jax.enable_x64(True):
-            factors = self._factors(_as_one(self.sums), self.weight)
-            return _host(_alone(normalized(_as_one(errors), factors, self.volume)))
+            one = _as_one(self.sums)
+            factors = self._factors(one, self.weight)
+            return _host(_alone(model_errors(one, _as_one(squares), factors, self.volume)))
 
     def slopes(self, sums: BinSums, weight: np.ndarray) -> np.ndarray:
         """Derivatives (P, R) of the compared numbers with respect to P parameters.
@@ -91,9 +98,10 @@ class BinComparison:
         return as_vector(_alone(self._compared(sums, weight)))
 
 
-def in_quadrature(one: Compared, other: Compared) -> Compared:
-    """The errors of a difference, from the independent errors of both numbers."""
-    return jax.tree.map(np.hypot, one, other)
+def difference_errors(training: Compared, model: Compared | None) -> Compared:
+    """As ``errors_of_difference``, in double precision on the host."""
+    with jax.enable_x64(True):
+        return _host(errors_of_difference(training, model))
 
 
 def as_vector(compared: Compared) -> jax.Array:
@@ -107,7 +115,7 @@ def double(tree: Any) -> Any:
     return jax.tree.map(lambda values: jnp.asarray(values, jnp.float64), tree)
 
 
-def _as_one(sums: BinSums) -> BinSums:
+def _as_one(sums: Any) -> Any:
     """The sums of one bin as sums of m = 1 bins, in double precision."""
     return jax.tree.map(lambda a: a[None], double(sums))
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kdescent_dist.bins.bin_sums import BinSums
+from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.origin import near_origin
 from kdescent_dist.counts.statistic import Points, Statistic
@@ -28,17 +28,17 @@ CHUNK = 4096  # samples
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SumDerivatives:
-    """The sums of a bin, their derivatives, and their squared errors.
+    """The sums of a bin, their derivatives, and their sums of squares.
 
     Attributes:
         sums: the sums, with counts (k, parts).
         slopes: derivatives with respect to P parameters: weight (P,) and counts (P, k, parts).
-        squares: the sums of the squared contributions of the samples.
+        squares: the sums of squares and products of the contributions of the samples.
     """
 
     sums: BinSums
     slopes: BinSums
-    squares: BinSums
+    squares: BinSquares
 
 
 @jax.tree_util.register_dataclass
@@ -65,6 +65,7 @@ def sum_derivatives(
     dx: Sequence[jax.Array],
     dweights: jax.Array,
     points: Mapping[str, Points],
+    of_norm: jax.Array,
 ) -> SumDerivatives:
     """The sums over samples in a bin, and their derivatives with respect to P parameters.
 
@@ -73,11 +74,12 @@ def sum_derivatives(
         weights: (n,) weights, window included.
         dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
         points: the points of each statistic.
+        of_norm: (n,) contributions of the samples to the norm of the counts.
     """
     statistics, prepared = _prepared(x, points)
 
     def of_chunk(chunk: Any) -> dict[str, Any]:
-        x, w, dx, dw = chunk
+        x, w, norm, dx, dw = chunk
         dw = dw.T
         # Column by column: products of slices of one table (P, n, d) have come out wrong on CPUs.
         wdx = [w * column.T for column in dx]
@@ -92,10 +94,13 @@ def sum_derivatives(
                 jnp.stack([matmul(table, w) for table in tables]),
                 jnp.stack(slopes, axis=1),
                 jnp.stack(one.square_sums(list(x.T), w * w, prepared[name])),
+                jnp.stack([matmul(table, w * norm) for table in tables]),
             )
-        return {"weight": (jnp.sum(w), jnp.sum(dw, axis=1), jnp.sum(w * w)), "raw": raw}
+        weight = (jnp.sum(w), jnp.sum(dw, axis=1), jnp.sum(w * w), jnp.sum(norm * norm))
+        return {"weight": weight, "raw": raw}
 
-    chunks = jax.tree.map(_chunks, (x, weights, tuple(column.T for column in dx), dweights.T))
+    moved = tuple(column.T for column in dx)
+    chunks = jax.tree.map(_chunks, (x, weights, of_norm, moved, dweights.T))
     shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], chunks))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -103,14 +108,16 @@ def sum_derivatives(
         return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
 
     found = lax.scan(add, zero, chunks)[0]
-    weight, slope, square = found["weight"]
-    counts, slopes, squares = {}, {}, {}
+    weight, slope, square, norm = found["weight"]
+    counts, slopes, squares, cross = {}, {}, {}, {}
     for name, one in statistics.items():
-        raw, moved, doubled = found["raw"][name]
+        raw, moved, doubled, products = found["raw"][name]
         counts[name] = one.finish(raw, prepared[name])
         slopes[name] = jax.vmap(one.finish, (0, None))(moved, prepared[name])
         squares[name] = one.finish_squares(doubled, square, prepared[name])
-    return SumDerivatives(BinSums(weight, counts), BinSums(slope, slopes), BinSums(square, squares))
+        cross[name] = one.finish(products, prepared[name])
+    of_squares = BinSquares(square, norm, squares, cross)
+    return SumDerivatives(BinSums(weight, counts), BinSums(slope, slopes), of_squares)
 
 
 def influences(

@@ -9,7 +9,11 @@ import numpy as np
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.objective.residuals import residuals, weight_of
-from kdescent_dist.response.compared import BinComparison, as_vector, in_quadrature
+from kdescent_dist.response.compared import (
+    BinComparison,
+    as_vector,
+    difference_errors,
+)
 from kdescent_dist.response.influence import SumDerivatives
 from kdescent_dist.response.points import EvaluationPoints
 
@@ -31,7 +35,7 @@ class LinearSums:
     Attributes:
         slopes: (P, R) derivatives of the numbers of the model.
         weights: (R,) expected weights of the squared residuals in the sum of squares of a step.
-        errors: (R,) errors of the numbers of the training catalog.
+        errors: (R,) errors of the numbers of the training catalog, 0 if not known.
         count: expected number of squares of the bin in the mean of a step.
         model, training: maps from the sums to the R numbers.
     """
@@ -66,7 +70,8 @@ def linear_sums(
     slopes = model.slopes(found.slopes, weight[1])
     weights, count = _loss_weights(config, counted, found, model, training)
     with jax.enable_x64(True):
-        errors = np.asarray(as_vector(training.errors(counted.errors)))
+        errors = np.asarray(as_vector(counted.normalized_errors(training_weight, config.volume)))
+    errors = np.where(np.isfinite(errors), errors, 0.0)
     return LinearSums(slopes, weights, errors, count, model, training)
 
 
@@ -84,10 +89,9 @@ def _loss_weights(
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
     errors = None
     if config.kind == "chisq":
-        errors = training.errors(counted.errors)
-        if config.model_errors:
-            of_model = model.errors(jax.tree.map(np.sqrt, found.squares))
-            errors = in_quadrature(errors, of_model)
+        of_training = counted.normalized_errors(training.weight, config.volume)
+        of_model = model.errors(found.squares) if config.model_errors else None
+        errors = difference_errors(of_training, of_model)
     both = model.values(), training.values()
     with jax.enable_x64(True):
         values, apart, error = jax.tree.map(lambda a: jnp.asarray(a)[None], (*both, errors))

@@ -10,10 +10,13 @@ import numpy as np
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
+from kdescent_dist.bins.ratio_errors import norm_factors
 from kdescent_dist.bins.sums import draw_rows
+from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.counts.statistic import Points
 from kdescent_dist.numerics.prng import as_key, draw_key
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.residuals import Compared
 from kdescent_dist.pretraining.training_counts import TrainingCounts
 
 # Most points per statistic and bin, by default.
@@ -81,8 +84,24 @@ class EvaluationPoints:
 
     @property
     def errors(self) -> BinSums:
-        """The errors of the training sums."""
+        """The errors of the training sums, without those of a norm."""
         return self._at_points(self.pretrained.number_err, lambda counts: counts.errors)
+
+    def normalized_errors(self, weight: float, volume: float = 1.0) -> Compared:
+        """The errors of the compared numbers of the training catalog, see ``training_errors``.
+
+        Args:
+            weight: sum of all weights of the training catalog.
+            volume: ``loss.volume``.
+        """
+        every = training_errors(self.pretrained, weight, np.float64)
+        at_points = {name: every[name][rows] for name, rows in self.indices.items()}
+        return Compared(at_points, self.pretrained.number_err / volume)
+
+    @property
+    def norm_factors(self) -> np.ndarray:
+        """(2,) factors in the contribution of a sample to the norm, see ``ratio_errors``."""
+        return norm_factors([self.pretrained.bin.config.normalization])[0]
 
     def _at_points(self, weight: float, of: Callable[[TrainingCounts], np.ndarray]) -> BinSums:
         found = self.pretrained.statistics

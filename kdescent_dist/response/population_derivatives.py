@@ -79,7 +79,7 @@ class PopulationSlopes:
 
         @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
-            specs = (block, block, whole, whole)
+            specs = (block, block, whole, whole, whole)
             return on_each_device(mesh, _derivatives_of(hard), specs, whole)
 
         self._derivatives = derivatives
@@ -136,7 +136,8 @@ class PopulationSlopes:
             for total, counted in zip(bins, self.sets, strict=True):
                 program = self._derivatives(counted.pretrained.bin.hard)
                 chosen = block_of(population, counted), block_of(tangents, counted)
-                sums = program(*chosen, counted.window, counted.points)
+                bin_ = counted.window, counted.points, counted.norm_factors
+                sums = program(*chosen, *bin_)
                 total.add_each(jax.device_get(sums))
                 progress()
         scale = self.blocks.scale / len(rounds)
@@ -176,7 +177,7 @@ def _directions(params: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
-    def local(population, tangents, window, points):
+    def local(population, tangents, window, points, factors):
         (x, conditions, weights), (dx, dconditions, dweights) = jax.tree.map(
             lambda a: a[0], (population, tangents)
         )
@@ -189,7 +190,8 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
 
         inside = weigh(conditions, weights)
         slopes = jax.vmap(slope)(dconditions, dweights)
-        sums = sum_derivatives(jnp.stack(x, axis=1), inside, dx, slopes, points)
+        of_norm = factors[0] * inside + factors[1] * weights
+        sums = sum_derivatives(jnp.stack(x, axis=1), inside, dx, slopes, points, of_norm)
         return lax.all_gather(sums, "samples")
 
     return local

@@ -85,4 +85,6 @@ def comparison_phase(
         directory.write_arrays("diagnostics", arrays)
         return {}
 
-    return Phase("comparison", work, of={**of, "samples": samples}, files=("diagnostics",))
+    # Early versions computed other errors.
+    of = {**of, "samples": samples, "errors": "of normalized counts"}
+    return Phase("comparison", work, of=of, files=("diagnostics",))

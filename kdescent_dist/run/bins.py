@@ -1,5 +1,6 @@
 """The bins of a run, from its config and training catalog, and their training counts."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -13,6 +14,8 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import BinsConfig, Config
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.run.directory import RunDirectory
+
+log = logging.getLogger(__name__)
 
 
 def find_bins(
@@ -86,12 +89,18 @@ def pretrain_bins(
             continue
         known, of_bin = kept.load(bin_), found[bin_.group]
         further = kept.load_further(bin_, of_bin)
-        method = config.counts.pretrain
-        one = pretrain_bin(bin_, training, None, config.seed, own, known, method, of_bin, further)
+        method, cross = config.counts.pretrain, kept.load_cross(bin_, of_bin)
+        one = pretrain_bin(
+            bin_, training, None, config.seed, own, known, method, of_bin, further, cross
+        )
         if known is None and one.counts is not None:
             kept.save(bin_, one.counts)
         counted = {n: c for n, c in one.further.items() if n not in further and not c.given}
         kept.save_further(bin_, of_bin, counted)
+        if one.cross.keys() - cross.keys():
+            if known is not None:
+                log.info("%s: sums for its errors were missing, and are counted", bin_.name)
+            kept.save_cross(bin_, of_bin, one.cross)
         # All processes take the counts of the primary, as different CPUs may round differently.
         pretrained.append(rows.processes.on_primary(lambda one=one: one))
     return pretrained

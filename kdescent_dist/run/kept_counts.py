@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.config.problem import bins_of_schema_1
 from kdescent_dist.counts.points import Given
@@ -79,6 +81,21 @@ class KeptCounts:
         for name, of_name in counts.items():
             self._write(self._further_file(bin_, name, found[name]), of_name.save)
 
+    def load_cross(self, bin_: Bin, found: Mapping[str, Given]) -> dict[str, np.ndarray]:
+        """Saved ``PretrainedBin.cross`` of a bin, empty if nothing is saved.
+
+        Args:
+            bin_: the bin.
+            found: the result of ``read_statistics`` for the bin.
+        """
+        return self._loaded(self._cross_file(bin_, found), _arrays) or {}
+
+    def save_cross(
+        self, bin_: Bin, found: Mapping[str, Given], cross: Mapping[str, np.ndarray]
+    ) -> None:
+        """Save ``PretrainedBin.cross`` of a bin, see ``load_cross``."""
+        self._write(self._cross_file(bin_, found), lambda file: _save_arrays(file, cross))
+
     def _loaded(self, file: Path, load: Callable[[Path], T]) -> T | None:
         if not self._processes.on_primary(file.exists):
             return None
@@ -105,16 +122,34 @@ class KeptCounts:
 
     def _further_file(self, bin_: Bin, name: str, given: Given) -> Path:
         """The file of a statistic, whose name depends on the statistic's code and options."""
+        return self._named(f"{bin_.name}-{name}", bin_, self._told(bin_, name, given))
+
+    def _cross_file(self, bin_: Bin, found: Mapping[str, Given]) -> Path:
+        """The file of cross sums; its name depends on all that the names of counts depend on."""
+        config = bins_of_schema_1(replace(bin_.config, statistics={}))
+        further = [self._told(bin_, n, g) for n, g in found.items() if g.values is None]
+        return self._named(f"{bin_.name}-cross", bin_, [config, further])
+
+    def _told(self, bin_: Bin, name: str, given: Given) -> list[Any]:
         points = None if given.points is None else [given.points.each, given.points.common]
         told = content_digest([bin_.config.statistics[name], points, given.number])
         where = [list(bin_.columns), list(bin_.softness)]
-        return self._named(f"{bin_.name}-{name}", bin_, [where, name, told, self._code(name)])
+        return [where, name, told, self._code(name)]
 
     def _named(self, name: str, bin_: Bin, told: Any) -> Path:
         made_from = json.dumps([self._source, bin_.name, dict(bin_.window), told])
         key = hashlib.sha256(made_from.encode()).hexdigest()[:10]
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
         return self._folder / f"{name}-{key}.npz"
+
+
+def _save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
 
 
 def _code_of(name: str) -> dict[str, str]:

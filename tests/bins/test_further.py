@@ -161,7 +161,7 @@ def test_bins_that_are_counted_and_bins_that_are_given_stand_together():
         pretrain_bin(bins[1], columns),
         known_bin(bins[2], found["c"]),
     ]
-    stacks = stack_bins(pretrained, np.float32)
+    stacks = stack_bins(pretrained, 300.0, np.float32)
     assert [stack.drawn for stack, _ in stacks] == [{"near": 3}, {"kde": 3, "fourier": 2}]
     np.testing.assert_array_equal(stacks[0][1].training_sum, [5.0, 5.0])
 

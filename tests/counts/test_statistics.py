@@ -123,15 +123,15 @@ def test_a_statistic_of_values_alone_counts_in_bins(which, monkeypatch):
     bins, x, condition, weights = single((bins, X, CONDITION, WEIGHTS))
 
     def sums(x, condition, weights):
-        given = list(x.T), [condition], weights, bins, (False,)
+        given, kinds = (list(x.T), [condition], weights, bins, (False,)), ("density", "counts")
         if which == "dense":
-            return dense_sums("auto", *given, True)
-        return sparse_sums(*given, True)
+            return dense_sums("auto", *given, kinds)
+        return sparse_sums(*given, kinds)
 
     expected, slopes = in_float64()
     found, squares = jax.jit(sums)(x, condition, weights)
     np.testing.assert_allclose(found.counts["distances"], expected, rtol=3e-6)
-    assert squares.counts["distances"].shape == expected.shape
+    assert squares.counts["distances"].shape == squares.cross["distances"].shape == expected.shape
 
     def scalar(*given):
         return jnp.sum(jnp.sin(sums(*given)[0].counts["distances"] / 50))

@@ -71,7 +71,7 @@ def test_the_noise_of_an_input_catalog_is_included(bins):
 def test_parameters_away_from_the_minimum_are_named_and_their_errors_labelled(
     given, result, minimum
 ):
-    away = minimum + [0, 0, 5 * result["errors"]["scatter"], 0]
+    away = np.add(minimum, [0, 0, 5 * result["errors"]["scatter"], 0])
     found = stated(given, away)
     assert found["converged"] is False
     assert "scatter by -" in found["converged_note"]

@@ -29,7 +29,7 @@ def test_soft_window_equals_its_formula_and_hard_edges_select():
 
 def test_bins_of_a_name_with_different_numbers_of_points_are_refused():
     bins = problems.pretrained({"a": BinsConfig(columns=["red"], edges={"mass": [0, 0.5, 1]})})
-    ((stack, _),) = stack_bins(bins, np.float32)
+    ((stack, _),) = stack_bins(bins, 1.0, np.float32)
     first, second = (replace(stack, bins=(b,), positions=(i,)) for i, b in enumerate(stack.bins))
     sums = [BinSums(np.ones(1), {"kde": np.ones((1, n, 1))}) for n in (3, 4)]
     with pytest.raises(InputError, match=r"bins.a: its bins have different numbers of points"):

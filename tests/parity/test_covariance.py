@@ -83,7 +83,7 @@ def errors(objective, bins, columns, weights, params=TRUTH, *, rows=None, free=N
     return parameter_covariance(given.linearizer.at(params, free))
 
 
-def compared(x, weights, bins, square=False):
+def compared(x, weights, bins):
     """What is compared, in float64, and its influences (n, R) by rows."""
     values, rows = [], []
     for pretrained in bins:
@@ -107,8 +107,6 @@ def compared(x, weights, bins, square=False):
         counted = w @ table / norm
         values += [counted, [w.sum() / 50.0]]
         rows += [(w[:, None] * table - of_norm[:, None] * counted) / norm, w[:, None] / 50.0]
-        if square:
-            rows[-2] = w[:, None] * table / norm
     return np.concatenate(values), np.concatenate(rows, axis=1)
 
 
@@ -131,8 +129,8 @@ def reference(bins, columns, weights, kind, z):
         ]
     )
     if kind == "chisq":
-        _, raw = compared(columns["x"].astype(float), weights.astype(float), bins, square=True)
-        weight = weight / np.sum(raw**2, axis=0)
+        _, rows = compared(columns["x"].astype(float), weights.astype(float), bins)
+        weight = weight / np.sum(rows**2, axis=0)
     return np.linalg.solve(jacobian.T @ (weight[:, None] * jacobian), jacobian.T * weight)
 
 
@@ -332,13 +330,18 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
     given = [np.asarray(a, np.float32) for a in (x, weights, dx, dweights)]
     points = kernels_and_modes(*(np.asarray(a, np.float32) for a in (centers, cov, modes)))
     x, weights, dx, dweights = given
-    found = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points)
+    found = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points, 2 * weights)
     expected = {"sums": weights @ table, "squares": weights**2 @ table**2, "slopes": slopes}
     for name, values in expected.items():
         of_kind = by_name(getattr(found, name))
         parts = [of_kind["kde"], of_kind["cos"], of_kind["sin"], of_kind["weight"][..., None]]
         error = np.abs(np.concatenate(parts, axis=-1) - values)
         assert np.max(error / np.max(np.abs(values), axis=-1, keepdims=True)) < 1e-3, name
+    assert found.squares.norm == pytest.approx(4 * np.sum(weights.astype(float) ** 2), rel=1e-5)
+    cross = found.squares.cross
+    cross = np.concatenate([cross["kde"][:, 0], *cross["fourier"].T])
+    wanted = 2 * weights**2 @ table[:, :-1]
+    np.testing.assert_allclose(cross, wanted, atol=1e-3 * np.abs(wanted).max())
 
 
 @pytest.mark.nightly

@@ -56,28 +56,38 @@ def window_float64(bin_, columns):
 
 
 def counts_float64(bin_, cov, centers, modes, columns, weights):
-    """Weight, kernel and Fourier counts in one bin, and the sums of the squares of their terms."""
+    """Weight, kernel and Fourier counts in one bin, and the errors of the normalized counts.
+
+    The errors are of the weight, of kernels and of both parts of the modes.
+    """
     w = window_float64(bin_, columns) * weights
     x = np.stack([columns[c] for c in bin_.columns], axis=1)
     away = x[None] - centers[:, None]
     square = np.einsum("kni,ij,knj->kn", away, np.linalg.inv(cov), away)
     kernel = np.exp(-square / 2) / np.sqrt(np.linalg.det(2 * np.pi * cov))
     phase = modes @ x.T
-    of_waves = np.cos(phase) ** 2 @ w**2, np.sin(phase) ** 2 @ w**2
+    of_norm = weights if bin_.config.normalization == "density" else w
+    norm = of_norm.sum()
+
+    def error(values):
+        ratio = values @ w / norm
+        return np.sqrt(np.sum((values * w - ratio[:, None] * of_norm) ** 2, axis=1)) / norm
+
     counts = w.sum(), kernel @ w, np.exp(1j * phase) @ w
-    return counts, (np.sum(w**2), kernel**2 @ w**2, *of_waves)
+    errors = [error(values) for values in (kernel, np.cos(phase), np.sin(phase))]
+    return counts, (np.sqrt(np.sum(w**2)), *errors)
 
 
 def drawn(draw, j, dims):
-    """Kernels, modes, what the training catalog has there and its errors, of the j-th bin."""
-    points, truth, errors = [], [], []
+    """Kernels, modes and what the training catalog has there, of the j-th bin."""
+    points, truth = [], []
     for name, where, parts in (("kde", "centers", 1), ("fourier", "modes", 2)):
         known = name in draw.points
         at = draw.points[name].each[where][0, j] if known else np.zeros((0, dims))
         points.append(np.asarray(at, float))
-        for found, values in ((truth, draw.truth.counts), (errors, draw.errors)):
-            found.append(np.asarray(values[name][j] if known else np.zeros((0, parts)), float))
-    return points, truth[0][:, 0], truth[1] @ [1, 1j], errors[0][:, 0], errors[1]
+        values = draw.truth.counts[name][j] if known else np.zeros((0, parts))
+        truth.append(np.asarray(values, float))
+    return points, truth[0][:, 0], truth[1] @ [1, 1j]
 
 
 def loss_float64(objective, bins, columns, weights, config, noise=None):
@@ -90,10 +100,11 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
     shared = objective.data["shared"]
     draws = draw_points(objective.stacks, shared["stacks"], draw_key(KEY), 1)
     noise_columns, noise_weights = noise or (columns, weights)
+    training = jax.tree.map(lambda a: np.asarray(a, float), problems.training())
     for stack, draw in zip(objective.stacks, draws, strict=True):
         for j, bin_ in enumerate(stack.bins):
             cov = np.atleast_2d(np.asarray(by_bin[bin_.name].counts.kernelcov, float))
-            points, in_kernels, in_waves, kde_err, fourier_err = drawn(draw, j, len(bin_.columns))
+            points, in_kernels, in_waves = drawn(draw, j, len(bin_.columns))
             (weight, kde, fourier), _ = counts_float64(bin_, cov, *points, columns, weights)
             in_bin = float(draw.truth.weight[j])
             density = bin_.config.normalization == "density"
@@ -108,21 +119,11 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
                 if bin_.config.number_density:
                     squares.append(by * number_diff**2)
                 continue
-            errors = [
-                by_bin[bin_.name].number_err / config.volume,
-                kde_err / n_truth,
-                *(fourier_err.T / n_truth),
-            ]
+            _, errors = counts_float64(bin_, cov, *points, *training)
             if config.model_errors:
-                (weight, _, _), of_model = counts_float64(
-                    bin_, cov, *points, noise_columns, noise_weights
-                )
-                norm = noise_weights.sum() if density else weight
-                norms = [config.volume, norm, norm, norm]
-                errors = [
-                    np.hypot(error, np.sqrt(more) / norm)
-                    for error, more, norm in zip(errors, of_model, norms, strict=True)
-                ]
+                _, of_model = counts_float64(bin_, cov, *points, noise_columns, noise_weights)
+                errors = list(map(np.hypot, errors, of_model))
+            errors = [errors[0] / config.volume, *errors[1:]]
             differences = [number_diff, kde_diff, fourier_diff.real, fourier_diff.imag]
             ratios = [d / e for d, e in zip(differences, errors, strict=True)]
             counted = ratios if bin_.config.number_density else ratios[1:]
@@ -193,10 +194,7 @@ def at_truth(bins, size, loss, weights=None):
 @pytest.mark.nightly
 @pytest.mark.parametrize("size", [600, 12_000])
 def test_with_the_errors_of_the_model_chisq_at_the_truth_does_not_grow_with_its_noise(bins, size):
-    """The training catalog has 3000 masses, for each of which a mass of the input stands.
-
-    Below 1, because a normalized count varies less than the count.
-    """
+    """The training catalog has 3000 masses, for each of which a mass of the input stands."""
     weights = np.full(size, 3000 / size)
     both = at_truth(bins, size, LossConfig(kind="chisq"), weights).mean()
     assert 0.25 < both < 1.2

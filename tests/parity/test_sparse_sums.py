@@ -252,7 +252,7 @@ def test_the_sums_are_chosen_by_what_the_bins_reach(edges, softness, sparse):
     bins = problems.pretrained({"g": config})
 
     def chosen(sums, platform):
-        ((stack, _),) = stack_bins(bins, np.float32, sums, platform)
+        ((stack, _),) = stack_bins(bins, 1.0, np.float32, sums, platform)
         return stack.sparse
 
     assert chosen("auto", "cpu") == sparse

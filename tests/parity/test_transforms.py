@@ -418,7 +418,7 @@ def test_gradients_are_the_bits_of_the_reverse_pass_by_hand():
             (x, weights, centers, cov),
             cotangent,
         ),
-        (sparse_sums._sums, sparse_sums._backward, ((False,), False), (blocks, bins), table),
+        (sparse_sums._sums, sparse_sums._backward, ((False,), None), (blocks, bins), table),
     ]
     for function, backward, options, args, ct in cases:
         wanted = jax.jit(partial(backward, *options))(args, ct)

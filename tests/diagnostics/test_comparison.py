@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
+from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.counts.statistics.kernels import GaussianKernels
 from kdescent_dist.diagnostics import comparison as diagnostics
 from kdescent_dist.diagnostics import population_sums
@@ -39,9 +40,9 @@ def test_a_population_smaller_than_the_limit_is_kept_whole_without_padding(whole
 
 
 def sums(arrays, label, bin_, cov):
-    """Window sum, counts, and squares of the errors of counts, in double precision."""
+    """Window sum, counts, and errors of normalized counts, in double precision."""
     x = np.stack([arrays[f"{label}/{name}"] for name in bin_["columns"]], axis=1).astype(float)
-    weights = arrays[f"{label}/weights"].astype(float)
+    weights = everywhere = arrays[f"{label}/weights"].astype(float)
     for name, (low, high) in bin_["window"].items():
         values = arrays[f"{label}/{name}"].astype(float)
         width = bin_["softness"][name] * (high - low)
@@ -50,8 +51,14 @@ def sums(arrays, label, bin_, cov):
     centers, modes = arrays[f"bin{i}/kernel_centers"], arrays[f"bin{i}/fourier_positions"]
     pdfs = np.array([multivariate_normal(c, cov).pdf(x) for c in centers])
     waves = np.exp(1j * modes.astype(float) @ x.T)
-    squares = waves.real**2 @ weights**2 + 1j * waves.imag**2 @ weights**2
-    return weights.sum(), pdfs @ weights, waves @ weights, pdfs**2 @ weights**2, squares
+    of_norm = weights if bin_["normalization"] == "conditional" else everywhere
+
+    def error(values):
+        apart = values * weights - (values @ weights / of_norm.sum())[:, None] * of_norm
+        return np.sqrt(np.sum(apart**2, axis=1)) / of_norm.sum()
+
+    errors = error(waves.real) + 1j * error(waves.imag)
+    return weights.sum(), pdfs @ weights, waves @ weights, error(pdfs), errors
 
 
 def described(arrays):
@@ -75,17 +82,17 @@ def test_errors_add_the_noise_of_the_fit_to_that_of_the_training_catalog(bins, w
     weight = problems.training()[1].sum(dtype=float)
     for bin_, pretrained in zip(described(whole), bins, strict=True):
         counts = pretrained.counts
-        total, _, _, kde, fourier = sums(whole, "fit", bin_, counts.kernelcov)
-        conditional = bin_["normalization"] == "conditional"
-        norm = total if conditional else np.sum(whole["fit/weights"], dtype=float)
-        of_data = bin_["sum_training"] if conditional else weight
+        *_, kde, fourier = sums(whole, "fit", bin_, counts.kernelcov)
+        of_data = training_errors(pretrained, weight, float)
         prefix = f"bin{bin_['index']}"
-        expected = np.sqrt(kde / norm**2 + (counts.kde_err / of_data) ** 2)
+        expected = np.hypot(kde, of_data["kde"][:, 0])
         np.testing.assert_allclose(whole[f"{prefix}/kde_err"], expected, 1e-4, 1e-9)
-        for part in (np.real, np.imag) if len(whole[f"{prefix}/fourier_err"]) else ():
-            training = part(counts.fourier_err) / of_data
-            expected = np.sqrt(part(fourier) / norm**2 + training**2)
-            np.testing.assert_allclose(part(whole[f"{prefix}/fourier_err"]), expected, 1e-4)
+        for i, part in enumerate((np.real, np.imag) if "fourier" in of_data else ()):
+            expected = np.hypot(part(fourier), of_data["fourier"][:, i])
+            found = part(whole[f"{prefix}/fourier_err"])
+            # A small variance is a difference of sums, which are rounded.
+            rounding = 2e-6 * np.max(expected**2)
+            np.testing.assert_allclose(found**2, expected**2, 2e-4, rounding)
 
 
 @pytest.mark.parametrize("samples", [3, 100])
@@ -147,6 +154,6 @@ def test_one_block_at_a_time_is_counted_by_one_program_for_bins_of_equal_shape(
     monkeypatch.setattr(GaussianKernels, "counts", spy)
     mass = np.linspace(0, 1, size, dtype=np.float32)
     arrays = diagnose(bins, samples=50, mass=mass)
-    # Traced once for both bins of the grid, and for the guess and the fit.
-    assert shapes == [(2 * BLOCK_SIZE, 2), (2 * BLOCK_SIZE, 1)]
+    # Traced once for both bins of the grid, for the guess and the fit; and again for errors.
+    assert shapes == 2 * [(2 * BLOCK_SIZE, 2), (2 * BLOCK_SIZE, 1)]
     assert max(a.size for name, a in arrays.items() if name.startswith("fit/")) == 50

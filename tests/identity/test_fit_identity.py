@@ -100,6 +100,21 @@ def test_the_loss_and_the_bins_are_part_of_a_fit_from_python(tmp_path, options, 
         continued(4, bin_, **options)
 
 
+@pytest.mark.parametrize(
+    ("kind", "normalization", "told"),
+    [("mse", "conditional", False), ("chisq", "counts", False), ("chisq", "density", True)],
+)
+def test_a_fit_to_chi_square_by_an_early_version_is_refused_where_its_errors_were_others(
+    kind, normalization, told
+):
+    bins = problems.pretrained({"one": BinsConfig(**{**vars(ONE), "normalization": normalization})})
+    now = problems.objective(bins, loss=LossConfig(kind=kind)).identity
+    saved = {"format": 3, **{name: value for name, value in now.items() if name != "errors"}}
+    lines = FitIdentity(now).differences(saved)
+    assert lines == (["errors: default -> of normalized counts"] if told else [])
+    assert FitIdentity(now, accept=["errors"]).differences(saved) == []
+
+
 def test_a_setting_of_jax_that_changes_numbers_is_part_of_a_fit(tmp_path):
     run(tmp_path)
     before = jax.config.jax_threefry_partitionable

@@ -55,7 +55,7 @@ def shared(processes, bin_=BIN, method="direct", block_size=BLOCK):
 
 def leaves(pretrained):
     fields = dataclasses.asdict(dataclasses.replace(pretrained, bin=None))
-    return {**fields.pop("counts"), **fields}
+    return {**fields.pop("counts"), **fields.pop("cross"), **fields}
 
 
 def assert_same(one, other):

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from scipy.stats import norm
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.compose import to_yaml
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.schema import BinsConfig
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, InputCatalogConfig
 from kdescent_dist.report import make_report
 from kdescent_dist.report.data.labels import number, plain_label, safe
 from kdescent_dist.report.data.read import read_run
 from kdescent_dist.report.data.records import residuals
-from kdescent_dist.report.pages.tables import verdict
+from kdescent_dist.report.pages.tables import SHARED_ROWS, verdict
 from kdescent_dist.report.plots.density import (
     Raster,
     core_width,
@@ -127,6 +128,16 @@ def test_the_verdict_gives_the_fall_of_the_loss(finished):
         first = file["loss"][0]
     final = finished["result"]["loss"]
     assert f"The loss fell from {first:.3g} at the guess to {final:.3g}" in finished["page"].text
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_the_verdict_tells_what_shared_rows_do_to_chi_square(finished, separate):
+    run = read_run(finished["directory"])
+    for columns, shared in (([], False), (["redshift"], not separate)):
+        catalog = CatalogConfig() if separate else None
+        config = replace(run.config, input=InputCatalogConfig(columns, catalog))
+        told = verdict(replace(run, config=config))
+        assert (SHARED_ROWS in told) == shared
 
 
 @pytest.mark.parametrize("name", ["p00", "p01", "p04", "p19"])

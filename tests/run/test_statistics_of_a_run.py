@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from kdescent_dist.bins import further_counts
+from kdescent_dist.bins import cross_sums, further_counts
 from kdescent_dist.bins import pretrained as kernel_counts
 from kdescent_dist.bins.further import read_all
 from kdescent_dist.catalogs.training import TrainingCatalog
@@ -109,10 +109,11 @@ def starts(config, tmp_path, monkeypatch):
     spied(further_counts, "_counted", "near")
     spied(kernel_counts, "_count", "kernels")
     with np.load(config.catalog.path) as file:
-        training = TrainingCatalog.of(dict(file))
+        columns = dict(file)
 
-    def start(config=config):
+    def start(config=config, weights=None):
         calls.clear()
+        training = TrainingCatalog.of(columns, weights)
         found = read_all(config.bins)
         bins, _ = find_bins(config.bins, training, found)
         mesh, directory = make_mesh(devices=jax.devices()[:1]), RunDirectory(tmp_path)
@@ -177,3 +178,36 @@ def test_a_damaged_file_is_told_and_counted_anew(starts, tmp_path, caplog, damag
     assert "cannot be used" in caplog.text
     np.testing.assert_array_equal(second.values, first.values)
     assert starts()[0] == []
+
+
+def test_sums_for_errors_that_early_versions_lack_are_counted_once(
+    starts, tmp_path, caplog, monkeypatch
+):
+    """Kernels, modes and the further statistic are taken from their files."""
+    counted = []
+    for name in ("count_kernels", "count_modes", "count_further_rows"):
+        work = getattr(cross_sums, name)
+        monkeypatch.setattr(cross_sums, name, lambda *g, w=work, n=name: counted.append(n) or w(*g))
+    weights = np.linspace(0.5, 1.5, 300)
+    assert starts(weights=weights)[0] == ["kernels", "near", "near"]
+    (file,) = (tmp_path / "pretrain").glob("all-cross-*.npz")
+    with np.load(file) as saved:
+        first = dict(saved)
+    for damage in (file.unlink, lambda: file.write_bytes(file.read_bytes()[:100])):
+        damage()
+        counted.clear()
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            assert starts(weights=weights)[0] == ["near"]
+        assert counted == ["count_kernels", "count_modes", "count_further_rows"]
+        assert "all: sums for its errors were missing, and are counted" in caplog.text
+        with np.load(file) as saved:
+            for name, values in first.items():
+                np.testing.assert_array_equal(saved[name], values)
+    assert starts(weights=weights)[0] == []
+    assert len(counted) == 3
+
+
+def test_rows_without_weights_need_no_sums_for_errors(starts, tmp_path):
+    starts()
+    assert not list((tmp_path / "pretrain").glob("*-cross-*"))

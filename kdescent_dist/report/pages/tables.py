@@ -9,13 +9,21 @@ from kdescent_dist.report.data.labels import DASH, chisq, describe, duration, nu
 from kdescent_dist.report.data.records import Bin, Run
 from kdescent_dist.report.data.statistics import in_words, statistics_of
 
+SHARED_ROWS = (
+    "The model is made from rows of the training catalog: both share some noise, so that a perfect "
+    "model has less than 1."
+)
+
 
 def verdict(run: Run) -> list[str]:
     """The outcome of the fit, in sentences."""
     sentences = [_status_sentence(run.result), *_finish_sentence(run.result)]
     sentences += [*_distance_sentence(run), *_loss_sentence(run)]
     if run.bins:
-        sentences += [_chisq_sentence(run.bins), *_numbers_sentence(run.bins)]
+        sentences.append(_chisq_sentence(run.bins))
+        if run.config.input.columns and run.config.input.catalog is None:
+            sentences.append(SHARED_ROWS)
+        sentences += _numbers_sentence(run.bins)
     if near := [row["name"] for row in parameter_rows(run) if row["near"]]:
         what = "parameter ends" if len(near) == 1 else "parameters end"
         named = ", ".join(near if len(near) <= 8 else [*near[:7], "..."])

@@ -1,5 +1,6 @@
 """A run that is killed goes on in the phase in which it was killed."""
 
+import json
 import subprocess
 import time
 
@@ -9,8 +10,14 @@ from support.command_line import run_told
 from support.pages import Page
 from support.process_groups import SMALL, command, environment, result
 
-FIT = [*SMALL, "optimizer.schedule=constant", "fit.steps=30", "report.samples=500"]
-PHASES = ["pretraining", "steps", "errors", "comparison"]
+FIT = [
+    *SMALL,
+    "optimizer.schedule=constant",
+    "fit.steps=30",
+    "fit.finish=newton",
+    "report.samples=500",
+]
+PHASES = ["pretraining", "steps", "finish", "errors", "comparison"]
 
 
 def status(folder):
@@ -20,12 +27,10 @@ def status(folder):
     return {name: one["status"] for name, one in result(folder / "run").get("phases", {}).items()}
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """A folder with a run that was killed while it computed the errors of its parameters."""
-    folder = tmp_path_factory.mktemp("killed")
+def kill_once(folder, condition, *overrides):
+    """Start a run in a folder, and kill it once a condition holds."""
     process = subprocess.Popen(
-        command(folder / "run", small=FIT),
+        command(folder / "run", *overrides, small=FIT),
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -33,20 +38,52 @@ def killed(tmp_path_factory):
         text=True,
     )
     deadline = time.monotonic() + 200
-    while status(folder).get("errors") != "running":
+    while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
     process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder with a run that was killed while it computed the errors of its parameters."""
+    folder = tmp_path_factory.mktemp("killed")
+    kill_once(folder, lambda: status(folder).get("errors") == "running")
     return folder
+
+
+def newton_steps(folder):
+    """Number of saved Newton steps, 0 before there are any."""
+    file = folder / "run/checkpoints/finish.json"
+    return json.loads(file.read_text())["state"]["steps"] if file.exists() else 0
+
+
+@pytest.mark.as_shipped
+def test_a_run_that_is_killed_in_its_finish_ends_with_the_bits_of_one_that_is_not(tmp_path):
+    alone = ["fit.steps=10", "report.enabled=false", "report.errors=false"]
+    (tmp_path / "killed").mkdir()
+    kill_once(tmp_path / "killed", lambda: newton_steps(tmp_path / "killed") > 0, *alone)
+    assert result(tmp_path / "killed/run")["status"] == "running"
+    assert status(tmp_path / "killed")["finish"] == "running"
+    ends = []
+    for folder in (tmp_path / "killed", tmp_path):
+        code, _, err = run_told(f"run_dir={folder / 'run'}", *FIT, *alone, cwd=tmp_path)
+        assert code == 0, err
+        assert ("finish: continuing after step" in err) == (folder != tmp_path)
+        ends.append(result(folder / "run"))
+    assert ends[0]["finish"]["steps"] > 1
+    assert ends[0]["finish"]["message"] == "at the minimum"
+    for name in ("params", "finish", "loss"):
+        assert ends[0][name] == ends[1][name]
 
 
 def test_a_run_that_is_killed_at_its_errors_goes_on_there_and_keeps_its_fit(killed):
     before = result(killed / "run")
     assert before["status"] == "done"
     assert "errors" not in before
-    assert status(killed) == {"pretraining": "done", "steps": "done", "errors": "running"}
+    assert status(killed) == dict.fromkeys(PHASES[:3], "done") | {"errors": "running"}
 
     def start(*overrides):
         code, _, err = run_told(f"run_dir={killed / 'run'}", *FIT, *overrides, cwd=killed)
@@ -58,9 +95,9 @@ def test_a_run_that_is_killed_at_its_errors_goes_on_there_and_keeps_its_fit(kill
     assert (after["step"], after["params"]) == (30, before["params"])
     assert all(error > 0 for error in after["errors"].values())
     assert status(killed) == dict.fromkeys(PHASES, "done")
-    assert [after["phases"][name]["starts"] for name in PHASES] == [2, 2, 2, 1]
+    assert [after["phases"][name]["starts"] for name in PHASES] == [2, 2, 2, 2, 1]
     parts = [(after["phases"][name]["done"], after["phases"][name]["parts"]) for name in PHASES]
-    assert parts == [(1, 1), (30, 30), (1, 1), (1, 1)]
+    assert parts == [(1, 1), (30, 30), (1, 1), (1, 1), (1, 1)]
     rows = [row for row in Page(killed / "run/report.html").rows if row[0] in PHASES and row[4:]]
     assert [row[:2] for row in rows] == [[name, "done"] for name in PHASES]
     assert rows[1][2] == "30 of 30"

@@ -106,6 +106,7 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
         del values[key]
         if scale != 1:
             values[key] = scale
+    values["loss.kind"] = config.loss.of_steps  # the finish has its own identity
     if not any(_is_bounded(one) for one in config.parameters.values()):
         del values["fit.bounds"]  # without bounds, all maps are the same
     return {

@@ -131,11 +131,9 @@ class CountsConfig:
 class LossConfig:
     """Terms of the loss: the mean of all squared residuals, each times its weight."""
 
-    # mse: residuals are plain differences; chisq: differences in units of their errors
-    kind: str = knob("mse", one_of=("mse", "chisq"))
-    # What the finish minimizes: residuals with the weights of kind, or (gls) with the inverse of
-    # their full covariance, which only chisq can have
-    statistic: str = knob("kind", one_of=("kind", "gls"), resumable=True)
+    # mse: residuals are plain differences; chisq: differences in units of their errors; gls: as
+    # chisq, and the finish takes the full covariance of all residuals
+    kind: str = knob("mse", one_of=("mse", "chisq", "gls"))
     # With chisq, whether errors include the noise of the model, not only of the training catalog
     model_errors: bool = True
     # Statistics to the weights of their terms, by default 1
@@ -151,6 +149,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         # A given weight of 1 and a missing weight must be the same problem.
         self.weights = {"kde": 1.0, "fourier": 1.0, **self.weights}
+
+    @property
+    def of_steps(self) -> str:
+        """What the steps of the optimizer minimize: ``mse`` or ``chisq``."""
+        return "mse" if self.kind == "mse" else "chisq"
 
 
 @dataclass

@@ -84,16 +84,16 @@ def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[Popula
     return True
 
 
-def finish_of(identity: Mapping[str, Any], result: FitResult, statistic: str) -> dict[str, Any]:
+def finish_of(identity: Mapping[str, Any], result: FitResult, kind: str) -> dict[str, Any]:
     """What a finish depends on, see ``KeptFinish.of``.
 
     Args:
         identity: identity of the fit, ready for JSON.
         result: the fit before the finish.
-        statistic: ``loss.statistic``.
+        kind: ``loss.kind``.
     """
     of = {"step": int(result.state.step), "params": result.params[-1].tolist()}
-    return {**identity, **of, "loss.statistic": statistic}
+    return {**identity, **of, "loss.kind": kind}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def fit(
         problem: names to values, ready for JSON, for the identity of the fit, in place of
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
-        training: columns and weights of the training catalog, which ``loss.statistic=gls`` needs.
+        training: columns and weights of the training catalog, which ``loss.kind=gls`` needs.
 
     After the last step, a finish goes to the minimum of the loss at fixed points, see
     ``fitting.finish``, unless ``config.finish`` is ``none`` or the loss is not one of a population.
@@ -180,7 +180,7 @@ def fit(
 
     kept = None
     if checkpoints is not None and identity is not None:
-        of = finish_of(identity.now, result, objective.config.statistic)
+        of = finish_of(identity.now, result, objective.config.kind)
         kept = KeptFinish(Path(checkpoints) / FINISH_FILE, of, processes)
     rows = None if training is None else CatalogRows(TrainingCatalog.of(*training))
     loss = FixedLoss(objective, parameters, seed, schedule is fixed_schedule, rows)

@@ -96,7 +96,7 @@ def _errors(loss: LossConfig, bins: Sequence[PretrainedBin]) -> dict[str, str]:
         if b.bin.config.normalization != "counts"
         and (loss.model_errors or not all(c.given for c in b.statistics.values()))
     ]
-    return {"errors": "of normalized counts"} if loss.kind == "chisq" and counted else {}
+    return {"errors": "of normalized counts"} if loss.of_steps == "chisq" and counted else {}
 
 
 class PopulationObjective:
@@ -216,7 +216,9 @@ class PopulationObjective:
         }
         self.identity = {**describe_all({**functions, **added}), **arrays}
         terms = {
-            "loss": non_default(replace(self.config, custom=None, extra_sums=None)),
+            "loss": non_default(
+                replace(self.config, kind=self.config.of_steps, custom=None, extra_sums=None)
+            ),
             "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
             "sums": {"kernel_blocks": self.chain_rule.kernel_blocks, "reproducible": reproducible},
         }
@@ -320,7 +322,7 @@ class PopulationObjective:
     def _unit_and_loss(self, shared: Any, key: jax.Array) -> tuple[UnitSums, SumsLoss]:
         blocks = self.chain_rule.kernel_blocks
         draws = draw_points(self.stacks, shared["stacks"], draw_key(key), blocks)
-        squares = self.config.kind == "chisq" and self.config.model_errors
+        squares = self.config.of_steps == "chisq" and self.config.model_errors
 
         def loss(params, sums):
             # Sums without a kernel axis are the same in every kernel block: take the first.

@@ -77,7 +77,7 @@ def mean_square(
         of_model = normalized(sums, factors, config.volume)
         of_training = normalized(draw.truth, training_factors, config.volume)
         errors = None
-        if config.kind == "chisq":
+        if config.of_steps == "chisq":
             of_draw = Compared(draw.errors, data.number_err / config.volume)
             of_noise = None
             if noise is not None:

@@ -65,7 +65,7 @@ def parameter_covariance(
         training += [one.of(-inverse) for one in pull.training]
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
-    covariance = _products(at, training, model, extra_sums, progress)
+    covariance = _without_negative(_products(at, training, model, extra_sums, progress))
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
@@ -129,7 +129,7 @@ def _products(
             training_sensitivities=training,
             extra_sums=extra_sums,
         )
-    return _without_negative(covariance)
+    return covariance
 
 
 def _given_products(

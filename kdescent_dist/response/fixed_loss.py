@@ -69,7 +69,7 @@ class FixedLoss:
         """
         if self.catalogs is None:
             raise InputError(
-                "loss.statistic=gls: its covariance needs the training catalog: fit(training=...)"
+                "loss.kind=gls: its covariance needs the training catalog: fit(training=...)"
             )
         return self.catalogs
 

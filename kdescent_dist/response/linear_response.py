@@ -88,7 +88,7 @@ def _loss_weights(
     """
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
     errors = None
-    if config.kind == "chisq":
+    if config.of_steps == "chisq":
         of_training = counted.normalized_errors(training.weight, config.volume)
         of_model = model.errors(found.squares) if config.model_errors else None
         errors = difference_errors(of_training, of_model)

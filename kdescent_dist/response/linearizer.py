@@ -74,7 +74,7 @@ class Linearizer:
         at = _linearization(
             *(loss, self.whole, params, found, linear, weights, squares, custom, pull, free)
         )
-        if objective.config.statistic != "gls":
+        if objective.config.kind != "gls":
             return at
         weights = FullWeights(whitening(at, progress))
         squares = max(float(weights.factor.shape[1]), 1.0)

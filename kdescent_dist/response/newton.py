@@ -37,7 +37,7 @@ class NewtonState:
         params: (P,) parameters, in the precision of the fit.
         expanded_at: (P,) parameters of the second derivatives of the last step.
         steps: number of steps that were taken.
-        populations: number of populations that were drawn.
+        populations: number of populations that the steps have used, forward and in reverse.
         losses: the loss before and after each step, each pair with the same random numbers and
             weights: means of weighted squares, plus ``loss.custom``.
         held: names of the parameters that a bound holds.
@@ -143,7 +143,7 @@ class Newton:
         margin = MARGIN * np.where(np.isfinite(errors), errors, parameters.scale)
         box = Box.of(parameters.low, parameters.high, margin)
         here = self._populations(state.params)
-        drawn, share = len(here.sums), NOISE_OF_STEP
+        share = NOISE_OF_STEP
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
@@ -152,7 +152,7 @@ class Newton:
                 break
             share = 0.0
         names = tuple(n for n, one in zip(parameters.names, held, strict=True) if one)
-        populations = state.populations + len(here.sums) - drawn + found.populations[1]
+        populations = state.populations + sum(found.populations)
         state = replace(state, held=names, populations=populations)
         if length < ARRIVED:
             return state.ending("at the minimum")

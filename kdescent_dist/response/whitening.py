@@ -14,7 +14,8 @@ import numpy as np
 from kdescent_dist.response.covariance import residual_covariance
 from kdescent_dist.response.linearization import Linearization
 
-MOST_NUMBERS = 3000  # compared numbers of all bins
+FEWEST_NUMBERS, MOST_NUMBERS = 1000, 3000  # most compared numbers of all bins, by parameters
+NUMBERS_OF_PARAMETER = 3
 ROWS_OF_NUMBER = 10  # effective training rows of a bin, for each of its compared numbers
 SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relative to the largest
 
@@ -45,7 +46,7 @@ def whitening(
     rows, covariance = rows[known], covariance[np.ix_(known, known)]
     scale = np.sqrt(np.diagonal(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    kept = values > SMALL * values[-1]
+    kept = values > SMALL * values[-1]  # and above 0: products of two populations are noisy
     factor = np.zeros((at.slopes.shape[1], int(np.sum(kept))))
     factor[rows] = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, None]
     return factor
@@ -54,7 +55,8 @@ def whitening(
 def _chosen(at: Linearization) -> list[np.ndarray]:
     """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated."""
     chosen = []
-    share = max(MOST_NUMBERS // len(at.linear), 1)
+    wanted = max(NUMBERS_OF_PARAMETER * len(at.params), FEWEST_NUMBERS)
+    share = max(min(wanted, MOST_NUMBERS) // len(at.linear), 1)
     for one, counted in zip(at.linear, at.loss.compared, strict=True):
         pretrained = counted.pretrained
         known = np.flatnonzero((one.weights > 0) & (one.errors > 0))

@@ -289,7 +289,7 @@ class _Run:
         return finish_phase(
             prepared.problem,
             result,
-            finish_of(prepared.identity, result, self.config.loss.statistic),
+            finish_of(prepared.identity, result, self.config.loss.kind),
             self.directory,
             self._watched("finishing the fit", "in the finish", int(result.state.step)),
         )
@@ -353,7 +353,7 @@ class _Run:
         progress = self._watched("computing errors and what the report shows", where, step)
         progress()
         of = {**prepared.identity, "step": step, "params": final.tolist()}
-        of["loss.statistic"] = self.config.loss.statistic
+        of["loss.kind"] = self.config.loss.kind
         if settings.errors:
             found = self.phases.run(errors_phase(problem, final, of, progress))
             self.told |= found

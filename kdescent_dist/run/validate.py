@@ -45,11 +45,9 @@ def check(config: Config) -> Found:
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})
-    if config.loss.kind == "chisq":
+    if config.loss.of_steps == "chisq":
         for name, given in found.items():
             check_errors_known(f"bins.{name}", config.bins[name], given)
-    if config.loss.statistic == "gls" and config.loss.kind != "chisq":
-        raise InputError("loss.statistic=gls: needs loss.kind=chisq, which the descent minimizes")
     if config.fit.require_converged and not config.report.errors:
         raise InputError(
             "fit.require_converged=true: needs report.errors=true, with which the distance to the "

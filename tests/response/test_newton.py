@@ -158,7 +158,7 @@ def test_a_term_of_the_users_own_moves_the_minimum(bins):
 
 @pytest.fixture(scope="module")
 def gls(bins):
-    loss = replace(CHISQ, statistic="gls")
+    loss = replace(CHISQ, kind="gls")
     objective = problems.objective(bins, size=SIZE, loss=loss)
     return problems.problem(objective, bins)
 

@@ -176,11 +176,17 @@ class _Run:
             log.info("converged: all parameters are at the minimum of the loss")
         elif converged is False:
             log.warning("not converged: %s", note)
+        if self.told.get("acceptable") is False:
+            log.warning("not acceptable: the model does not describe the data: %s", self._p_value())
         if self.config.fit.require_converged and not converged:
             raise NotConvergedError(
                 f"fit.require_converged: {note or 'the distance to the minimum is not known'}; the "
                 f"result is in {self.directory.path}; raise fit.steps, and start the run again"
             )
+
+    def _p_value(self) -> str:
+        known = self.told["goodness"]
+        return "chi-square {chi_square:.4g} of {degrees} degrees, p {p_value:.2g}".format(**known)
 
     def _tell_failure(self, error: Exception) -> None:
         # A full disk must not hide the error itself.

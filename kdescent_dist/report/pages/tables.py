@@ -18,7 +18,7 @@ SHARED_ROWS = (
 def verdict(run: Run) -> list[str]:
     """The outcome of the fit, in sentences."""
     sentences = [_status_sentence(run.result), *_finish_sentence(run.result)]
-    sentences += [*_distance_sentence(run), *_loss_sentence(run)]
+    sentences += [*_distance_sentence(run), *_goodness_sentence(run.result), *_loss_sentence(run)]
     if run.bins:
         sentences.append(_chisq_sentence(run.bins))
         if run.config.input.columns and run.config.input.catalog is None:
@@ -81,6 +81,19 @@ def _distance_sentence(run: Run) -> list[str]:
                 f"{away[worst]:+.2g} of its errors."
             ]
     return []
+
+
+def _goodness_sentence(result: Mapping[str, Any]) -> list[str]:
+    known = result.get("goodness")
+    if not known:
+        return []
+    numbers = (
+        f"chi-square {known['chi_square']:.4g} with the full covariance, of {known['degrees']} "
+        f"degrees of freedom, p = {known['p_value']:.2g}"
+    )
+    if result.get("acceptable"):
+        return [f"The model describes the data ({numbers})."]
+    return [f"The model does not describe the data ({numbers}): its errors do not tell how wrong."]
 
 
 def _loss_sentence(run: Run) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.bins.further import checked_points, known_counts
+from kdescent_dist.bins.narrow_columns import is_robust
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.points import Given, Points
 from kdescent_dist.counts.statistic import Statistic
@@ -43,7 +44,9 @@ def count_further(
     Raises:
         InputError: a statistic fails to place its points; names the statistic.
     """
-    counted, density = {}, KernelDensity(sample, options)
+    if not found:
+        return {}
+    counted, density = {}, KernelDensity(sample, options, is_robust(bin_.config))
     for name, given in found.items():
         if given.values is not None:
             counted[name] = known_counts(given)

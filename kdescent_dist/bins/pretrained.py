@@ -13,6 +13,7 @@ from kdescent_dist.bins.bin import NEGLIGIBLE_WINDOW, Bin
 from kdescent_dist.bins.cross_sums import count_cross
 from kdescent_dist.bins.further import known_counts, read_statistics
 from kdescent_dist.bins.further_counts import count_further
+from kdescent_dist.bins.narrow_columns import NarrowColumn, is_robust, narrow_columns
 from kdescent_dist.bins.validate import finite_column
 from kdescent_dist.bins.windows import reach
 from kdescent_dist.catalogs.training import TrainingCatalog
@@ -43,6 +44,7 @@ class PretrainedBin:
             counts, see ``BinSquares.norm``.
         cross: names of statistics to sums (p, parts) of ``cross_sums``; without a name, the sums
             are the counts.
+        narrow: compared columns whose width is not their standard deviation, by name.
     """
 
     bin: Bin
@@ -54,6 +56,7 @@ class PretrainedBin:
     weight: float | None = None
     norm_square: float = 0.0
     cross: Mapping[str, np.ndarray] = field(default_factory=dict)
+    narrow: Mapping[str, NarrowColumn] = field(default_factory=dict)
 
     @cached_property
     def statistics(self) -> dict[str, TrainingCounts]:
@@ -136,7 +139,8 @@ def pretrain_bin(
         margins = reach(np.array(bin_.softness), sample.dtype)
         reached = rows.added_up(bin_.count(columns, margins)) / rows.total
         number_err = float(np.sqrt(sample.moments.square))
-        one = PretrainedBin(bin_, counts, count, number_err, reached, further)
+        narrow = narrow_columns(bin_, sample)
+        one = PretrainedBin(bin_, counts, count, number_err, reached, further, narrow=narrow)
         if config.normalization == "counts":
             return one
         square = sample.moments.square
@@ -207,6 +211,7 @@ def _count(bin_: Bin, sample: TrainingSample, seed: int, mesh: Any, method: str)
         seed=seed,
         mesh=mesh,
         method=method,
+        robust_widths=is_robust(config),
     )
 
 

@@ -26,7 +26,7 @@ from kdescent_dist.config.schema import (
     ParameterConfig,
 )
 
-SCHEMA = 5  # version of keys and defaults; a config.yaml without a version is of version 1
+SCHEMA = 6  # version of keys and defaults; a config.yaml without a version is of version 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ CHANGES: tuple[Change, ...] = (
     # Null meant 1; since schema 5, it means the scale that follows from the size.
     Change(5, "parameters.*.scale", before=1.0, added=True),
     Change(5, "fit.bounds", before="arctan", added=True),
+    Change(6, "bins.*.column_width", before="deviation", added=True),
 )
 
 # Keys and whole sections that a resume may change.
@@ -135,11 +136,14 @@ def implied_of(key: str) -> Any:
     return default_of(key)
 
 
-def with_earlier_defaults(config: Config) -> Config:
-    """The config as versions before schema 5 would have read it."""
+def earlier_readings(config: Config) -> list[Config]:
+    """The config as versions before schema 6, and before schema 5, would have read it."""
+    bins = {name: replace(b, column_width="deviation") for name, b in config.bins.items()}
+    before_6 = replace(config, bins=bins)
     named = config.parameters.items()
     parameters = {n: replace(p, scale=1.0 if p.scale is None else p.scale) for n, p in named}
-    return replace(config, parameters=parameters, fit=replace(config.fit, bounds="arctan"))
+    fit = replace(config.fit, bounds="arctan")
+    return [before_6, replace(before_6, parameters=parameters, fit=fit)]
 
 
 def default_of(key: str) -> Any:

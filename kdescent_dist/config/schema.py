@@ -97,6 +97,10 @@ class BinsConfig:
     # Kernels and modes to draw from, by default 300 x kernels and 300 x fourier
     pretrain_kernels: int | None = knob(at_least=1)
     pretrain_fourier: int | None = knob(at_least=1)
+    # What bandwidths and ranges of modes are units of, in each column: deviation, the standard
+    # deviation; or robust, which is the same but for heavy tails: at most the interquartile range
+    # x 2 / 1.349 (that of a normal distribution), so that outliers do not set it
+    column_width: str = knob("robust", one_of=("robust", "deviation"))
     bandwidth_factor: float = knob(1.0, above=0)
     fourier_range_factor: float = knob(1.0, above=0)
     fourier_half_space: bool = False  # modes in the half-space instead of the positive orthant

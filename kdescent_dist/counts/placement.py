@@ -32,11 +32,15 @@ class TrainingDensity(Protocol):
 
     @property
     def covariance(self) -> np.ndarray:
-        """(d, d) weighted covariance, float64."""
+        """(d, d) weighted covariance, float64, whose diagonal has the squared widths of columns.
+
+        The widths are the standard deviations, or smaller for a column of heavy tails; see
+        ``bins.NAME.column_width``.
+        """
         ...
 
     def spread(self) -> np.ndarray:
-        """(d,) unweighted standard deviations, float64."""
+        """(d,) widths of the columns without weights, float64."""
         ...
 
     def draw(self, key: np.ndarray, number: int) -> np.ndarray:

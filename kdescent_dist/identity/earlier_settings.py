@@ -7,6 +7,8 @@ from typing import Any
 _BOUNDS = ("fit.bounds", "config.fit.bounds")
 _SCALES = "config.parameters.*.scale"
 _SCALE = "scale"  # of all parameters, in a fit from Python
+_WIDTHS = "config.bins.*.column_width"
+WIDTHS = "column widths"  # of all bins, if some differ from the standard deviations
 
 
 def earlier_settings(names: Sequence[str], saved: Mapping[str, Any]) -> list[str]:
@@ -25,4 +27,8 @@ def earlier_settings(names: Sequence[str], saved: Mapping[str, Any]) -> list[str
     settings += [f"{name.removeprefix('config.')}=1" for name in scales]
     if _SCALE in names and not scales:
         settings.append("parameters.NAME.scale=1")
+    widths = [name for name in names if fnmatchcase(name, _WIDTHS)]
+    settings += [f"{name.removeprefix('config.')}=deviation" for name in widths]
+    if WIDTHS in names and not widths:
+        settings.append("bins.NAME.column_width=deviation")
     return settings

@@ -36,6 +36,7 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.identity.code import describe_all, is_shipped
 from kdescent_dist.identity.digests import block_digests, combined, digest, source_digest_1
+from kdescent_dist.identity.earlier_settings import WIDTHS
 from kdescent_dist.models.block_model import INPUT_WEIGHTS, BlockModel, Model, model_errors
 from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.arrays import check_integers, unmasked
@@ -214,12 +215,17 @@ class PopulationObjective:
             "counts": f"{counts.backend}, sparse: {[stack.sparse for stack in self.stacks]}",
             **_errors(self.config, bins),
         }
+        if narrow := [f"{name} in {b.bin.name}" for b in bins for name in b.narrow]:
+            arrays[WIDTHS] = f"robust: {', '.join(narrow)}"
         self.identity = {**describe_all({**functions, **added}), **arrays}
         terms = {
             "loss": non_default(
                 replace(self.config, kind=self.config.of_steps, custom=None, extra_sums=None)
             ),
-            "bins": {b.bin.group: non_default(b.bin.config) for b in bins},
+            # What the widths of columns are is in the counts.
+            "bins": {
+                b.bin.group: non_default(replace(b.bin.config, column_width="robust")) for b in bins
+            },
             "sums": {"kernel_blocks": self.chain_rule.kernel_blocks, "reproducible": reproducible},
         }
         self.settings = flatten({name: term for name, term in terms.items() if term})

@@ -12,6 +12,7 @@ import numpy as np
 from kdescent_dist.numerics import threefry
 from kdescent_dist.numerics.xla_order import prefix_sums, total
 from kdescent_dist.pretraining.chunks import Counting
+from kdescent_dist.pretraining.column_widths import ColumnWidths
 from kdescent_dist.pretraining.counting import count_kernels
 from kdescent_dist.pretraining.sample import TrainingSample
 from kdescent_dist.pretraining.validate import cholesky_factor
@@ -28,10 +29,21 @@ class KernelDensity:
     Attributes:
         rows: training samples.
         options: method and devices for the evaluation.
+        robust: whether covariance and spread are those of ``ColumnWidths``.
+        covariance: see ``TrainingDensity``.
     """
 
     rows: TrainingSample
     options: Counting = field(default_factory=Counting)
+    robust: bool = False
+    covariance: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the covariance; all processes must create their objects together."""
+        covariance = self.rows.moments.covariance
+        if self.robust:
+            covariance = ColumnWidths.of(self.rows).covariance(self.rows)
+        object.__setattr__(self, "covariance", covariance)
 
     @property
     def dtype(self) -> Any:
@@ -45,20 +57,18 @@ class KernelDensity:
     def mean(self) -> np.ndarray:
         return self.rows.moments.mean
 
-    @property
-    def covariance(self) -> np.ndarray:
-        return self.rows.moments.covariance
-
     @cached_property
     def kernel_cov(self) -> np.ndarray:
         """(d, d) covariance of the kernels."""
         moments = self.rows.moments
         effective = moments.weight**2 / moments.square
         factor = effective ** (-1.0 / (self.rows.dims + 4))
-        return (moments.covariance * factor**2).astype(self.rows.dtype)
+        return (self.covariance * factor**2).astype(self.rows.dtype)
 
     def spread(self) -> np.ndarray:
-        return self.rows.spread()
+        if not self.robust:
+            return self.rows.spread()
+        return ColumnWidths.of(self.rows, weighted=False).width
 
     def draw(self, key: np.ndarray, number: int) -> np.ndarray:
         """Draw training samples by inverting the cumulative weights, and add kernel offsets."""

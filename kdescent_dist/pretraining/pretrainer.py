@@ -90,6 +90,7 @@ class KPretrainer:
         fourier_half_space: bool = False,
         drop_non_finite: bool = False,
         method: str = "auto",
+        robust_widths: bool = False,
     ) -> "KPretrainer":
         """Draw kernels and modes for a training sample, and compute the training counts.
 
@@ -131,6 +132,8 @@ class KPretrainer:
                 and the transforms are clearly faster. Both methods agree to the rounding error of
                 single precision, but not in the last bit: results of ``"auto"`` may differ between
                 machines with and without finufft.
+            robust_widths: whether widths of columns that outliers do not set, see ``ColumnWidths``,
+                take the place of standard deviations. The default has the numbers of diffopt.
 
         Raises:
             InputError: samples or weights are not valid, a number is out of range, or the method
@@ -162,7 +165,10 @@ class KPretrainer:
         _at_least("inverse_density_weight_power", inverse_density_weight_power, 0.0)
 
         options = Counting(method, chunk, default_mesh(mesh), comm)
-        density, key = KernelDensity(rows, options), threefry.seed_key(int(seed) + 987)
+        density, key = (
+            KernelDensity(rows, options, robust_widths),
+            threefry.seed_key(int(seed) + 987),
+        )
         of_kernels = {
             "num_eval_kernels": evaluate,
             "bandwidth_factor": bandwidth_factor,

@@ -1,7 +1,7 @@
 """The catalogs of a run, for training and for the input of the model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from kdescent_dist.bins.bin import required_columns
 from kdescent_dist.bins.further import Found, needs_catalog
 from kdescent_dist.catalogs.catalog import open_catalog
+from kdescent_dist.catalogs.column_warnings import column_warnings
 from kdescent_dist.catalogs.partition import Catalog, Partition
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
@@ -77,7 +78,7 @@ class RunCatalogs:
         self._training = reader if is_input else None
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
-        self._tell("catalog", reader)
+        self._tell("catalog", reader, "catalog", training.columns, config.catalog)
         return TrainingCatalog.of(training.columns, training.weights, rows)
 
     def input(self, mesh: Mesh) -> tuple[SampleBlocks, int, Catalog | None]:
@@ -120,8 +121,8 @@ class RunCatalogs:
         layout = SampleBlocks.of(size, samples.block_size)
         first, last = layout.rows(mesh)
         given = reader.rows(first, last, chosen=chosen, release=True)
-        if reader is not self._training:
-            self._tell("input catalog", reader)
+        if reader is not self._training and inputs.catalog is not None:
+            self._tell("input catalog", reader, "input.catalog", given.columns, inputs.catalog)
         columns = {name: given.columns[name] for name in inputs.columns}
         # Weights of a subset are scaled up, so that expected numbers stay the same.
         weights = given.weights if chosen is None else given.weights * self._dtype(total / size)
@@ -140,7 +141,14 @@ class RunCatalogs:
             exact=exact,
         )
 
-    def _tell(self, what: str, reader: Partition) -> None:
+    def _tell(
+        self,
+        what: str,
+        reader: Partition,
+        key: str,
+        columns: Mapping[str, np.ndarray],
+        config: CatalogConfig,
+    ) -> None:
         log.info("%s: %d rows of %s", what, reader.total, reader.source)
         for reason, rows in reader.dropped.items():
             log.info("%s: %d rows left out: %s", what, rows, reason)
@@ -152,3 +160,10 @@ class RunCatalogs:
         for name, scale in reader.scales.items():
             log.info("%s: %s is (%s - %g) / %g", what, name, name, scale.mean, scale.deviation)
             facts.setdefault("standardized", {})[name] = asdict(scale)
+        bins = self._config.bins.values() if key == "catalog" else ()
+        compared = {name for one in bins for name in one.columns}
+        warnings = column_warnings(columns, compared, config, key, self._processes)
+        if warnings:
+            facts["warnings"] = warnings
+        for text in warnings if self._config.mode != "inspect" else ():
+            log.warning("%s", text)

@@ -17,7 +17,7 @@ import numpy as np
 
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.errors import InputError
-from kdescent_dist.config.problem import fingerprint, fingerprint_1, with_earlier_defaults
+from kdescent_dist.config.problem import earlier_readings, fingerprint, fingerprint_1
 from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
@@ -131,15 +131,15 @@ class RunDirectory:
 
     def _tell_of_earlier(self, config: Config) -> None:
         """Warn that a fit of the same config by an earlier version is in another directory."""
-        earlier = with_earlier_defaults(config)
-        before = RunDirectory.of(earlier).path
-        if before != self.path and before.is_dir():
-            log.warning(
-                "%s was begun by an earlier version, whose parameters move otherwise: this is a "
-                "new fit; to continue that one, set %s",
-                before,
-                " ".join(earlier_settings(list(keys_of(config)), keys_of(earlier))),
-            )
+        for earlier in earlier_readings(config):
+            before = RunDirectory.of(earlier).path
+            if before != self.path and before.is_dir():
+                log.warning(
+                    "%s was begun by an earlier version, which had other defaults: this is a new "
+                    "fit; to continue that one, set %s",
+                    before,
+                    " ".join(earlier_settings(list(keys_of(config)), keys_of(earlier))),
+                )
 
     def claim(self, config: Config) -> None:
         """Write the resolved config once, after all input has been checked."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kdescent_dist.bins.bin import Bin
+from kdescent_dist.bins.narrow_columns import is_robust
 from kdescent_dist.config.problem import bins_of_schema_1
 from kdescent_dist.counts.points import Given
 from kdescent_dist.counts.statistics import statistic
@@ -133,7 +134,9 @@ class KeptCounts:
     def _told(self, bin_: Bin, name: str, given: Given) -> list[Any]:
         points = None if given.points is None else [given.points.each, given.points.common]
         told = content_digest([bin_.config.statistics[name], points, given.number])
-        where = [list(bin_.columns), list(bin_.softness)]
+        where: list[Any] = [list(bin_.columns), list(bin_.softness)]
+        if is_robust(bin_.config):  # files of earlier versions have deviations
+            where.append("robust")
         return [where, name, told, self._code(name)]
 
     def _named(self, name: str, bin_: Bin, told: Any) -> Path:

@@ -12,6 +12,7 @@ import optax
 
 from kdescent_dist.bins.bin import Bin, required_columns
 from kdescent_dist.bins.further import Found
+from kdescent_dist.bins.narrow_columns import describe_narrow
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.dotted_path import bind_target
@@ -192,4 +193,6 @@ def _pretrain(
 
     pretrained = phases.run(Phase("pretraining", work, len(bins)))
     log.info("pretrained %d bins", len(pretrained))
+    for line in describe_narrow((one.bin, one.narrow) for one in pretrained):
+        log.info("%s", line)
     return pretrained, {"bins": asdict(settled)}

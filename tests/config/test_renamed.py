@@ -252,7 +252,8 @@ FINGERPRINTS = [
 
 @pytest.mark.parametrize(("overrides", "name", "name_1"), FINGERPRINTS)
 def test_a_run_finds_the_directory_that_it_had(composed, overrides, name, name_1):
-    config = composed("fit.bounds=arctan", *overrides)
+    earlier = ["fit.bounds=arctan", "bins.all.column_width=deviation"]
+    config = composed(*earlier, *overrides)
     assert (fingerprint(config), fingerprint_1(config)) == (name, name_1)
     assert fingerprint(composed(*overrides)) != name  # quickstart has bounds
 

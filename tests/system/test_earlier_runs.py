@@ -57,13 +57,15 @@ def folder(tmp_path):
 def fit(monkeypatch, capfd):
     """Call the command in this process: its exit code, and what it told."""
 
-    def call_in(folder, *overrides, bounds="arctan"):
+    def call_in(folder, *overrides, bounds="arctan", width="deviation"):
         monkeypatch.chdir(folder)
         sys.modules.pop("own_models", None)
         capfd.readouterr()
         # The tests also run with other versions of packages than the runs were made with.
         accept = "checkpoint.accept=[package.*]"
-        given = (accept, f"fit.bounds={bounds}", *overrides)
+        bins = "all" if "experiment=shipped" in overrides else "by_mass"
+        earlier = [f"fit.bounds={bounds}", f"bins.{bins}.column_width={width}"]
+        given = (accept, *earlier, *overrides)
         code = call(monkeypatch, "--config-dir", "conf", *given)
         return code, capfd.readouterr().err
 
@@ -134,6 +136,15 @@ def test_an_earlier_run_with_bounds_is_not_continued_with_another_map_of_them(
     assert "was begun by an earlier version" not in err
 
 
+def test_an_earlier_run_is_not_continued_with_other_widths(folder, fit):
+    (run,) = (folder / "runs").glob("own-*")
+    code, err = fit(folder, "experiment=own", f"run_dir={run}", width="robust")
+    assert code == 2
+    assert "config.bins.by_mass.column_width: deviation -> robust\n" in err
+    hint = "To continue it as an earlier version would, set bins.by_mass.column_width=deviation."
+    assert hint in err
+
+
 def test_a_run_of_the_first_schema_refuses_another_model(folder, fit):
     file = folder / "own_models.py"
     file.write_text(file.read_text().replace("0.05 * noise", "0.06 * noise"))
@@ -186,6 +197,7 @@ def test_what_is_at_its_default_has_no_part_in_the_fingerprint():
     assert identity_of(small()) == {
         "parameters.a.guess": 1.0,
         "bins.one.columns": ["x"],
+        "bins.one.column_width": "robust",
         "bins.one.weight": 2.0,
     }
     key = Change(3, "bins.*.weight", 2.0, added=True)
@@ -210,8 +222,9 @@ def test_the_fingerprint_of_the_first_schema_has_no_part_of_keys_that_came_later
 
 def test_training_counts_are_found_by_the_keys_that_they_were_saved_under():
     added = [Change(3, "bins.*.weight", 2.0, added=True), Change(3, "loss.volume", 1.0, added=True)]
-    bins = small().bins["one"]
-    known = {name: value for name, value in asdict(bins).items() if name != "statistics"}
+    bins = replace(small().bins["one"], column_width="deviation")
+    later = ("statistics", "column_width")
+    known = {name: value for name, value in asdict(bins).items() if name not in later}
     assert bins_of_schema_1(bins) == known  # of later keys, those that are set
     assert bins_of_schema_1(replace(bins, statistics={"near": {}})).keys() - known == {"statistics"}
     assert bins_of_schema_1(bins, added) == {

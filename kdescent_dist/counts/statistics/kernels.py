@@ -54,8 +54,8 @@ class GaussianKernels(Statistic):
     ) -> Points:
         """Draw centers from the training density, and set the covariance by Scott's rule (1992).
 
-        With n = ``num_eval_kernels``, the width is ``n^(-1 / (d + 4)) bandwidth_factor`` standard
-        deviations of the training sample.
+        With n = ``num_eval_kernels``, the width is ``n^(-1 / (d + 4)) bandwidth_factor`` widths of
+        the columns of the training sample.
 
         Args:
             key: (2,) words of a random key.

@@ -43,18 +43,18 @@ class FourierModes(Statistic):
     def place(
         self, key: np.ndarray, density: TrainingDensity, number: int, options: Mapping[str, Any]
     ) -> Points:
-        """Draw modes uniformly in a box of size ``fourier_range_factor`` over standard deviation.
+        """Draw modes uniformly in a box of size ``fourier_range_factor`` over widths of columns.
 
         Args:
             key: (2,) words of a random key.
             density: the training sample.
             number: number of modes to draw.
             options: ``fourier_range_factor`` is the largest component k_max in units of one over
-                the standard deviation. Without ``fourier_half_space``, modes are in the positive
-                orthant, and the standard deviation is unweighted. With ``fourier_half_space``,
-                modes are drawn from ``[-k_max, k_max)``, with the weighted standard deviation. If
-                the first nonzero component is negative, the mode is mirrored: the count of the
-                mirrored mode is the complex conjugate. So all independent modes are covered.
+                the width of a column. Without ``fourier_half_space``, modes are in the positive
+                orthant, and the width is unweighted. With ``fourier_half_space``, modes are drawn
+                from ``[-k_max, k_max)``, with the weighted width. If the first nonzero component
+                is negative, the mode is mirrored: the count of the mirrored mode is the complex
+                conjugate. So all independent modes are covered.
         """
         half_space = options["fourier_half_space"]
         spread = np.sqrt(np.diagonal(density.covariance)) if half_space else density.spread()

@@ -10,7 +10,6 @@ from kdescent_dist.report.data.records import Bin
 
 FEW = 2.0  # times min_training; warns of bins with fewer training samples
 LEFT_OUT = 0.5  # fraction of dropped rows
-ONE_VALUE = 0.02  # fraction of rows with the same value
 VISIBLE = 3.0  # errors; smaller Fourier counts are noise
 MEMORY = 0.9  # fraction of the memory of a device
 
@@ -70,20 +69,9 @@ def _catalogs(inspection: Inspection) -> Iterator[str]:
 
 
 def _values(inspection: Inspection) -> Iterator[str]:
-    """A value that many rows share often stands for a missing value."""
-    for which, key in (("data", "catalog"), ("input", "input.catalog")):
-        samples = inspection.samples.get(which)
-        if samples is None or (which == "input" and inspection.config.input.catalog is None):
-            continue
-        for name, values in samples.x.items():
-            distinct, counts = np.unique(values, return_counts=True)
-            common = counts.max() / len(values)
-            if len(distinct) > 1 and common > max(ONE_VALUE, 10 / len(values)):
-                yield (
-                    f"{key}: {common:.0%} of the rows have {name} = {distinct[counts.argmax()]:g}: "
-                    f"if that stands for a missing value, name it in {key}.sentinel; kernel and "
-                    "Fourier counts are made for continuous columns"
-                )
+    """What a fit logs about the values of its catalogs."""
+    for key in ("catalog", "input_catalog"):
+        yield from inspection.facts.get(key, {}).get("warnings", ())
 
 
 def _bins(inspection: Inspection) -> Iterator[str]:

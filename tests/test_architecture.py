@@ -44,7 +44,7 @@ DATA = {"sample_data"}
 TEMPLATES = {
     path.stem
     for path in (PACKAGE / "models").glob("*.py")
-    if path.stem not in ("__init__", "population", "block_model")
+    if path.stem not in ("__init__", "population", "block_model", "model_traits", "row_checks")
 }
 
 # Optional or slow to import: only the functions that need them import them.

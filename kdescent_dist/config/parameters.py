@@ -39,6 +39,11 @@ class Parameters:
     fixed: np.ndarray
     scale: np.ndarray
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the parameters that a fit does not move."""
+        return tuple(n for n, fixed in zip(self.tree.names, self.fixed, strict=True) if fixed)
+
     @classmethod
     def of_config(
         cls, configs: Mapping[str, ParameterConfig], dtype: Any = np.float64

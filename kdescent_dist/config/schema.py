@@ -17,6 +17,7 @@ class ModelConfig:
     _target_: str = MISSING  # dotted path of the function
     columns: list[str] = field(default_factory=list)  # names, if the model returns a plain array
     options: dict[str, Any] = knob(factory=dict, free=True)  # further keyword arguments
+    deterministic: bool = knob(False, resumable=True)  # the model ignores its key on purpose
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,19 +12,15 @@ import numpy as np
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
+from kdescent_dist.models.model_traits import check_key, uncached, without_gradient
 from kdescent_dist.models.population import Population, as_population
+from kdescent_dist.models.row_checks import Made, mixed_columns, side_by_side
 from kdescent_dist.numerics.prng import block_key
 
 Model = Callable[..., Any]
 
 
-Made = Callable[[Any, Mapping[str, Any]], "Population"]
-
-
 INPUT_WEIGHTS = "weights of the input catalog"  # a column that is not passed to the model
-
-
-MARKED_ROWS = 3  # rows to change one at a time to find the order of copies
 
 
 @dataclass(frozen=True)
@@ -36,12 +32,14 @@ class BlockModel:
         tree: the tree in which the model takes its parameters.
         columns: column names for a model that returns a plain array.
         layout: the sample blocks.
+        deterministic: whether the model is meant to ignore its key.
     """
 
     model: Model
     tree: ParameterTree
     columns: tuple[str, ...]
     layout: SampleBlocks
+    deterministic: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,10 +61,16 @@ class BlockModel:
         Raises:
             InputError: the shapes of the population do not fit together.
         """
+        return self.population_of_tree(self.tree.unflatten(params), key, block, catalog)
+
+    def population_of_tree(
+        self, tree: Any, key: jax.Array, block: jax.Array | int, catalog: Any
+    ) -> Population:
+        """The population of one block, see ``population``, for the tree of parameters."""
         size = self.layout.block_size
         weights = catalog.get(INPUT_WEIGHTS)
         catalog = {name: values for name, values in catalog.items() if name != INPUT_WEIGHTS}
-        output = self.model(self.tree.unflatten(params), block_key(key, block), catalog or size)
+        output = self.model(tree, block_key(key, block), catalog or size)
         population = as_population(output, self.columns, size)
         copies = population.size // size
         of_model = population.weights
@@ -75,8 +79,12 @@ class BlockModel:
         return Population(population.x, jnp.where(self.layout.mask(block, copies), of_model, 0))
 
     def check(
-        self, params: np.ndarray, catalog: Mapping[str, np.ndarray], required: Sequence[str]
-    ) -> None:
+        self,
+        params: np.ndarray,
+        catalog: Mapping[str, np.ndarray],
+        required: Sequence[str],
+        fixed: Collection[str] = (),
+    ) -> list[str]:
         """Trace and run the model on its first block, and check the population.
 
         Args:
@@ -84,14 +92,76 @@ class BlockModel:
             catalog: columns of the input catalog, or some of its rows; empty for a generative
                 model.
             required: columns that the bins need.
+            fixed: names of parameters that a fit does not move.
+
+        Returns:
+            Warnings, one line each, of what a fit would suffer from: see ``traits``, and columns in
+            which rows of a block look at each other.
 
         Raises:
-            InputError: see ``check_model`` and ``check_copies``.
+            InputError: see ``check_model``, ``check_copies`` and ``traits``.
         """
         first, made = self._first(params, catalog), self._made()
         check_model(lambda params: made(params, first), params, required)
         with model_errors():
             self._check_copies(made, params, first)
+            mixed = mixed_columns(made, params, first)
+        warnings = self.traits(params, catalog, fixed)
+        if mixed:
+            warnings.append(
+                f"model: {', '.join(mixed)} of a row depend on other rows of its block: how rows "
+                "are cut into blocks decides the result; let no row look at another (the number "
+                "of a row in the catalog is not its place in the block)"
+            )
+        return warnings
+
+    def traits(
+        self,
+        params: np.ndarray,
+        catalog: Mapping[str, np.ndarray],
+        fixed: Collection[str] = (),
+    ) -> list[str]:
+        """Check what the model does with key and parameters, by tracing it.
+
+        Args:
+            params: (parameters,) parameters to try.
+            catalog: columns of the input catalog, or some of its rows; empty for a generative
+                model.
+            fixed: names of parameters that a fit does not move.
+
+        Returns:
+            Warnings, one line each: a model that ignores its key, parameters without a gradient.
+
+        Raises:
+            InputError: the model cannot be traced, or two populations of the same key differ.
+        """
+        plain = replace(self, model=uncached(self.model))
+        arguments = (self.tree.unflatten(jnp.asarray(params)), jax.random.key(0))
+        arguments = (*arguments, self._first(params, catalog))
+
+        def making(tree: Any, key: jax.Array, block: Any) -> Any:
+            made = plain.population_of_tree(tree, key, 0, block)
+            floating = {n: v for n, v in made.x.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+            return floating, made.weights
+
+        with model_errors():
+            random = check_key(making, arguments)
+            numbers = self.tree.unflatten(np.arange(len(self.names)))
+            stuck = without_gradient(making, arguments, numbers, self.names)
+            stuck = [name for name in stuck if name not in fixed]
+        warnings = []
+        if not random and not self.deterministic:
+            warnings.append(
+                "model: the population does not depend on key: if that is meant, set "
+                "model.deterministic=true; else draw random numbers with key"
+            )
+        if stuck:
+            warnings.append(
+                f"model: the population depends on {', '.join(stuck)}, but has no gradient there: "
+                "a fit does not move it; in place of a draw such as bernoulli, return both "
+                "outcomes, weighted by their probabilities"
+            )
+        return warnings
 
     def check_copies(
         self,
@@ -130,8 +200,8 @@ class BlockModel:
         # Both orders of rows are tested: in one order, a model that sorts its samples may only
         # seem to put copies side by side.
         backwards = {name: values[::-1] for name, values in first.items()}
-        found = _side_by_side(made, params, first, copies)
-        if found and found & _side_by_side(made, params, backwards, copies):
+        found = side_by_side(made, params, first, copies)
+        if found and found & side_by_side(made, params, backwards, copies):
             raise InputError(
                 f"model: it returns the {copies} copies of each row side by side, where weights "
                 "of the input catalog would go to other rows: return all rows once, then all of "
@@ -155,44 +225,6 @@ class BlockModel:
         """Rows for the first block, repeated to fill it, in the dtype of the parameters."""
         rows = np.arange(self.layout.block_size)
         return {n: values[rows % len(values)].astype(params.dtype) for n, values in catalog.items()}
-
-
-def _arrays_of(population: Population) -> dict[str | None, np.ndarray]:
-    """Columns by name, and weights as None: a column may be named ``weights``."""
-    arrays = {**population.x, None: population.weights}
-    return {name: np.asarray(values) for name, values in arrays.items() if values is not None}
-
-
-def _side_by_side(
-    made: Made, params: np.ndarray, block: Mapping[str, np.ndarray], copies: int
-) -> set[str]:
-    """The columns, None for the weights, that seem to have the copies of a row side by side."""
-    known, beside, apart = _arrays_of(made(params, block)), set(), set()
-    for row, changed in _with_one_row_changed(block):
-        for name, values in _arrays_of(made(params, changed)).items():
-            same = (values == known[name]) | (np.isnan(values) & np.isnan(known[name]))
-            samples = np.flatnonzero(~same)
-            if np.any(samples // copies != row):
-                apart.add(name)
-            elif np.any(samples % (len(values) // copies) != row):
-                beside.add(name)
-        if apart == known.keys():
-            break
-    return beside - apart
-
-
-def _with_one_row_changed(
-    block: Mapping[str, np.ndarray],
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Some rows, each with a block where another row replaces it; none if all rows are equal."""
-    table = np.stack(list(block.values()))
-    size = table.shape[1]
-    for row in sorted({size * i // (MARKED_ROWS + 1) for i in range(1, MARKED_ROWS + 1)}):
-        others = np.flatnonzero(np.any(table != table[:, [row]], axis=0))
-        if len(others):
-            changed = table.copy()
-            changed[:, row] = table[:, others[len(others) // 2]]
-            yield row, dict(zip(block, changed, strict=True))
 
 
 @contextmanager

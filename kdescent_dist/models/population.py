@@ -2,11 +2,12 @@
 
 A model is a plain function ``model(params, key, catalog, **options)`` that knows no devices.
 ``params`` is the tree of parameters, such as a dict of names to scalars. ``key`` is the random key
-of the block. ``catalog`` is the block of the input catalog (column names to (n,) arrays), or the
-integer n for a generative model. The model returns a ``Population``, a pair (x, weights), or x. A
-population has n samples; or m n samples, which are m concatenated copies of the block in its order,
-as if each galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are refused:
-weights of the input catalog would go to wrong rows.
+of the block, from which all random numbers follow: numbers of ``numpy.random`` are refused.
+``catalog`` is the block of the input catalog (column names to (n,) arrays), or the integer n for a
+generative model. The model returns a ``Population``, a pair (x, weights), or x. A population has n
+samples; or m n samples, which are m concatenated copies of the block in its order, as if each
+galaxy is drawn once red and once blue. Copies side by side (``jnp.repeat``) are refused: weights of
+the input catalog would go to wrong rows.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,22 +23,28 @@ def depends_on(function: Callable, arguments: tuple[Any, ...], which: tuple[int,
     """
     traced, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
     given = [i in which for i, argument in enumerate(arguments) for _ in jax.tree.leaves(argument)]
-    flags = _dependent(traced.jaxpr, given)
+    flags = dependent(traced.jaxpr, given)
     return jax.tree.unflatten(jax.tree.structure(shape), flags)
 
 
-def _dependent(jaxpr: Jaxpr, given: list[bool]) -> list[bool]:
-    dependent = {var for var, flag in zip(jaxpr.invars, given, strict=True) if flag}
+def dependent(jaxpr: Jaxpr, given: list[bool]) -> list[bool]:
+    """Tell which results of a traced function depend on some of its arguments.
+
+    Args:
+        jaxpr: the traced function.
+        given: for each argument, whether it is one of those in question.
+    """
+    reached = {var for var, flag in zip(jaxpr.invars, given, strict=True) if flag}
 
     def flag(atom: Any) -> bool:
-        return not isinstance(atom, Literal) and atom in dependent
+        return not isinstance(atom, Literal) and atom in reached
 
     for equation in jaxpr.eqns:
         flags = [flag(atom) for atom in equation.invars]
         inner = equation.params.get("jaxpr")
         if equation.primitive.name in ("jit", "pjit") and isinstance(inner, ClosedJaxpr):
-            results = _dependent(inner.jaxpr, flags)
+            results = dependent(inner.jaxpr, flags)
         else:
             results = [any(flags)] * len(equation.outvars)
-        dependent |= {var for var, is_ in zip(equation.outvars, results, strict=True) if is_}
+        reached |= {var for var, is_ in zip(equation.outvars, results, strict=True) if is_}
     return [flag(atom) for atom in jaxpr.outvars]

@@ -126,12 +126,14 @@ class PopulationObjective:
         reproducible: the reduction, see ``ChainRule``.
         counts: config of the counts; options of the pretraining do not matter here.
         dtype: floating-point type.
+        deterministic: whether the model is meant to ignore its key.
         model_checked: whether the model passed ``BlockModel.check``, at parameters of the fit.
 
     Raises:
         InputError: arguments are not valid or do not fit together; a column of ``catalog`` has a
             value that is masked, not finite, or an integer that ``dtype`` would round; or the
-            model fails, or returns copies of a row side by side.
+            model fails, returns copies of a row side by side, or has random numbers that do not
+            follow from its key.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class PopulationObjective:
         reproducible: bool = True,
         counts: CountsConfig | None = None,
         dtype: Any = np.float32,
+        deterministic: bool = False,
         model_checked: bool = False,
     ) -> None:
         catalog = {name: unmasked(values) for name, values in (catalog or {}).items()}
@@ -186,10 +189,13 @@ class PopulationObjective:
         self.processes = Processes.of(self.mesh)
         self.processes.together(lambda: _check_input(catalog, dtype))
         self.layout = SampleBlocks.of(size, block_size)
-        self.model = BlockModel(model, tree, tuple(columns), self.layout)
+        self.model = BlockModel(model, tree, tuple(columns), self.layout, deterministic)
         inputs = {n: np.asarray(values) for n, values in catalog.items() if n != INPUT_WEIGHTS}
         if not model_checked:
             self.processes.together(lambda: _check_copies(self.model, inputs, dtype))
+            given = parameters if isinstance(parameters, Parameters) else None
+            for text in self.processes.together(lambda: _traits(self.model, inputs, dtype, given)):
+                log.warning("%s", text)
         self.chain_rule = ChainRule(
             self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
         )
@@ -409,3 +415,15 @@ def _check_copies(model: BlockModel, catalog: Mapping[str, np.ndarray], dtype: A
         raise
     except Exception as error:
         log.debug("the order of copies is not checked, as the model fails at 0: %r", error)
+
+
+def _traits(
+    model: BlockModel,
+    catalog: Mapping[str, np.ndarray],
+    dtype: Any,
+    parameters: Parameters | None,
+) -> list[str]:
+    """See ``BlockModel.traits``; without a guess, the model is traced at 0."""
+    if parameters is None:
+        return model.traits(np.zeros(len(model.names), dtype), catalog)
+    return model.traits(parameters.guess.astype(dtype), catalog, parameters.held)

@@ -18,9 +18,9 @@ class ColumnWidths:
 
     Silverman (1986, section 3.4.2) takes the smaller of the standard deviation and of the
     interquartile range, over 1.349 of a normal distribution. Here the latter counts twice. So the
-    width of a column without heavy tails is the standard deviation, to the last bit, also of a small
-    sample and of two unlike peaks. The width is continuous in the data. A column whose quartiles
-    agree, as of discrete values, has the standard deviation.
+    width of a column without heavy tails is the standard deviation, to the last bit, also for a
+    small sample and for two unlike peaks. The width is continuous in the data. A column whose
+    quartiles agree, as of discrete values, has the standard deviation.
 
     Attributes:
         deviation: (d,) standard deviations.

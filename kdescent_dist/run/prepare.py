@@ -115,8 +115,13 @@ def prepare(
     begin("reading the input catalog and checking the model")
     layout, first_row, given = catalogs.input(mesh)
     inputs = {} if given is None else given.columns
-    block = BlockModel(model, parameters.tree, tuple(config.model.columns), layout)
-    processes.together(lambda: block.check(parameters.guess, inputs, required_columns(config.bins)))
+    block = BlockModel(
+        model, parameters.tree, tuple(config.model.columns), layout, config.model.deterministic
+    )
+    required, fixed = required_columns(config.bins), parameters.held
+    warnings = processes.together(lambda: block.check(parameters.guess, inputs, required, fixed))
+    for text in warnings if config.mode != "inspect" else ():
+        log.warning("%s", text)
     pretrained, told = _pretrain(config, training, mesh, directory, begin, phases, found)
     weighted = processes.any(given is not None and bool(np.any(given.weights != 1)))
     objective = PopulationObjective(
@@ -160,6 +165,8 @@ def prepare(
     own = config.optimizer._target_ is not None
     code = describe_all({"optimizer": find_factory(config.optimizer)[1]}) if own else {}
     facts = {**told, **catalogs.facts, **samples}
+    if warnings:
+        facts["model"] = {"warnings": warnings}
     return Prepared(problem, optimizer, facts, packages, {**keys_of(config), **code})
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from kdescent_dist.catalogs import column_values
 from kdescent_dist.catalogs.column_warnings import column_warnings
-from kdescent_dist.config.schema import CatalogConfig
+from kdescent_dist.config.schema import BinsConfig, CatalogConfig, Config
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.run.catalogs import RunCatalogs
 from support.thread_processes import in_threads
 
 ROWS = 3000
@@ -78,6 +79,20 @@ def test_an_offset_is_told_in_single_precision():
     assert told(dtype=np.float64, x=days) == []
     (line,) = told(config=CatalogConfig(columns={"x": "jd / 1"}), x=days, compared=())
     assert "x: (jd / 1) - 2.46e+06" in line
+
+
+@pytest.mark.parametrize("mode", ["fit", "inspect"])
+def test_a_run_logs_what_an_inspection_prints(tmp_path, caplog, mode):
+    path = tmp_path / "table.npz"
+    np.savez(path, x=normal(missing=(slice(None, None, 50), -99.0)), z=normal(one=(7, 1e4)))
+    bins = {"one": BinsConfig(columns=["x"], edges={"z": [0.0, 30.0]})}
+    config = Config(mode=mode, catalog=CatalogConfig(path=str(path)), bins=bins)
+    catalogs = RunCatalogs(config, Processes(()))
+    catalogs.training()
+    (line,) = catalogs.facts["catalog"]["warnings"]
+    assert "x = -99" in line
+    logged = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert logged == ([line] if mode == "fit" else [])
 
 
 def test_any_number_of_processes_tells_the_same(monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kdescent_dist.bins.stacks import stack_bins
 from kdescent_dist.bins.windows import soft_tophat
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameter_tree import ParameterTree
+from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import BinsConfig
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.models.block_model import BlockModel
@@ -135,6 +137,44 @@ def moved(params, key, catalog):
 def test_an_objective_of_a_model_with_copies_side_by_side_is_refused(bins, catalog, model):
     with pytest.raises(InputError, match="the 2 copies of each row side by side"):
         PopulationObjective(model, problems.NAMES, bins, training_weight=1.0, catalog=catalog)
+
+
+def traits_of(bins, model, parameters=problems.NAMES, **options):
+    PopulationObjective(model, parameters, bins, training_weight=1.0, size=problems.SIZE, **options)
+
+
+def test_an_objective_whose_random_numbers_do_not_follow_from_its_key_is_refused(bins):
+    def model(params, key, size):
+        noise = np.random.default_rng().normal(size=2 * size)
+        made = problems.toy(params, key, size)
+        return type(made)(made.x | {"red": made.x["red"] + noise}, made.weights)
+
+    with pytest.raises(InputError, match=r"do not follow from key: .*numpy\.random"):
+        traits_of(bins, model)
+
+
+def test_an_objective_of_a_model_that_ignores_its_key_tells_so(bins, caplog):
+    def model(params, key, size):
+        return problems.toy(params, jax.random.key(0), size)
+
+    traits_of(bins, model, deterministic=True)
+    assert not caplog.records
+    traits_of(bins, model)
+    (record,) = caplog.records
+    assert "the population does not depend on key" in record.message
+
+
+@pytest.mark.parametrize("fixed", [(), ("fraction",)])
+def test_an_objective_tells_of_parameters_without_a_gradient_but_not_of_fixed_ones(
+    bins, caplog, fixed
+):
+    def model(params, key, size):
+        return problems.toy(params | {"fraction": jnp.round(params["fraction"], 1)}, key, size)
+
+    guess = dict(zip(problems.NAMES, problems.GUESS, strict=True))
+    traits_of(bins, model, Parameters.of_tree(guess, fixed=fixed))
+    assert len(caplog.records) == 1 - len(fixed)
+    assert all("depends on fraction, but has no gradient" in r.message for r in caplog.records)
 
 
 def test_an_objective_of_a_model_that_fails_is_refused(bins, catalog):

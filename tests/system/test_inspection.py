@@ -184,6 +184,7 @@ def test_the_run_directory_stays_free_and_a_fit_finds_the_training_counts(inspec
     small = (f"run_dir={directory}", "loss.weights.fourier=2.0", "report.enabled=false")
     code, _, err = command(folder, *small)
     assert code == 0, err
+    assert "catalog: 3% of the rows have color = 5: if that stands for a missing value" in err
     assert {p.name: p.stat().st_mtime_ns for p in (directory / "pretrain").iterdir()} == before
     record = (directory / "result.json").read_text()
     code, told, err = command(folder, *small, "mode=inspect")

@@ -18,6 +18,7 @@ def warnings_of(inspection: Inspection) -> list[str]:
     """All warnings, the most severe first."""
     checks: Sequence[Callable[[Inspection], Iterator[str]]] = (
         _gradients,
+        _model,
         _catalogs,
         _values,
         _bins,
@@ -46,9 +47,14 @@ def _gradients(inspection: Inspection) -> Iterator[str]:
         which = "parameter" if len(flat) == 1 else "the parameters"
         yield (
             f"the loss does not depend on {which} {some_names(flat)} at the guess: the gradient is "
-            "0, and a fit would leave it there: a mistake in the model, or nothing in the bins "
-            "shows it"
+            "0 there: a mistake in the model, or nothing in the bins shows it; if the gradient is "
+            "not 0 elsewhere, begin at another guess"
         )
+
+
+def _model(inspection: Inspection) -> Iterator[str]:
+    """What a fit logs about the model."""
+    yield from inspection.facts.get("model", {}).get("warnings", ())
 
 
 def _catalogs(inspection: Inspection) -> Iterator[str]:

@@ -12,7 +12,13 @@ import numpy as np
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.parameter_tree import ParameterTree
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
-from kdescent_dist.models.model_traits import check_key, uncached, without_gradient
+from kdescent_dist.models.model_traits import (
+    Making,
+    check_key,
+    drawn_in_loops,
+    uncached,
+    without_gradient,
+)
 from kdescent_dist.models.population import Population, as_population
 from kdescent_dist.models.row_checks import Made, mixed_columns, side_by_side
 from kdescent_dist.numerics.prng import block_key
@@ -108,6 +114,9 @@ class BlockModel:
             mixed = mixed_columns(made, params, first)
         warnings = self.traits(params, catalog, fixed)
         if mixed:
+            drawn = drawn_in_loops(*self._traced(params, catalog))
+            mixed = [name for name in mixed if name not in drawn]
+        if mixed:
             warnings.append(
                 f"model: {', '.join(mixed)} of a row depend on other rows of its block: how rows "
                 "are cut into blocks decides the result; let no row look at another (the number "
@@ -135,15 +144,7 @@ class BlockModel:
         Raises:
             InputError: the model cannot be traced, or two populations of the same key differ.
         """
-        plain = replace(self, model=uncached(self.model))
-        arguments = (self.tree.unflatten(jnp.asarray(params)), jax.random.key(0))
-        arguments = (*arguments, self._first(params, catalog))
-
-        def making(tree: Any, key: jax.Array, block: Any) -> Any:
-            made = plain.population_of_tree(tree, key, 0, block)
-            floating = {n: v for n, v in made.x.items() if jnp.issubdtype(v.dtype, jnp.floating)}
-            return floating, made.weights
-
+        making, arguments = self._traced(params, catalog)
         with model_errors():
             random = check_key(making, arguments)
             numbers = self.tree.unflatten(np.arange(len(self.names)))
@@ -162,6 +163,20 @@ class BlockModel:
                 "outcomes, weighted by their probabilities"
             )
         return warnings
+
+    def _traced(
+        self, params: np.ndarray, catalog: Mapping[str, np.ndarray]
+    ) -> tuple[Making, tuple[Any, ...]]:
+        """The function that ``model_traits`` traces, and its arguments."""
+        plain = replace(self, model=uncached(self.model))
+
+        def making(tree: Any, key: jax.Array, block: Any) -> Any:
+            made = plain.population_of_tree(tree, key, 0, block)
+            floating = {n: v for n, v in made.x.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+            return floating, made.weights
+
+        tree = self.tree.unflatten(jnp.asarray(params))
+        return making, (tree, jax.random.key(0), self._first(params, catalog))
 
     def check_copies(
         self,

@@ -17,8 +17,8 @@ from kdescent_dist.numerics.dataflow import dependent
 
 CALLBACKS = ("pure_callback", "io_callback")
 
-# tree of parameters, key, block of the input catalog -> population
-Making = Callable[[Any, jax.Array, Any], Any]
+# Tree of parameters, key, block of the input catalog -> columns by name, and weights.
+Making = Callable[[Any, jax.Array, Any], tuple[dict[str, jax.Array], jax.Array]]
 
 
 def uncached(model: Callable) -> Callable:
@@ -92,6 +92,23 @@ def without_gradient(
     return found
 
 
+def drawn_in_loops(making: Making, arguments: tuple[Any, ...]) -> set[str]:
+    """Columns that may be drawn in a loop of all rows, such as by ``jax.random.binomial``.
+
+    There a row may get other random numbers where other rows need more of them, which does no harm.
+
+    Args:
+        making: makes the population.
+        arguments: tree of parameters, key and block of the input catalog.
+    """
+    traced, shape = jax.make_jaxpr(making, return_shape=True)(*arguments)
+    if "while" not in _primitives(traced.jaxpr):
+        return set()
+    flags = _of_argument(traced.jaxpr, arguments, 1)
+    columns, weights = jax.tree.unflatten(jax.tree.structure(shape), flags)
+    return {name for name, flag in (columns | {"weights": weights}).items() if flag}
+
+
 def _of_argument(jaxpr: Jaxpr, arguments: tuple[Any, ...], which: int) -> list[bool]:
     given = [i == which for i, one in enumerate(arguments) for _ in jax.tree.leaves(one)]
     return dependent(jaxpr, given)
@@ -128,7 +145,7 @@ def _same(one: Collection[Any], other: Collection[Any]) -> bool:
 
 
 def _bits(value: Any) -> np.ndarray:
-    if jnp.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.asarray(value)
     return np.frombuffer(array.tobytes(), np.uint8)

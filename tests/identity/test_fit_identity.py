@@ -9,6 +9,8 @@ import numpy as np
 import optax
 import pytest
 
+from kdescent_dist.bins.bin import expand_bins
+from kdescent_dist.bins.pretrained import pretrain_bin
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, CheckpointConfig, FitConfig, LossConfig
 from kdescent_dist.fitting.checkpoints import latest_step
@@ -241,3 +243,22 @@ def test_what_is_at_its_default_may_be_missing_on_either_side():
 
 def test_numbers_that_are_no_numbers_are_equal():
     assert FitIdentity({"a": float("nan")}).differences({"format": 3, "a": float("nan")}) == []
+
+
+def test_a_fit_from_python_with_widths_of_before_is_refused_with_what_continues_it():
+    counts = {"training catalog": "a"}, {"training catalog": "b"}
+    now = FitIdentity({**counts[1], "column widths": "robust: x in one"})
+    with pytest.raises(InputError) as refused:
+        now.check("the checkpoint", {"format": 3, **counts[0]})
+    assert "\n  column widths: default -> robust: x in one\n" in str(refused.value)
+    hint = "To continue it as an earlier version would, set bins.NAME.column_width=deviation."
+    assert hint in str(refused.value)
+
+
+def test_only_columns_with_other_widths_have_a_part_in_the_identity(bins):
+    assert "column widths" not in problems.objective(bins).identity
+    rng = np.random.default_rng(0)
+    columns = {"red": rng.standard_cauchy(500), "blue": rng.normal(size=500)}
+    (bin_,) = expand_bins({"one": BinsConfig(columns=["red", "blue"], pretrain_kernels=60)})
+    found = problems.objective([pretrain_bin(bin_, columns)]).identity
+    assert found["column widths"] == "robust: red in one"

@@ -163,6 +163,17 @@ def test_rows_that_look_at_other_rows_are_told(name):
     assert checked(lambda p, k, c: made(p, k, c) | {"y": c["mass"] + jnp.arange(SIZE)}) == []
 
 
+def test_random_numbers_that_rows_draw_in_one_loop_are_no_look_at_other_rows():
+    number = jnp.linspace(20.0, 200.0, SIZE)
+
+    def model(params, key, catalog):
+        drawn = jax.random.binomial(key, number, 0.3 + 0.1 * catalog["mass"])
+        return made(params, key, catalog) | {"n": drawn, "y": catalog["mass"][::-1]}
+
+    (line,) = checked(model)
+    assert line.startswith("model: y of a row depend")
+
+
 def test_two_copies_of_rows_one_after_another_do_not_look_at_each_other():
     def model(params, key, catalog):
         return {"x": jnp.tile(made(params, key, catalog)["x"], 2)}

@@ -60,8 +60,10 @@ def _chosen(at: Linearization) -> list[np.ndarray]:
     for one, counted in zip(at.linear, at.loss.compared, strict=True):
         pretrained = counted.pretrained
         known = np.flatnonzero((one.weights > 0) & (one.errors > 0))
-        effective = (pretrained.training_sum / pretrained.number_err) ** 2
-        most = min(len(known), share, int(effective / ROWS_OF_NUMBER))
+        most = min(len(known), share)
+        if pretrained.counts is not None:  # given counts are taken as independent
+            effective = (pretrained.training_sum / pretrained.number_err) ** 2
+            most = min(most, int(effective / ROWS_OF_NUMBER))
         spread = np.linspace(0, len(known) - 1, most)
         chosen.append(known[np.rint(spread).astype(int)])
     return chosen

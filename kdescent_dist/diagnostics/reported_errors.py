@@ -25,6 +25,8 @@ from kdescent_dist.response.goodness import goodness_of_fit
 
 log = logging.getLogger(__name__)
 
+AT_BOUND = 0.01  # errors from a bound within which the finish may have left a parameter
+SHARE = 0.05  # noise of the distance that is accepted, as a fraction of a large distance
 FAILED = "none: "  # prefix of the note if errors could not be computed
 
 
@@ -67,12 +69,12 @@ def state_errors(
         at = problem.linearizer.at(params, progress=progress)
         populations = Populations(at.whole, params, progress=progress)
         errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
-        distance = distance_to_minimum(at, errors, populations)
+        distance = distance_to_minimum(at, errors, populations, share=SHARE)
         held = _held(params, errors, distance, parameters)
         if held.any():
             at = at.with_free(~held & ~parameters.fixed)
             errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
-            distance = distance_to_minimum(at, errors, populations)
+            distance = distance_to_minimum(at, errors, populations, share=SHARE)
         goodness = goodness_of_fit(at, populations, progress)
     except StoppedFitError:
         raise
@@ -116,8 +118,9 @@ def _held(
     The bound is near, and closer than the error; and the minimum of the loss is not on the inner
     side of the parameter.
     """
-    near = np.array(parameters.near_bounds(params)) != ""
     to_low, to_high = params - parameters.low, parameters.high - params
+    near = np.array(parameters.near_bounds(params)) != ""
+    near |= np.minimum(to_low, to_high) < AT_BOUND * errors
     away, noise = distance.in_errors(errors)
     inward = np.where(to_low < to_high, away, -away)
     inside = ~is_converged(away, noise) & (inward > 0)

@@ -1,5 +1,6 @@
 """The compared numbers of a bin in double precision, and derivatives with respect to the sums."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,6 @@ from kdescent_dist.objective.residuals import (
     Compared,
     errors_of_difference,
     model_errors,
-    normalized,
     norms,
 )
 from kdescent_dist.response.influence import Sensitivity
@@ -37,8 +37,9 @@ class BinComparison:
 
     def values(self) -> Compared:
         """The compared numbers, with counts (k, parts)."""
-        with jax.enable_x64(True):
-            return _host(_alone(self._compared(self.sums, self.weight)))
+        factor = self._factor(self.sums.weight, self.weight)
+        counts = {n: np.asarray(c, float) * factor for n, c in self.sums.counts.items()}
+        return Compared(counts, np.asarray(self.sums.weight, float) / self.volume)
 
     def vectors(self, sums: BinSums, weights: np.ndarray) -> np.ndarray:
         """The numbers (n, R), see ``as_vector``, of the sums in the bin over n populations.
@@ -47,22 +48,22 @@ class BinComparison:
             sums: the sums of each population, stacked.
             weights: (n,) sums of the weights of all samples.
         """
-        with jax.enable_x64(True):
-            stacked, total = double((sums, weights))
-            factors = norms((self.kind,) * len(weights), stacked.weight, total)
-            return np.asarray(jax.vmap(as_vector)(normalized(stacked, factors, self.volume)))
+        factors = self._factor(sums.weight, weights)[:, None]
+        return self._joined(sums, lambda counts: counts * factors)
 
     def vector(self) -> np.ndarray:
         """The numbers (R,), see ``as_vector``."""
-        with jax.enable_x64(True):
-            return np.asarray(self._vector(*double((self.sums, self.weight))))
+        return as_vector(self.values())
 
     def errors(self, squares: BinSquares) -> Compared:
         """Errors of the compared numbers from sums of squares over the same samples."""
         with jax.enable_x64(True):
-            one = _as_one(self.sums)
-            factors = self._factors(one, self.weight)
-            return _host(_alone(model_errors(one, _as_one(squares), factors, self.volume)))
+            sums, of_sums = (
+                jax.tree.map(lambda a: a[None], double(t)) for t in (self.sums, squares)
+            )
+            factors = norms((self.kind,), sums.weight, self.weight)
+            errors = model_errors(sums, of_sums, factors, self.volume)
+            return jax.tree.map(lambda a: np.asarray(a[0]), errors)
 
     def slopes(self, sums: BinSums, weight: np.ndarray) -> np.ndarray:
         """Derivatives (P, R) of the compared numbers with respect to P parameters.
@@ -71,58 +72,63 @@ class BinComparison:
             sums: the derivatives of the sums.
             weight: (P,) the derivatives of the sum of all weights.
         """
-        at = (self.sums, self.weight)
-        with jax.enable_x64(True):
-            at, moved = double((at, (sums, weight)))
-            along = jax.vmap(lambda change: jax.jvp(self._vector, at, change)[1])
-            return np.asarray(along(moved))
+        factor = self._factor(self.sums.weight, self.weight)
+        of_factor = -(factor**2) * self._norm(sums.weight, weight, 0.0)
+        flat = self._joined(jax.tree.map(lambda a: a[None], self.sums), lambda counts: counts)
+        slopes = self._joined(sums, lambda counts: counts * factor)
+        slopes[:, :-1] += np.multiply.outer(np.broadcast_to(of_factor, len(slopes)), flat[0, :-1])
+        return slopes
 
     def sensitivity(self, linear: np.ndarray) -> Sensitivity:
         """Derivatives of P linear functions of the compared numbers, with respect to the sums.
 
         ``linear`` are the derivatives (P, R) with respect to the compared numbers.
         """
-        with jax.enable_x64(True):
-            at = double((self.sums, self.weight))
-            pull = jax.vjp(self._vector, *at)[1]
-            return _host(Sensitivity(*jax.vmap(pull)(double(linear))))
+        factor = self._factor(self.sums.weight, self.weight)
+        counts, first = {}, 0
+        by_norm = np.zeros(len(linear))
+        for name in ordered(self.sums.counts):
+            known = np.asarray(self.sums.counts[name], float)
+            part = linear[:, first : first + known.size]
+            counts[name] = (part * factor).reshape(-1, *known.shape)
+            by_norm -= factor**2 * part @ known.reshape(-1)
+            first += known.size
+        nothing = np.zeros_like(by_norm)
+        in_bin = linear[:, first] / self.volume
+        in_bin = in_bin + (by_norm if self.kind == "conditional" else nothing)
+        weight = by_norm if self.kind == "density" else nothing
+        return Sensitivity(BinSums(in_bin, counts), weight)
 
-    def _compared(self, sums: BinSums, weight: Any) -> Compared:
-        one = _as_one(sums)
-        return normalized(one, self._factors(one, weight), self.volume)
+    def _norm(self, in_bin: Any, weight: Any, otherwise: float) -> Any:
+        """What the counts are divided by."""
+        known = {"conditional": in_bin, "density": weight}.get(self.kind, otherwise)
+        return np.asarray(known, float)
 
-    def _factors(self, one: BinSums, weight: Any) -> jax.Array:
-        return norms((self.kind,), one.weight, weight)
+    def _factor(self, in_bin: Any, weight: Any) -> np.ndarray:
+        """The factor that normalizes counts, 0 in an empty bin; see ``residuals.norms``."""
+        norm = np.broadcast_to(self._norm(in_bin, weight, 1.0), np.shape(in_bin))
+        return np.where(norm > 0, 1 / np.where(norm > 0, norm, 1.0), 0.0)
 
-    def _vector(self, sums: BinSums, weight: Any) -> jax.Array:
-        return as_vector(_alone(self._compared(sums, weight)))
+    def _joined(self, sums: BinSums, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Changed counts and number densities (n, R) of n populations."""
+        rows = len(np.asarray(sums.weight))
+        counts = [np.asarray(sums.counts[n], float).reshape(rows, -1) for n in ordered(sums.counts)]
+        number = np.asarray(sums.weight, float)[:, None] / self.volume
+        return np.concatenate([*map(change, counts), number], axis=1)
 
 
 def difference_errors(training: Compared, model: Compared | None) -> Compared:
     """As ``errors_of_difference``, in double precision on the host."""
     with jax.enable_x64(True):
-        return _host(errors_of_difference(training, model))
+        return jax.tree.map(np.asarray, errors_of_difference(training, model))
 
 
-def as_vector(compared: Compared) -> jax.Array:
+def as_vector(compared: Compared) -> np.ndarray:
     """The R numbers of a bin in a fixed order: the statistics, then the number density."""
-    counts = [compared.counts[name].reshape(-1) for name in ordered(compared.counts)]
-    return jnp.concatenate([*counts, jnp.reshape(compared.number, 1)])
+    counts = [np.reshape(compared.counts[name], -1) for name in ordered(compared.counts)]
+    return np.concatenate([*counts, np.reshape(compared.number, 1)])
 
 
 def double(tree: Any) -> Any:
     """The same numbers in double precision; call this within ``jax.enable_x64``."""
     return jax.tree.map(lambda values: jnp.asarray(values, jnp.float64), tree)
-
-
-def _as_one(sums: Any) -> Any:
-    """The sums of one bin as sums of m = 1 bins, in double precision."""
-    return jax.tree.map(lambda a: a[None], double(sums))
-
-
-def _alone(compared: Compared) -> Compared:
-    return jax.tree.map(lambda a: a[0], compared)
-
-
-def _host(tree: Any) -> Any:
-    return jax.tree.map(np.asarray, tree)

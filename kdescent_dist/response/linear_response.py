@@ -69,8 +69,7 @@ def linear_sums(
     training = BinComparison(kind, counted.truth, training_weight, config.volume)
     slopes = model.slopes(found.slopes, weight[1])
     weights, count = _loss_weights(config, counted, found, model, training)
-    with jax.enable_x64(True):
-        errors = np.asarray(as_vector(counted.normalized_errors(training_weight, config.volume)))
+    errors = as_vector(counted.normalized_errors(training_weight, config.volume))
     errors = np.where(np.isfinite(errors), errors, 0.0)
     return LinearSums(slopes, weights, errors, count, model, training)
 

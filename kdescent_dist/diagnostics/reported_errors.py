@@ -70,7 +70,7 @@ def state_errors(
         populations = Populations(at.whole, params, progress=progress)
         errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
         distance = distance_to_minimum(at, errors, populations, share=SHARE)
-        held = _held(params, errors, distance, parameters)
+        held = populations.agreed(_held(params, errors, distance, parameters))
         if held.any():
             at = at.with_free(~held & ~parameters.fixed)
             errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
@@ -124,7 +124,7 @@ def _held(
     away, noise = distance.in_errors(errors)
     inward = np.where(to_low < to_high, away, -away)
     inside = ~is_converged(away, noise) & (inward > 0)
-    return near & (np.minimum(to_low, to_high) < errors) & ~inside
+    return near & np.isfinite(errors) & (np.minimum(to_low, to_high) < errors) & ~inside
 
 
 def _included(problem: Problem) -> str:

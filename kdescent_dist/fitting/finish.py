@@ -11,12 +11,14 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from kdescent_dist.config.errors import SaveError
+from kdescent_dist.catalogs.training import TrainingCatalog
+from kdescent_dist.config.errors import CheckpointError, InputError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.protocol import Objective
+from kdescent_dist.response.fixed_loss import CatalogRows
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
 
@@ -46,10 +48,9 @@ def finish(
         the message says so.
 
     Raises:
-        SaveError: the state could not be saved.
+        CheckpointError: the state could not be saved.
     """
-    processes = Processes.of(linearizer.loss.objective.mesh)
-    newton = Newton(linearizer, lambda params: processes.on_primary(lambda: params), progress)
+    newton = Newton(linearizer, progress)
     state = kept.read(start.dtype) if kept is not None else None
     if state is None:
         state = NewtonState.begin(start)
@@ -82,6 +83,30 @@ def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[Popula
         )
         return False
     return True
+
+
+def rows_of(
+    objective: Objective, training: tuple[Mapping[str, np.ndarray], np.ndarray] | None
+) -> CatalogRows | None:
+    """The rows from which ``loss.kind=gls`` estimates its covariance; None for other losses.
+
+    Args:
+        objective: the objective of the fit.
+        training: columns and weights of the training catalog; None if all counts are given.
+
+    Raises:
+        InputError: there is no training catalog, but counts of one.
+    """
+    if not isinstance(objective, PopulationObjective) or objective.config.kind != "gls":
+        return None
+    if training is not None:
+        return CatalogRows(TrainingCatalog.of(*training))
+    if any(pretrained.counts is not None for pretrained in objective.bins):
+        raise InputError(
+            "loss.kind=gls: its covariance needs the training catalog: fit(..., training=(columns, "
+            "weights))"
+        )
+    return CatalogRows(TrainingCatalog.of({}, np.zeros(0)))
 
 
 def finish_of(identity: Mapping[str, Any], result: FitResult, kind: str) -> dict[str, Any]:
@@ -119,7 +144,7 @@ class KeptFinish:
         """Save the state, so that a killed run leaves the state before or after.
 
         Raises:
-            SaveError: the state could not be saved.
+            CheckpointError: the state could not be saved.
         """
         self.processes.on_primary(lambda: self._write(state))
 
@@ -131,8 +156,8 @@ class KeptFinish:
             return NewtonState.of_json(known["state"], dtype)
         except FileNotFoundError:
             return None
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            log.warning("%s is damaged (%s): the finish begins anew", self.file, error)
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            log.warning("%s cannot be used (%s): the finish begins anew", self.file, error)
             return None
 
     def _write(self, state: NewtonState) -> None:
@@ -147,7 +172,7 @@ class KeptFinish:
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise SaveError(
+            raise CheckpointError(
                 f"{self.file}: the state of the finish could not be saved: {error.strerror}; the "
                 "checkpoint before the finish stands"
             ) from error

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import optax
 
-from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError, NonFiniteLossError, Preempted, StoppedFitError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
@@ -27,6 +26,7 @@ from kdescent_dist.fitting.finish import (
     can_finish,
     finish,
     finish_of,
+    rows_of,
 )
 from kdescent_dist.fitting.given_parameters import (
     identity_of_parameters,
@@ -44,7 +44,7 @@ from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.protocol import Objective
-from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
+from kdescent_dist.response.fixed_loss import FixedLoss
 from kdescent_dist.response.linearizer import Linearizer
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ def fit(
         problem: names to values, ready for JSON, for the identity of the fit, in place of
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
-        training: columns and weights of the training catalog, which ``loss.kind=gls`` needs.
+        training: columns and weights of the training catalog, which ``loss.kind=gls`` needs. An
+            input catalog counts as another catalog.
 
     After the last step, a finish goes to the minimum of the loss at fixed points, see
     ``fitting.finish``, unless ``config.finish`` is ``none`` or the loss is not one of a population.
@@ -114,6 +115,7 @@ def fit(
     parameters = parameters_of(guess, bounds, names, objective, config.bounds)
     tell_scales(parameters)
     start, coordinates = parameters.guess, Coordinates.of(parameters, config.bounds)
+    rows = rows_of(objective, training) if config.finish != "none" else None
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
@@ -182,8 +184,11 @@ def fit(
     if checkpoints is not None and identity is not None:
         of = finish_of(identity.now, result, objective.config.kind)
         kept = KeptFinish(Path(checkpoints) / FINISH_FILE, of, processes)
-    rows = None if training is None else CatalogRows(TrainingCatalog.of(*training))
-    loss = FixedLoss(objective, parameters, seed, schedule is fixed_schedule, rows)
+    fixed_key = schedule is fixed_schedule
+    if fixed_key and jax.random.key_impl(key) != jax.random.key_impl(jax.random.key(0)):
+        log.info("finish: none, as the key of all steps is of another implementation than others")
+        return result
+    loss = FixedLoss(objective, parameters, seed, fixed_key, rows)
     end = finish(Linearizer(loss), result.params[-1], kept=kept, progress=progress)
     return replace(result, finish=end)
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.sums import points_at, sums_of_stack
@@ -65,10 +66,14 @@ class SumsAtPoints:
 
         def totals(sums: Any) -> dict[str, Any]:
             by_stack = zip(points, sums["stacks"], strict=True)
+
+            def first(leaf: Any) -> Any:  # integers, too, must be differentiable
+                return jnp.asarray(leaf[0], sums["weight"].dtype)
+
             return {
                 "weight": sums["weight"][0],
                 "stacks": [sums_of_stack(number, one["sums"]) for number, one in by_stack],
-                "extra_sums": jax.tree.map(lambda a: a[0], sums.get("extra_sums", ())),
+                "extra_sums": jax.tree.map(first, sums.get("extra_sums", ())),
             }
 
         return self._objective.unit_sums(shared, draws, key, squares=False), totals

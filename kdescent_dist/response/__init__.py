@@ -1,7 +1,8 @@
 """The response of fitted parameters to the sums: errors, distance to the minimum, Newton steps.
 
 All of this is of one loss: the loss of the fit at one set of points, ``fixed_loss``. Its compared
-numbers are linearized in the parameters (``linearization``), with derivatives of the sums
-(``population_influence``, ``compared``, ``custom_term``). ``distance`` tells how far the minimum
-is, and ``newton`` goes there.
+numbers are linearized in the parameters (``linearizer``), with derivatives of the sums
+(``population_derivatives``, ``compared``, ``custom_term``). ``distance`` tells how far the minimum
+is, and ``newton`` goes there. ``covariance`` adds up the influences of all rows, from which
+``whitening`` and ``goodness`` make a chi-square.
 """

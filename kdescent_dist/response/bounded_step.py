@@ -1,6 +1,7 @@
 """A Gauss-Newton step within bounds: an active set of bounds holds parameters."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import lsq_linear
@@ -23,6 +24,13 @@ class Box:
         margin = np.minimum(margin, room)
         return cls(low + margin, high - margin)
 
+    def rounded(self, params: np.ndarray, dtype: Any) -> np.ndarray:
+        """Parameters within the limits in a type, which rounding does not bring to a bound."""
+        low, high = self.low.astype(dtype), self.high.astype(dtype)
+        low = np.where(low < self.low, np.nextafter(low, dtype.type(np.inf)), low)
+        high = np.where(high > self.high, np.nextafter(high, dtype.type(-np.inf)), high)
+        return np.clip(params.astype(dtype), low, high)
+
 
 def bounded_step(
     params: np.ndarray,
@@ -41,7 +49,8 @@ def bounded_step(
         gradient: (P,) half the derivatives of the function at ``params``.
         at: the loss near the parameters, which gives the second derivatives.
         box: the limits.
-        damping: as in ``inverse_curvature``.
+        damping: what is added to the diagonal of the second derivatives, in units of the diagonal
+            (Marquardt 1963).
 
     Returns:
         The step (P,); and (P,) whether a limit holds the parameter.

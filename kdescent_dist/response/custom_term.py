@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -45,7 +44,8 @@ class CustomPull:
 
     def change(self, totals: PopulationTotals) -> np.ndarray:
         """The gradient (P,) as a linear function of sums, but for a constant."""
-        moved = self.extra_sums @ ravel_pytree(totals.extra_sums)[0]
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(totals.extra_sums)]
+        moved = self.extra_sums @ np.concatenate([np.zeros(0), *leaves])
         for one, sums in zip(self.model, totals.of_custom, strict=True):
             moved = moved + one.weight * totals.weight + one.sums.weight * sums.weight
             for name, by_count in one.sums.counts.items():

@@ -11,6 +11,7 @@ between the populations gives the noise of the displacement.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from kdescent_dist.response.population_totals import (
     WholePopulations,
     mean_totals,
 )
+
+T = TypeVar("T")
 
 FEWEST, MOST = 4, 512  # populations
 NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
@@ -73,6 +76,10 @@ class Populations:
         for key in self._keys[len(self.sums) : number]:
             self.sums.append(self._whole.totals(self.params, key))
             self._progress()
+
+    def agreed(self, value: T) -> T:
+        """The value of the primary process, so that all processes decide alike."""
+        return self._whole.loss.objective.processes.on_primary(lambda: value)
 
     @property
     def most(self) -> int:
@@ -159,18 +166,21 @@ def distance_to_minimum(
         of_sums = _noise(at.changes(sums, mean) @ at.inverse)
         of_slopes = _noise(gradients @ at.inverse)
         noise = np.hypot(of_sums, of_slopes)
+        if not (np.isfinite(gradient).all() and np.isfinite(noise).all()):
+            raise FloatingPointError("a sum of the model, or its derivative, is not finite")
         found = Distance(-at.inverse @ gradient, noise, gradient, (len(sums), pulled))
         away = np.abs(found.displacement / unit)
         target = max(NOISE, share * np.max(away, initial=0.0))
         undecided = ~is_converged(away, noise / unit) & (away - 2 * noise / unit < CONVERGED)
         if known[undecided].any() and target <= NOISE:
             target = min(target, np.max(noise / unit) / math.sqrt(2))
-        more = _wanted(len(sums), of_sums / unit, OF_SUMS * target)
-        number = min(more, populations.most)
         more = _wanted(pulled, of_slopes / unit, OF_SLOPES * target)
-        if number <= len(sums) and min(more, number) <= pulled:
+        number = max(len(sums), _wanted(len(sums), of_sums / unit, OF_SUMS * target), more)
+        number = min(number, populations.most)
+        number, more = populations.agreed((number, min(max(pulled, more), number)))
+        if (number, more) == found.populations:
             return found
-        pulled = max(pulled, min(more, number))
+        pulled = more
 
 
 def _noise(moves: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from kdescent_dist.numerics.prng import seed_number
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.response.points import EvaluationPoints, points_of_a_step
 
-LARGEST_SET = 60  # most points per statistic and bin; fewer with many bins
-SMALLEST_SET = 10
+MOST_OF_BIN = 60  # most points per statistic and bin; fewer with many bins
+FEWEST_OF_BIN = 10
 POINTS = 6000  # points of two statistics in all bins
 
 
@@ -68,9 +68,7 @@ class FixedLoss:
             InputError: the loss has none.
         """
         if self.catalogs is None:
-            raise InputError(
-                "loss.kind=gls: its covariance needs the training catalog: fit(training=...)"
-            )
+            raise InputError("errors of the parameters need the training catalog")
         return self.catalogs
 
     @cached_property
@@ -80,7 +78,7 @@ class FixedLoss:
             return points_of_a_step(self.objective, self.objective.bins, self.seed)
         rng = np.random.default_rng(seed_number(self.seed))
         number = 2 * len(self.objective.bins)
-        most = int(np.clip(POINTS // number, SMALLEST_SET, LARGEST_SET))
+        most = int(np.clip(POINTS // number, FEWEST_OF_BIN, MOST_OF_BIN))
         return [EvaluationPoints.of(bin_, rng, most) for bin_ in self._in_stacks()]
 
     @cached_property

@@ -57,6 +57,8 @@ def goodness_of_fit(
     factor = whitening(at, progress, at.residuals(populations.sums))
     residual = at.residuals([mean_totals(populations.sums)])[0] @ factor
     moved = at.slopes[at.determined] @ factor
+    size = np.linalg.norm(moved, axis=1, keepdims=True)
+    moved = moved[size[:, 0] > 0] / size[size[:, 0] > 0]  # parameters may be in any units
     found, _, rank, _ = np.linalg.lstsq(moved.T, residual, rcond=1e-6)
     left = residual - found @ moved
     degrees = factor.shape[1] - int(rank)

@@ -111,9 +111,10 @@ def _loss_weights(
         share = pretrained.statistics[name].drawn / max(len(counted.indices[name]), 1)
         count += share * (weight_of(config, name) > 0) * np.sum(in_mean)
         if statistic.positive:
-            truth, error = counted.truth.counts[name], counted.errors.counts[name]
-            enough = _effective(truth, error**2) >= FEWEST
-            enough &= _effective(found.sums.counts[name], found.squares.counts[name]) >= FEWEST
+            enough = _effective(found.sums.counts[name], found.squares.counts[name]) >= FEWEST
+            if not pretrained.statistics[name].given:
+                truth, error = counted.truth.counts[name], counted.errors.counts[name]
+                enough &= _effective(truth, error**2) >= FEWEST
             of_term = of_term * enough
         weights.append(share * of_term.reshape(-1))
     weights = bin_.weight * np.concatenate([*weights, number.reshape(-1)])

@@ -88,7 +88,9 @@ class Linearization:
         variance = np.diagonal(self.inverse)
         if isinstance(self.weights, DiagonalWeights):
             errors = np.concatenate([one.errors for one in self.linear])
-            variance = np.sum((self.response() * errors) ** 2, axis=1)
+            of_noise = np.sum((self.response() * errors) ** 2, axis=1)
+            # A parameter of ``loss.custom`` alone does not move with the counts.
+            variance = np.where(of_noise > 0, of_noise, variance)
         return np.where(self.determined, np.sqrt(np.maximum(variance, 0.0)), np.inf)
 
     def cotangent(
@@ -126,8 +128,8 @@ class Linearization:
         apart = self.residuals([*populations, mean])
         changes = self.weights.times(apart[:-1] - apart[-1]) @ self.slopes.T
         if self.pull is not None:
-            for row, sums in zip(changes, populations, strict=True):
-                row += self.pull.change(sums) - self.pull.change(mean)
+            changes = changes + [self.pull.change(sums) for sums in populations]
+            changes = changes - self.pull.change(mean)
         return changes
 
     def value(self, sums: PopulationTotals, params: np.ndarray) -> float:

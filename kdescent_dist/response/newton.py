@@ -10,7 +10,7 @@ random numbers.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,9 +20,11 @@ from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.population_totals import mean_totals
 
+T = TypeVar("T")
+
 MOST_STEPS = 30
 DAMPINGS = (0.0, 0.1, 1.0, 10.0, 100.0, 1e4)
-ROUNDS = 2  # populations of which the second derivatives are the mean
+ROUNDS_OF_STEP = 2  # populations of which the second derivatives are the mean
 NEARBY = 1.0  # errors within which second derivatives are kept
 NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step
 ARRIVED = 0.05  # length of the step at the minimum, in errors of the parameters
@@ -41,6 +43,7 @@ class NewtonState:
         losses: the loss before and after each step, each pair with the same random numbers and
             weights: means of weighted squares, plus ``loss.custom``.
         held: names of the parameters that a bound holds.
+        drawn: number of populations whose sums at the parameters are known.
         message: why the steps ended; empty before the end.
     """
 
@@ -50,6 +53,7 @@ class NewtonState:
     populations: int = 0
     losses: tuple[tuple[float, float], ...] = ()
     held: tuple[str, ...] = ()
+    drawn: int = 0
     message: str = ""
 
     @classmethod
@@ -81,6 +85,7 @@ class NewtonState:
         return {
             "params": self.params.tolist(),
             "expanded_at": self.expanded_at.tolist(),
+            "drawn": self.drawn,
             **self.summary(),
         }
 
@@ -98,6 +103,7 @@ class NewtonState:
             int(known["populations"]),
             tuple((float(before), float(after)) for before, after in known["losses"]),
             tuple(map(str, known["held"])),
+            int(known["drawn"]),
             str(known["message"]),
         )
 
@@ -110,13 +116,10 @@ class Newton:
 
     Attributes:
         linearizer: linearizes the loss.
-        agreed: called with the end of each step (P,), returns the parameters of the primary
-            process, so that all processes have the same bits.
         progress: called often, equally often in every process.
     """
 
     linearizer: Linearizer
-    agreed: Callable[[np.ndarray], np.ndarray] = lambda params: params
     progress: Callable[[], None] = lambda: None
     _known: Populations | None = field(default=None, init=False)
     _expanded: Linearization | None = field(default=None, init=False)
@@ -131,30 +134,30 @@ class Newton:
             return state.ending(f"not at the minimum after {MOST_STEPS} steps")
         at = self._expand(state.expanded_at)
         errors = at.rough_errors()
-        if np.any(
-            np.abs(state.params - at.params)[at.determined] > (NEARBY * errors)[at.determined]
-        ):
+        away = np.abs(state.params - at.params)[at.determined]
+        if self._agreed(bool(np.any(away > (NEARBY * errors)[at.determined]))):
             at = self._expand(state.params)
             errors = at.rough_errors()
         state = replace(state, expanded_at=at.params)
-        if not at.determined.any():
+        if not self._agreed(bool(at.determined.any())):
             return state.ending("the loss determines no parameter here")
         parameters = self.linearizer.loss.parameters
         margin = MARGIN * np.where(np.isfinite(errors), errors, parameters.scale)
         box = Box.of(parameters.low, parameters.high, margin)
-        here = self._populations(state.params)
+        here = self._populations(state)
         share = NOISE_OF_STEP
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
-            length = np.max(np.abs(move / errors)[at.determined])
-            if length >= ARRIVED or not share:
+            arrived = np.max(np.abs(move / errors)[at.determined]) < ARRIVED
+            arrived = self._agreed(bool(arrived))
+            if not arrived or not share:
                 break
             share = 0.0
         names = tuple(n for n, one in zip(parameters.names, held, strict=True) if one)
         populations = state.populations + sum(found.populations)
         state = replace(state, held=names, populations=populations)
-        if length < ARRIVED:
+        if arrived:
             return state.ending("at the minimum")
         return self._accepted(state, at, found.gradient, box, here)
 
@@ -170,23 +173,30 @@ class Newton:
         before = at.value(mean_totals(here.sums), state.params)
         for damping in DAMPINGS:
             move, _ = bounded_step(state.params, gradient, at, box, damping)
-            params = self.agreed((state.params + move).astype(state.params.dtype))
+            params = self._agreed(box.rounded(state.params + move, state.params.dtype))
             there = Populations(self.linearizer.whole, params, len(here.sums), self.progress)
             state = replace(state, populations=state.populations + len(there.sums))
             after = at.value(mean_totals(there.sums), params)
-            if after < before:
+            if self._agreed(bool(after < before)):
                 self._known = there
                 pair = before / at.squares, after / at.squares
                 losses = (*state.losses, pair)
-                return replace(state, params=params, steps=state.steps + 1, losses=losses)
+                known = {"steps": state.steps + 1, "drawn": len(there.sums)}
+                return replace(state, params=params, losses=losses, **known)
         return state.ending("no step lowers the loss")
 
     def _expand(self, params: np.ndarray) -> Linearization:
         if self._expanded is None or not np.array_equal(self._expanded.params, params):
-            self._expanded = self.linearizer.at(params, rounds=ROUNDS, progress=self.progress)
+            self._expanded = self.linearizer.at(
+                params, rounds=ROUNDS_OF_STEP, progress=self.progress
+            )
         return self._expanded
 
-    def _populations(self, params: np.ndarray) -> Populations:
-        if self._known is not None and np.array_equal(self._known.params, params):
+    def _populations(self, state: NewtonState) -> Populations:
+        if self._known is not None and np.array_equal(self._known.params, state.params):
             return self._known
-        return Populations(self.linearizer.whole, params, progress=self.progress)
+        return Populations(self.linearizer.whole, state.params, state.drawn, self.progress)
+
+    def _agreed(self, value: T) -> T:
+        """The value of the primary process, so that all processes take the same step."""
+        return self.linearizer.loss.objective.processes.on_primary(lambda: value)

@@ -41,9 +41,12 @@ def whitening(
     covariance = residual_covariance(at, chosen, progress)
     if noise is not None and len(noise) > 1:
         covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
-    variance = np.diagonal(covariance)
-    known = variance > 0
+    if not np.isfinite(covariance).all():
+        raise FloatingPointError("the covariance of the residuals is not finite")
+    known = np.diagonal(covariance) > 0
     rows, covariance = rows[known], covariance[np.ix_(known, known)]
+    if not len(rows):
+        return factor
     scale = np.sqrt(np.diagonal(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     kept = values > SMALL * values[-1]  # and above 0: products of two populations are noisy

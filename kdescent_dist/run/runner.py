@@ -250,10 +250,16 @@ class _Run:
             "remove this one"
         )
 
-    def _stop_if_asked(self, where: str = "before the first step", step: int = 0) -> None:
+    def _stop_if_asked(
+        self,
+        where: str = "before the first step",
+        step: int = 0,
+        known: FitResult | None = None,
+    ) -> None:
         if self.processes.any(self.signals.requested()):
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
-            raise Preempted(message, step, np.zeros((0, len(self.parameters))), np.zeros(0))
+            trials = np.zeros((0, len(self.parameters))), np.zeros(0)
+            raise Preempted(message, step, *(trials if known is None else _trials(known)))
 
     def _fit(self, prepared: Prepared, tell: Callable[[int], None]) -> FitResult:
         config, problem = self.config, prepared.problem
@@ -297,15 +303,16 @@ class _Run:
             result,
             finish_of(prepared.identity, result, self.config.loss.kind),
             self.directory,
-            self._watched("finishing the fit", "in the finish", int(result.state.step)),
+            self._watched("finishing the fit", "in the finish", result),
         )
 
-    def _watched(self, phase: str, where: str, step: int) -> Callable[[], None]:
+    def _watched(self, phase: str, where: str, result: FitResult) -> Callable[[], None]:
         """A function that tells the watchdog of a phase, and raises if a signal has arrived."""
+        step = int(result.state.step)
 
         def progress() -> None:
             self._progress(phase)
-            self._stop_if_asked(where, step)
+            self._stop_if_asked(where, step, result)
 
         return progress
 
@@ -356,7 +363,7 @@ class _Run:
         problem, settings = prepared.problem, self.config.report
         step, final = int(result.state.step), result.answer
         where = "after the fit, before its report"
-        progress = self._watched("computing errors and what the report shows", where, step)
+        progress = self._watched("computing errors and what the report shows", where, result)
         progress()
         of = {**prepared.identity, "step": step, "params": final.tolist()}
         of["loss.kind"] = self.config.loss.kind
@@ -405,6 +412,10 @@ class _Run:
             **known,
         }
         return told(self.before, now)
+
+
+def _trials(result: FitResult) -> tuple[np.ndarray, np.ndarray]:
+    return result.params, result.losses
 
 
 def _cache(config: Config, directory: RunDirectory) -> Path | None:

@@ -76,7 +76,7 @@ def test_a_fit_that_went_further_is_not_cut_short(tmp_path):
 @pytest.mark.slow
 def test_any_loss_can_be_fitted_saved_and_continued(tmp_path):
     objective = LossObjective(fits.quadratic, {"offset": np.float32(0.5)})
-    options = {"config": FitConfig(steps=300), "names": ["a", "b"]}
+    options = {"config": FitConfig(finish="none", steps=300), "names": ["a", "b"]}
     straight = fit(objective, [0.0, 4.0], optax.adam(0.1), **options)
     np.testing.assert_allclose(straight.params[-1], 1.5, atol=1e-2)
     with pytest.raises(Preempted):
@@ -169,7 +169,7 @@ def test_one_bit_of_the_metadata_is_told_from_another_fit(tmp_path, place):
 )
 def test_checkpoints_of_another_fit_are_refused_and_left_alone(tmp_path, changes, message):
     options = {"guess": [0.0, 4.0], "optimizer": optax.adam(0.1), "checkpoints": tmp_path}
-    options["config"] = FitConfig(steps=3)
+    options["config"] = FitConfig(finish="none", steps=3)
     fit(LossObjective(fits.quadratic), **options)
     with pytest.raises(InputError, match=message):
         fit(LossObjective(fits.quadratic), **{**options, **changes})
@@ -187,7 +187,7 @@ def test_periodic_saves_by_steps_keep_the_latest(tmp_path):
 
 def test_a_save_writes_the_new_rows_of_the_history_only(tmp_path):
     checkpoint = CheckpointConfig(every_steps=10, every_seconds=None, keep=3)
-    config = FitConfig(steps=30, steps_per_call=10)
+    config = FitConfig(finish="none", steps=30, steps_per_call=10)
     fit(
         LossObjective(fits.quadratic),
         [0.0, 1.0],
@@ -287,14 +287,20 @@ def test_what_a_purge_removes_while_a_fit_runs_is_written_again(tmp_path, what):
 
 def test_a_checkpoint_in_the_first_format_is_refused_and_left_alone(tmp_path):
     objective, guess = LossObjective(fits.quadratic), [0.0, 4.0]
-    fit(objective, guess, fits.ADAM, config=FitConfig(steps=5), checkpoints=tmp_path)
+    fit(objective, guess, fits.ADAM, config=FitConfig(finish="none", steps=5), checkpoints=tmp_path)
     file = tmp_path / "5" / "meta" / "metadata"
     meta = json.loads(file.read_text())
     meta["identity"].pop("format")
     meta.pop("sha256")
     file.write_text(json.dumps(meta))
     with pytest.raises(InputError, match="another fit:\n  format: 1 -> 3"):
-        fit(objective, guess, fits.ADAM, config=FitConfig(steps=9), checkpoints=tmp_path)
+        fit(
+            objective,
+            guess,
+            fits.ADAM,
+            config=FitConfig(finish="none", steps=9),
+            checkpoints=tmp_path,
+        )
     assert (tmp_path / "5").is_dir()
 
 

@@ -53,7 +53,13 @@ def explode(params):
 def test_a_loss_that_is_not_finite_halts_and_keeps_the_last_good_state(tmp_path):
     objective = LossObjective(explode, with_key=False)
     with pytest.raises(NonFiniteLossError, match="loss is not finite at step 6") as caught:
-        fit(objective, [1.05], optax.sgd(0.1), config=FitConfig(steps=50), checkpoints=tmp_path)
+        fit(
+            objective,
+            [1.05],
+            optax.sgd(0.1),
+            config=FitConfig(finish="none", steps=50),
+            checkpoints=tmp_path,
+        )
     assert caught.value.params.shape == (7, 1)
     np.testing.assert_allclose(caught.value.params[5], 0.55, rtol=1e-5)
     assert np.isfinite(caught.value.losses[:6]).all()
@@ -69,7 +75,7 @@ def test_a_gradient_that_is_not_finite_at_the_guess_halts_too(tmp_path):
 
 def test_a_loss_that_is_not_finite_at_the_final_parameters_is_no_success(tmp_path):
     objective = LossObjective(explode, with_key=False)
-    config = FitConfig(steps=6)
+    config = FitConfig(finish="none", steps=6)
     with pytest.raises(NonFiniteLossError, match="loss is not finite at step 6") as caught:
         fit(objective, [1.05], optax.sgd(0.1), config=config, checkpoints=tmp_path)
     assert caught.value.params.shape == (7, 1)
@@ -115,7 +121,7 @@ def test_a_flat_loss_ends_the_fit():
         objective,
         [0.0],
         optax.sgd(0.4),
-        config=FitConfig(steps=5000, steps_per_call=20),
+        config=FitConfig(finish="none", steps=5000, steps_per_call=20),
         callbacks=[StopWhenFlat(window=10)],
     )
     assert "flat" in result.message
@@ -155,7 +161,7 @@ def particular(params, randkey):
 @pytest.mark.parametrize("loss", [poissonian, mixed, particular, fits.quadratic])
 def test_a_loss_may_do_with_its_key_whatever_jax_allows(loss):
     objective = LossObjective(loss)
-    result = fit(objective, [0.5], fits.ADAM, config=FitConfig(steps=2), seed=5)
+    result = fit(objective, [0.5], fits.ADAM, config=FitConfig(finish="none", steps=2), seed=5)
     key = jax.random.fold_in(jax.random.key(5), 0)
     assert result.losses[0] == pytest.approx(float(loss(jnp.array([0.5]), randkey=key)), rel=1e-6)
 
@@ -167,6 +173,6 @@ def test_an_error_of_the_loss_itself_is_raised_as_it_is(caplog):
         raise KeyError("mass")
 
     with caplog.at_level("DEBUG", "kdescent_dist"), pytest.raises(KeyError, match="mass") as caught:
-        fit(LossObjective(loss), [0.5], fits.ADAM, config=FitConfig(steps=2))
+        fit(LossObjective(loss), [0.5], fits.ADAM, config=FitConfig(finish="none", steps=2))
     assert caught.value.__context__ is None
     assert "plain JAX compiles the loss" not in caplog.text  # which would be no help

@@ -54,7 +54,7 @@ def objective(parameters: Parameters, devices: int, **options) -> PopulationObje
 @cache
 def run(devices: int) -> FitResult:
     parameters = Parameters.of_tree(TREE, bounds=BOUNDS)
-    config = FitConfig(steps=fits.STEPS, steps_per_call=10)
+    config = FitConfig(finish="none", steps=fits.STEPS, steps_per_call=10)
     return fit(objective(parameters, devices), parameters, fits.ADAM, config=config)
 
 
@@ -94,7 +94,7 @@ def test_a_loss_gets_the_tree(fast_cpu):
         return (params["b"] - 2.0) ** 2 + jnp.sum((params["a"] - 1.5) ** 2)
 
     of_tree = LossObjective(loss, with_key=False, parameters=parameters)
-    steps = {"config": FitConfig(steps=300), "fast_cpu": fast_cpu}
+    steps = {"config": FitConfig(finish="none", steps=300), "fast_cpu": fast_cpu}
     result = fit(of_tree, parameters, optax.adam(0.1), **steps)
     assert result.tree["b"] == pytest.approx(2.0, abs=1e-3)
     np.testing.assert_allclose(result.tree["a"], [1.5, 1.5], atol=1e-3)
@@ -104,7 +104,7 @@ def test_a_loss_gets_the_tree(fast_cpu):
 def test_a_fit_of_a_tree_is_continued_and_one_of_other_bounds_is_refused(tmp_path):
     def start(steps, bounds):
         parameters = Parameters.of_tree(TREE, bounds=bounds)
-        config = FitConfig(steps=steps, steps_per_call=10)
+        config = FitConfig(finish="none", steps=steps, steps_per_call=10)
         folder = tmp_path / "checkpoints"
         one = objective(parameters, 1)
         return fit(one, parameters, fits.ADAM, config=config, checkpoints=folder)
@@ -130,7 +130,12 @@ def quadratic(params, randkey=None):
 
 def of_vector(optimizer=fits.ADAM, steps=40, **given):
     parameters = Parameters.of_vector([0.5, 0.25, 0.5], "abc", [(0, 4), (0.25, 4), None], **given)
-    return fit(LossObjective(quadratic), parameters, optimizer, config=FitConfig(steps=steps))
+    return fit(
+        LossObjective(quadratic),
+        parameters,
+        optimizer,
+        config=FitConfig(finish="none", steps=steps),
+    )
 
 
 @pytest.mark.slow
@@ -157,7 +162,7 @@ def test_the_others_move_as_if_there_were_no_fixed_parameter():
         LossObjective(lambda p, randkey=None: quadratic(jnp.array([p[0], 0.25, p[1]]))),
         Parameters.of_vector([0.5, 0.5], "ac", [(0, 4), None]),
         fits.ADAM,
-        config=FitConfig(steps=40),
+        config=FitConfig(finish="none", steps=40),
     )
     result = of_vector(fixed=["b"])
     np.testing.assert_allclose(result.params[:, [0, 2]], alone.params, rtol=1e-6)
@@ -180,7 +185,9 @@ def test_a_small_parameter_with_one_bound_moves_by_its_scale():
     def loss(params, randkey):
         return jnp.sum((params * 1e3 - 3.0) ** 2)
 
-    result = fit(LossObjective(loss), parameters, optax.adam(1e-2), config=FitConfig(steps=1))
+    result = fit(
+        LossObjective(loss), parameters, optax.adam(1e-2), config=FitConfig(finish="none", steps=1)
+    )
     # With p = softplus(u), of p in units of its scale, dp / du is 1 - 1 / e at the guess.
     assert result.params[1, 0] - 1e-3 == pytest.approx((1 - np.exp(-1)) * 1e-5, rel=0.02)
 
@@ -192,7 +199,7 @@ def test_a_tree_of_scaled_and_fixed_parameters_has_the_same_bits_on_any_mesh(tmp
     )
 
     def start(devices, steps=fits.STEPS, **options):
-        config = FitConfig(steps=steps, steps_per_call=10)
+        config = FitConfig(finish="none", steps=steps, steps_per_call=10)
         return fit(objective(parameters, devices), parameters, fits.ADAM, config=config, **options)
 
     straight = start(1)
@@ -212,7 +219,7 @@ def test_a_tree_of_scaled_and_fixed_parameters_has_the_same_bits_on_any_mesh(tmp
 def test_a_fit_with_other_fixed_parameters_or_scales_is_another_fit(tmp_path, given, line):
     def start(steps, **given):
         parameters = Parameters.of_vector(np.zeros(3), "abc", **given)
-        config = FitConfig(steps=steps)
+        config = FitConfig(finish="none", steps=steps)
         return fit(
             LossObjective(quadratic), parameters, fits.ADAM, config=config, checkpoints=tmp_path
         )

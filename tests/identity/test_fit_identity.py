@@ -31,7 +31,7 @@ def run(folder, objective=None, optimizer=None, steps=3, **options):
         objective or LossObjective(power),
         [0.0, 4.0],
         optimizer or optax.adam(0.1),
-        config=FitConfig(steps=steps),
+        config=FitConfig(finish="none", steps=steps),
         checkpoints=folder,
         **options,
     )
@@ -93,7 +93,7 @@ def test_the_loss_and_the_bins_are_part_of_a_fit_from_python(tmp_path, options, 
             fits.ADAM,
             bounds=problems.BOUNDS,
             names=problems.NAMES,
-            config=FitConfig(steps=steps),
+            config=FitConfig(finish="none", steps=steps),
             checkpoints=tmp_path,
         )
 
@@ -190,7 +190,7 @@ def test_values_of_numpy_in_a_config_are_saved_and_compared(tmp_path):
             problems.GUESS,
             fits.ADAM,
             bounds=problems.BOUNDS,
-            config=FitConfig(steps=steps),
+            config=FitConfig(finish="none", steps=steps),
             checkpoints=tmp_path,
         )
 

@@ -67,6 +67,13 @@ def test_damping_shortens_the_step():
     np.testing.assert_allclose(step, -0.25)
 
 
+def test_rounding_does_not_bring_parameters_to_a_bound():
+    box = Box.of(np.array([1e6]), np.array([1e6 + 1]), np.array([1e-4]))
+    for value in (1e6, 1e6 + 2e-4, 1e6 + 1):
+        rounded = box.rounded(np.array([value]), np.dtype(np.float32))
+        assert 1e6 < rounded[0] < 1e6 + 1
+
+
 def test_limits_are_inside_the_bounds_by_the_margin_and_at_most_a_thousandth_of_the_range():
     box = Box.of(np.array([0.0, 0.0, -np.inf]), np.array([1.0, np.inf, 2.0]), np.full(3, 0.01))
     np.testing.assert_allclose(box.low, [1e-3, 0.01, -np.inf])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -84,8 +85,11 @@ def test_the_steps_from_afar_end_at_the_same_minimum(given, finished):
 
 
 @pytest.mark.slow
-def test_a_saved_state_continues_with_the_same_bits(given, finished):
-    begun = NewtonState.of_json(finished[1].to_json(), np.float32)
+@pytest.mark.parametrize("number", [1, -2])
+def test_a_saved_state_continues_with_the_same_bits(given, finished, number):
+    """Also after a step that has drawn more populations than the first."""
+    assert finished[-2].drawn > finished[1].drawn
+    begun = NewtonState.of_json(finished[number].to_json(), np.float32)
     newton, state = Newton(given), begun
     while not state.ended:
         state = newton.step(state)
@@ -93,9 +97,38 @@ def test_a_saved_state_continues_with_the_same_bits(given, finished):
     assert state.losses == finished[-1].losses
 
 
+def sums_of_colors(population):
+    """Beside a sum, a number of galaxies, which has no derivative."""
+    red = population.x["red"]
+    return {"red": jnp.sum(population.weights * red), "number": jnp.sum(red > 0.5)}
+
+
+def term_of_colors(sums, truth, params):
+    own = sums.extra_sums
+    in_bins = jnp.sum(sums.bins["grid"].counts["kde"]) / sums.weight
+    return 30 * (own["red"] / sums.weight - 1.0) ** 2 + 0.01 * in_bins + params["slope"] ** 2
+
+
+@pytest.fixture(scope="module")
+def with_term(bins):
+    return linearizer(bins, custom=term_of_colors, extra_sums=sums_of_colors)
+
+
 @pytest.mark.slow
-def test_the_gradient_is_that_of_the_loss_of_the_same_populations(given):
+def test_the_scatter_of_the_gradient_includes_a_term_of_the_users_own(with_term):
+    at = with_term.at(problems.TRUTH, rounds=1)
+    sums = Populations(at.whole, problems.TRUTH, 4).sums
+    with_it = at.changes(sums, mean_totals(sums))
+    without = replace(at, pull=None).changes(sums, mean_totals(sums))
+    assert np.all(np.std(with_it - without, axis=0)[:3] > 0)
+    np.testing.assert_allclose(np.sum(with_it, axis=0), 0, atol=1e-6 * np.abs(with_it).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["given", "with_term"])
+def test_the_gradient_is_that_of_the_loss_of_the_same_populations(which, request):
     """Against differences of the loss, as a mean over populations in both."""
+    given = request.getfixturevalue(which)
     params = problems.TRUTH * np.float32(1.02)
     at = given.at(params)
     here = Populations(given.whole, params, 6)
@@ -111,6 +144,7 @@ def test_the_gradient_is_that_of_the_loss_of_the_same_populations(given):
         np.testing.assert_allclose(2 * gradient[i], slope, rtol=0.02, atol=0.01 * at.squares)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_bound_beyond_which_the_minimum_lies_holds_its_parameter(given, finished):
     """The others are best with it there."""

@@ -54,7 +54,7 @@ def test_with_the_finish_it_ends_at_the_minimum_with_the_same_bits_on_any_mesh(f
     assert known["converged"] is True
     assert known["finish"]["message"] == "at the minimum"
     assert abs(known["params"]["mean_1"] - 1.6) < 5 * known["errors"]["mean_1"]
-    assert "At the minimum" not in err
+    assert "finish: at the minimum" in err
     words = " ".join(Page(folder / "run/report.html").text.split())
     assert f"The finish took {known['finish']['steps']} Newton steps" in words
     assert "All parameters are at the minimum of the loss" in words

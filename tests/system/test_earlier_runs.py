@@ -65,7 +65,7 @@ def fit(monkeypatch, capfd):
         accept = "checkpoint.accept=[package.*]"
         bins = "all" if "experiment=shipped" in overrides else "by_mass"
         earlier = [f"fit.bounds={bounds}", f"bins.{bins}.column_width={width}"]
-        given = (accept, *earlier, *overrides)
+        given = (accept, "fit.finish=none", "report.errors=false", *earlier, *overrides)
         code = call(monkeypatch, "--config-dir", "conf", *given)
         return code, capfd.readouterr().err
 

@@ -49,7 +49,7 @@ bins:
     columns: [color, mass]
     edges: {mass: {number: 1}}
     fourier_range_factor: 0.1
-fit: {steps: 3}
+fit: {steps: 3, finish: none}
 """
 SETUP = ["--config-dir=conf", "experiment=line"]
 

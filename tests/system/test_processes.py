@@ -30,7 +30,7 @@ samples: {size: 9000, block_size: 4500}
 bins: {by_mass: {columns: [color], edges: {mass: [0.3, 0.5, 0.7, 1.0]}, pretrain_kernels: 50}}
 counts: {bins: sparse, pretrain_block_size: 300}
 fit: {steps: 30, finish: none}
-report: {enabled: false}
+report: {enabled: false, errors: false}
 """
 
 
@@ -65,7 +65,7 @@ def test_processes_share_the_rows_of_the_training_catalog(folder, halos):
     """Also where it is the model's input, and in what the report shows."""
     given = [*halos, "input.catalog=null", "samples.size=null", "samples.block_size=200"]
     given += ["counts.bins=dense"]
-    given += ["report.enabled=true", "report.samples=500", "fit.steps=5"]
+    given += ["report.enabled=true", "report.errors=true", "report.samples=500", "fit.steps=5"]
     one, two = folder / "shown-by-one", folder / "shown-by-two"
     alone(one, *given, cwd=folder, small=[])
     with Group(two, 2, *given, cwd=folder, small=[]) as group:

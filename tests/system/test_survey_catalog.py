@@ -53,7 +53,7 @@ bins:
 optimizer: {learning_rate: 0.05}
 fit: {steps: 60, finish: none}
 checkpoint: {every_seconds: null}
-report: {enabled: false}
+report: {enabled: false, errors: false}
 runtime: {progress: false, compilation_cache: false}
 """
 

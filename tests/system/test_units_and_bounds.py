@@ -32,8 +32,8 @@ samples: {size: 1000}
 bins:
   all: {columns: [x, y], kernels: 16, fourier: 0, pretrain_kernels: 200}
 optimizer: {learning_rate: 0.05}
-fit: {steps: 150}
-report: {enabled: false}
+fit: {steps: 150, finish: none}
+report: {enabled: false, errors: false}
 """
 
 

@@ -1,0 +1,89 @@
+"""How many populations the distance to a minimum draws, with a loss of known noise."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kdescent_dist.response import distance
+from kdescent_dist.response.distance import distance_to_minimum, far_from_minimum, is_converged
+
+ERRORS = np.array([1.0, 2.0])
+
+
+class Drawn:
+    """Populations whose sums are numbers, with gradients of a known scatter."""
+
+    def __init__(self, mean, of_sums, of_slopes, most=512):
+        rng = np.random.default_rng(7)
+        self.params, self.most, self.sums = np.zeros(2), most, []
+        self._mean, self._of_slopes = np.array(mean), of_slopes
+        self._sums = of_sums * rng.normal(size=(most, 2))
+        self._slopes = of_slopes * rng.normal(size=(most, 2))
+
+    def extend(self, number):
+        self.sums = list(self._sums[: max(number, len(self.sums))])
+
+    def gradients(self, number, cotangent):
+        return -self._mean + self._slopes[:number]
+
+    def agreed(self, value):
+        return value
+
+
+@pytest.fixture(autouse=True)
+def sums_are_numbers(monkeypatch):
+    monkeypatch.setattr(distance, "mean_totals", lambda sums: np.mean(sums, axis=0))
+
+
+AT = SimpleNamespace(
+    inverse=np.eye(2),
+    determined=np.ones(2, bool),
+    cotangent=lambda mean, params: (mean, np.zeros(2)),
+    changes=lambda sums, mean: np.array(sums) - mean,
+)
+
+
+def found(mean, of_sums, of_slopes, share=0.0, **options):
+    return distance_to_minimum(AT, ERRORS, Drawn(mean, of_sums, of_slopes, **options), share=share)
+
+
+def test_quiet_populations_are_few():
+    one = found([0.0, 0.0], 0.05, 0.02)
+    assert one.populations == (distance.FEWEST, distance.FEWEST)
+    assert np.all(np.abs(one.displacement) < 0.1)
+
+
+@pytest.mark.parametrize(("of_sums", "of_slopes"), [(1.0, 0.02), (0.02, 0.8), (1.0, 0.8)])
+def test_the_noise_is_a_tenth_of_the_errors_whichever_it_comes_from(of_sums, of_slopes):
+    one = found([0.0, 0.0], of_sums, of_slopes)
+    assert np.all(one.noise / ERRORS < 1.2 * distance.NOISE)
+    assert one.populations[1] <= one.populations[0] < 512
+    assert (one.populations[0] > 50) == (max(of_sums, of_slopes) > 0.5)
+    assert (one.populations[1] > 50) == (of_slopes > 0.5)
+
+
+def test_far_from_the_minimum_a_share_of_the_distance_is_enough():
+    one = found([30.0, 0.0], 1.0, 0.5, share=0.1)
+    assert one.populations[0] < 10
+    assert one.displacement[0] == pytest.approx(30, abs=1)
+
+
+def test_there_are_no_more_populations_than_keys():
+    one = found([0.0, 0.0], 20.0, 20.0, most=16)
+    assert one.populations == (16, 16)
+    assert not is_converged(*one.in_errors(ERRORS)).any()
+
+
+def test_a_gradient_that_is_not_finite_is_an_error():
+    with pytest.raises(FloatingPointError):
+        found([np.nan, 0.0], 0.1, 0.1)
+
+
+def test_the_worst_parameters_are_named_first():
+    told = far_from_minimum(["a", "b", "c"], np.array([0.5, -9.0, np.nan]), np.array([0.1, 1, 1]))
+    assert (
+        told
+        == "expected moves to the minimum of the loss, in errors: b by -9 +- 1, a by +0.5 +- 0.1"
+    )
+    assert far_from_minimum(["a"], np.array([0.05]), np.array([0.1])) == ""

@@ -88,6 +88,7 @@ def test_a_model_that_cannot_describe_the_data_is_not_acceptable(given, minimum)
     assert "does not describe the data" in found["errors_note"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(
     bins, minimum, result

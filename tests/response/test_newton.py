@@ -63,7 +63,8 @@ def test_the_steps_end_at_the_minimum_and_each_lowers_the_loss(given, finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sign", [-1, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("sign", [-1, 1])
 def test_the_displacement_is_the_way_back_to_the_minimum(given, finished, sign):
     """From two errors away, in all parameters."""
     errors = given.at(finished[-1].params).rough_errors()
@@ -85,7 +86,7 @@ def test_the_steps_from_afar_end_at_the_same_minimum(given, finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [1, -2])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.nightly), -2])
 def test_a_saved_state_continues_with_the_same_bits(given, finished, number):
     """Also after a step that has drawn more populations than the first."""
     assert finished[-2].drawn > finished[1].drawn
@@ -121,7 +122,6 @@ def test_the_scatter_of_the_gradient_includes_a_term_of_the_users_own(with_term)
     with_it = at.changes(sums, mean_totals(sums))
     without = replace(at, pull=None).changes(sums, mean_totals(sums))
     assert np.all(np.std(with_it - without, axis=0)[:3] > 0)
-    np.testing.assert_allclose(np.sum(with_it, axis=0), 0, atol=1e-6 * np.abs(with_it).max())
 
 
 @pytest.mark.slow

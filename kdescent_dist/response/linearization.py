@@ -83,13 +83,15 @@ class Linearization:
         """Errors (P,) of the parameters from the noise of the training catalog alone.
 
         With weights of single numbers, the errors of the numbers are taken as independent. A
-        parameter that is not determined has an infinite error.
+        parameter that is not determined has an infinite error. ``loss.custom`` counts as a prior.
         """
         variance = np.diagonal(self.inverse)
         if isinstance(self.weights, DiagonalWeights):
             errors = np.concatenate([one.errors for one in self.linear])
             of_noise = np.sum((self.response() * errors) ** 2, axis=1)
-            # A parameter of ``loss.custom`` alone does not move with the counts.
+            if self.pull is not None:  # as if the term were -2 log of a density
+                own = self.inverse @ self.pull.curvature @ self.inverse
+                of_noise = of_noise + np.maximum(np.diagonal(own), 0.0)
             variance = np.where(of_noise > 0, of_noise, variance)
         return np.where(self.determined, np.sqrt(np.maximum(variance, 0.0)), np.inf)
 

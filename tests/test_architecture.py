@@ -114,6 +114,12 @@ assert not {{"jax", "jaxlib"}} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_command_starts_without_scipy():
+    """Its import takes half a second in every process: the functions that need it import it."""
+    program = "import sys, kdescent_dist.cli; assert 'scipy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_files_of_a_room_have_no_cycle():
     """Not even between files that import each other in a function."""
     names = module_names()

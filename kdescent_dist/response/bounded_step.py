@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from kdescent_dist.response.linear_response import eigenvalues
 from kdescent_dist.response.linearization import Linearization
@@ -55,6 +54,8 @@ def bounded_step(
     Returns:
         The step (P,); and (P,) whether a limit holds the parameter.
     """
+    from scipy.optimize import lsq_linear  # slow to import
+
     step, held = np.zeros(len(params)), np.zeros(len(params), bool)
     moving = np.flatnonzero(at.determined)
     if not len(moving):

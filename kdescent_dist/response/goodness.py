@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, f
 
 from kdescent_dist.response.distance import Populations
 from kdescent_dist.response.linearization import Linearization
@@ -69,6 +68,8 @@ def goodness_of_fit(
 
 
 def _p_value(chi_square: float, degrees: int, rows: float) -> float:
+    from scipy.stats import chi2, f  # slow to import
+
     if not np.isfinite(rows):
         return float(chi2.sf(chi_square, degrees))
     rows = max(rows, degrees + 1.0)

@@ -121,7 +121,6 @@ class Newton:
 
     linearizer: Linearizer
     progress: Callable[[], None] = lambda: None
-    _known: Populations | None = field(default=None, init=False)
     _expanded: Linearization | None = field(default=None, init=False)
 
     def step(self, state: NewtonState) -> NewtonState:
@@ -144,7 +143,7 @@ class Newton:
         parameters = self.linearizer.loss.parameters
         margin = MARGIN * np.where(np.isfinite(errors), errors, parameters.scale)
         box = Box.of(parameters.low, parameters.high, margin)
-        here = self._populations(state)
+        here = Populations(self.linearizer.whole, state.params, state.drawn, self.progress)
         share = NOISE_OF_STEP
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
@@ -178,7 +177,6 @@ class Newton:
             state = replace(state, populations=state.populations + len(there.sums))
             after = at.value(mean_totals(there.sums), params)
             if self._agreed(bool(after < before)):
-                self._known = there
                 pair = before / at.squares, after / at.squares
                 losses = (*state.losses, pair)
                 known = {"steps": state.steps + 1, "drawn": len(there.sums)}
@@ -191,11 +189,6 @@ class Newton:
                 params, rounds=ROUNDS_OF_STEP, progress=self.progress
             )
         return self._expanded
-
-    def _populations(self, state: NewtonState) -> Populations:
-        if self._known is not None and np.array_equal(self._known.params, state.params):
-            return self._known
-        return Populations(self.linearizer.whole, state.params, state.drawn, self.progress)
 
     def _agreed(self, value: T) -> T:
         """The value of the primary process, so that all processes take the same step."""

@@ -30,7 +30,10 @@ class PopulationTotals:
 
 
 class WholePopulations:
-    """The sums over populations at the points of a loss."""
+    """The sums over populations at the points of a loss.
+
+    The sums at the last parameters are kept: steps, distance and errors ask for them again.
+    """
 
     def __init__(self, loss: FixedLoss) -> None:
         self.loss = loss
@@ -50,9 +53,19 @@ class WholePopulations:
             )
             first = of_stack.stop
         self._sums = SumsAtPoints(loss.objective, rows)
+        self._known: tuple[bytes, dict[bytes, PopulationTotals]] = b"", {}
 
     def totals(self, params: np.ndarray, key_data: np.ndarray) -> PopulationTotals:
         """The sums over the population of a key at ``params``; see ``population_keys``."""
+        at, key = params.tobytes(), np.asarray(key_data).tobytes()
+        if self._known[0] != at:
+            self._known = at, {}
+        known = self._known[1]
+        if key not in known:
+            known[key] = self._totals(params, key_data)
+        return known[key]
+
+    def _totals(self, params: np.ndarray, key_data: np.ndarray) -> PopulationTotals:
         found = jax.tree.map(lambda a: np.asarray(a, float), self._sums.totals(params, key_data))
         bins = [
             jax.tree.map(lambda a, i=i: a[i], of_stack)

@@ -13,7 +13,7 @@ import pytest
 
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.config import registry
-from support import problems, rings
+from support import minima, problems, rings
 from support.every_rank import quick_compiler
 
 jax.config.update("jax_platforms", "cpu")
@@ -74,6 +74,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bins() -> list[PretrainedBin]:
     """The bins of the small problem."""
     return problems.pretrained()
+
+
+@pytest.fixture(scope="module")
+def few_points() -> list[PretrainedBin]:
+    """Two bins of the small problem with fewer points, which are all compared."""
+    return minima.with_few_points()
+
+
+@pytest.fixture(scope="module")
+def few_populations() -> Iterator[None]:
+    """A distance to the minimum is known to 0.3 errors, in place of 0.1."""
+    with minima.few_populations():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Parameters:
     scale: np.ndarray
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def fixed_names(self) -> tuple[str, ...]:
         """Names of the parameters that a fit does not move."""
         return tuple(n for n, fixed in zip(self.tree.names, self.fixed, strict=True) if fixed)
 

@@ -23,7 +23,7 @@ from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.response.points import EvaluationPoints
-from kdescent_dist.response.population_blocks import draw_block, on_each_device
+from kdescent_dist.response.population_blocks import block_of, draw_block, on_each_device
 from kdescent_dist.response.population_keys import population_keys
 
 
@@ -113,8 +113,7 @@ class PopulationBlocks:
 
     def _sums(self, population: Any, counted: EvaluationPoints, errors: bool) -> SumsAndSquares:
         """The sums over one block of every device, in double precision."""
-        columns, weights = population
-        chosen = (*counted.columns_of(columns), weights)
+        chosen = block_of(population, counted)
 
         def added(of_samples: Callable) -> Any:
             program = self._program(of_samples, counted.pretrained.bin.hard)

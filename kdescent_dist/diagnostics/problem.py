@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 
-from kdescent_dist.bins.bin import required_columns
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.parameters import Parameters
@@ -20,7 +19,6 @@ class Problem:
 
     Attributes:
         objective: the loss that the fit minimizes.
-        bins: the pretrained bins of the objective.
         training: the training catalog.
         parameters: the parameters, with the guess in the precision of the fit.
         seed: seed of all random numbers, any non-negative integer.
@@ -31,7 +29,6 @@ class Problem:
     """
 
     objective: PopulationObjective
-    bins: tuple[PretrainedBin, ...]
     training: TrainingCatalog
     parameters: Parameters
     seed: int
@@ -45,6 +42,11 @@ class Problem:
         return self.parameters.guess
 
     @property
+    def bins(self) -> tuple[PretrainedBin, ...]:
+        """The pretrained bins of the objective."""
+        return self.objective.bins
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns that the bins use."""
         return self.fixed_loss.columns
@@ -52,8 +54,7 @@ class Problem:
     @cached_property
     def fixed_loss(self) -> FixedLoss:
         """The loss at one set of points, of which errors and distances are."""
-        columns = required_columns({one.bin.group: one.bin.config for one in self.bins})
-        rows = CatalogRows(self.training.only(columns), self.input_rows)
+        rows = CatalogRows(self.training, self.input_rows)
         return FixedLoss(self.objective, self.parameters, self.seed, self.fixed_key, rows)
 
     @cached_property

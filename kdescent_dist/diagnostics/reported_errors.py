@@ -82,7 +82,7 @@ def state_errors(
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}
     note = _included(problem)
-    if fixed := [name for name, one in parameters.named(parameters.fixed).items() if one]:
+    if fixed := parameters.fixed_names:
         note += f"; fixed: {', '.join(fixed)}"
     lost = ~np.isfinite(errors) & ~held & ~parameters.fixed
     for which, what in ((held, "held by a bound"), (lost, "not determined by the loss")):

@@ -36,21 +36,16 @@ class ArctanMap:
         below = jnp.where(only_high, high - params, 1.0)
         one_low = above - 1.0 / above
         one_high = 1.0 / below - below
-        return jnp.where(
-            both, two, jnp.where(only_low, one_low, jnp.where(only_high, one_high, params))
-        )
+        return self.bounds.by_kind(two, one_low, one_high, params)
 
     def to_bounded(self, unbounded: jax.Array) -> jax.Array:
         """Map unbounded variables (..., parameters) to bounded parameters."""
-        both, only_low, only_high = self.bounds.kinds()
         low, high, mid, scale = self._constants(unbounded.dtype)
         two = mid + scale * jnp.arctan(unbounded / scale)
         root = jnp.sqrt(unbounded**2 + 4.0)
         one_low = 0.5 * (2.0 * low + unbounded + root)
         one_high = 0.5 * (2.0 * high + unbounded - root)
-        return jnp.where(
-            both, two, jnp.where(only_low, one_low, jnp.where(only_high, one_high, unbounded))
-        )
+        return self.bounds.by_kind(two, one_low, one_high, unbounded)
 
     def _constants(self, dtype: np.dtype) -> tuple[np.ndarray, ...]:
         # Placeholders replace infinite bounds: unused branches stay finite, and their zero

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.config.limits import check_within, limits_of
@@ -42,3 +44,9 @@ class Bounds:
         """Whether each parameter has two bounds, only a lower, or only an upper bound."""
         has_low, has_high = np.isfinite(self.low), np.isfinite(self.high)
         return has_low & has_high, has_low & ~has_high, ~has_low & has_high
+
+    def by_kind(self, two: Any, only_low: Any, only_high: Any, free: Any) -> jax.Array:
+        """Take each parameter (..., parameters) from the values of its kind, see ``kinds``."""
+        both, has_low, has_high = self.kinds()
+        one = jnp.where(has_low, only_low, jnp.where(has_high, only_high, free))
+        return jnp.where(both, two, one)

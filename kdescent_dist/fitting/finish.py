@@ -88,7 +88,7 @@ def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[Popula
 def rows_of(
     objective: Objective, training: tuple[Mapping[str, np.ndarray], np.ndarray] | None
 ) -> CatalogRows | None:
-    """The rows from which ``loss.kind=gls`` estimates its covariance; None for other losses.
+    """The rows from which ``loss.kind=gls`` estimates its covariance; None if it needs none.
 
     Args:
         objective: the objective of the fit.
@@ -106,7 +106,7 @@ def rows_of(
             "loss.kind=gls: its covariance needs the training catalog: fit(..., training=(columns, "
             "weights))"
         )
-    return CatalogRows(TrainingCatalog.of({}, np.zeros(0)))
+    return None
 
 
 def finish_of(identity: Mapping[str, Any], result: FitResult, kind: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def identity_of_parameters(parameters: Parameters, map_: str) -> dict[str, Any]:
         "high": [str(high) for high in parameters.high],
     }
     if parameters.fixed.any():
-        told["fixed"] = [name for name, one in parameters.named(parameters.fixed).items() if one]
+        told["fixed"] = list(parameters.fixed_names)
     if np.any(parameters.scale != 1):
         told["scale"] = parameters.scale.tolist()
     bounded = np.isfinite(parameters.low) | np.isfinite(parameters.high)

@@ -44,13 +44,11 @@ class LogitMap:
         # The inverse of softplus is d + log(1 - exp(-d)) at the distance d from the bound.
         one_low = params + _log1mexp(jnp.where(only_low, params - low, 1.0))
         one_high = params - _log1mexp(jnp.where(only_high, high - params, 1.0))
-        return jnp.where(
-            both, two, jnp.where(only_low, one_low, jnp.where(only_high, one_high, params))
-        )
+        return self.bounds.by_kind(two, one_low, one_high, params)
 
     def to_bounded(self, unbounded: jax.Array) -> jax.Array:
         """Map unbounded variables (..., parameters) to bounded parameters."""
-        both, only_low, only_high = self.bounds.kinds()
+        both, _, _ = self.bounds.kinds()
         low, high, mid, half = self._constants(unbounded.dtype)
         at = jnp.where(both, 2.0 * (unbounded / half), 0.0)
         # Small distances from the middle, or from a bound, are not lost in rounding.
@@ -62,9 +60,7 @@ class LogitMap:
         # log(exp(u) + exp(low)) is low + softplus(u - low), without rounding far from the bound.
         one_low = jnp.logaddexp(unbounded, low)
         one_high = -jnp.logaddexp(-unbounded, -high)
-        return jnp.where(
-            both, two, jnp.where(only_low, one_low, jnp.where(only_high, one_high, unbounded))
-        )
+        return self.bounds.by_kind(two, one_low, one_high, unbounded)
 
     def _constants(self, dtype: np.dtype) -> tuple[np.ndarray, ...]:
         # Placeholders replace infinite bounds: unused branches stay finite, and their zero

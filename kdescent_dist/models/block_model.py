@@ -132,11 +132,7 @@ class BlockModel:
     ) -> list[str]:
         """Check what the model does with key and parameters, by tracing it.
 
-        Args:
-            params: (parameters,) parameters to try.
-            catalog: columns of the input catalog, or some of its rows; empty for a generative
-                model.
-            fixed: names of parameters that a fit does not move.
+        The arguments are as in ``check``.
 
         Returns:
             Warnings, one line each: a model that ignores its key, parameters without a gradient.

@@ -426,4 +426,4 @@ def _traits(
     """See ``BlockModel.traits``; without a guess, the model is traced at 0."""
     if parameters is None:
         return model.traits(np.zeros(len(model.names), dtype), catalog)
-    return model.traits(parameters.guess.astype(dtype), catalog, parameters.held)
+    return model.traits(parameters.guess.astype(dtype), catalog, parameters.fixed_names)

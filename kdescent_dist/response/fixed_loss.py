@@ -1,6 +1,6 @@
 """The loss of a fit at one set of points, which follow from the seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
@@ -25,7 +25,7 @@ class CatalogRows:
     """The rows whose noise makes the errors of the parameters.
 
     Attributes:
-        training: the training catalog, with the columns that the bins use.
+        training: the training catalog.
         input_rows: if the training catalog is the input catalog, the ascending numbers (samples,)
             of the rows that the model gets, or a range for all rows; otherwise None.
     """
@@ -51,7 +51,8 @@ class FixedLoss:
         parameters: the parameters.
         seed: seed of all random numbers, any non-negative integer, or the random key of the fit.
         fixed_key: whether the random numbers are the same in every step of the fit.
-        catalogs: the rows of the catalogs, which errors need, and a finish does not.
+        catalogs: the rows of the catalogs, which errors need, and most finishes do not; None also
+            if all counts are given.
     """
 
     objective: PopulationObjective
@@ -60,16 +61,20 @@ class FixedLoss:
     fixed_key: bool = False
     catalogs: CatalogRows | None = None
 
-    @property
+    @cached_property
     def rows(self) -> CatalogRows:
-        """The rows of the catalogs.
+        """The rows of the catalogs, with the columns that the bins use.
 
         Raises:
-            InputError: the loss has none.
+            InputError: the loss has none, but counts of a training catalog.
         """
         if self.catalogs is None:
-            raise InputError("errors of the parameters need the training catalog")
-        return self.catalogs
+            if any(one.counts is not None for one in self.objective.bins):
+                raise InputError("errors of the parameters need the training catalog")
+            nothing = np.zeros(0)
+            columns = dict.fromkeys(self.columns, nothing)
+            return CatalogRows(TrainingCatalog.of(columns, nothing))
+        return replace(self.catalogs, training=self.catalogs.training.only(self.columns))
 
     @cached_property
     def compared(self) -> list[EvaluationPoints]:

@@ -118,7 +118,7 @@ def prepare(
     block = BlockModel(
         model, parameters.tree, tuple(config.model.columns), layout, config.model.deterministic
     )
-    required, fixed = required_columns(config.bins), parameters.held
+    required, fixed = required_columns(config.bins), parameters.fixed_names
     warnings = processes.together(lambda: block.check(parameters.guess, inputs, required, fixed))
     for text in warnings if config.mode != "inspect" else ():
         log.warning("%s", text)
@@ -154,7 +154,6 @@ def prepare(
     samples = {"samples": layout.size, "devices": describe_devices(mesh)}
     problem = Problem(
         objective,
-        tuple(pretrained),
         training,
         parameters,
         config.seed,

@@ -253,13 +253,13 @@ class _Run:
     def _stop_if_asked(
         self,
         where: str = "before the first step",
-        step: int = 0,
         known: FitResult | None = None,
     ) -> None:
         if self.processes.any(self.signals.requested()):
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
-            trials = np.zeros((0, len(self.parameters))), np.zeros(0)
-            raise Preempted(message, step, *(trials if known is None else _trials(known)))
+            if known is not None:
+                raise Preempted(message, int(known.state.step), known.params, known.losses)
+            raise Preempted(message, 0, np.zeros((0, len(self.parameters))), np.zeros(0))
 
     def _fit(self, prepared: Prepared, tell: Callable[[int], None]) -> FitResult:
         config, problem = self.config, prepared.problem
@@ -308,11 +308,10 @@ class _Run:
 
     def _watched(self, phase: str, where: str, result: FitResult) -> Callable[[], None]:
         """A function that tells the watchdog of a phase, and raises if a signal has arrived."""
-        step = int(result.state.step)
 
         def progress() -> None:
             self._progress(phase)
-            self._stop_if_asked(where, step, result)
+            self._stop_if_asked(where, result)
 
         return progress
 
@@ -412,10 +411,6 @@ class _Run:
             **known,
         }
         return told(self.before, now)
-
-
-def _trials(result: FitResult) -> tuple[np.ndarray, np.ndarray]:
-    return result.params, result.losses
 
 
 def _cache(config: Config, directory: RunDirectory) -> Path | None:

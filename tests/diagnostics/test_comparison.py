@@ -23,7 +23,7 @@ def diagnose(bins, devices=1, kernels=1, *, samples, seed=SEED, mass=MASS):
     objective = problems.objective(
         bins, devices, kernels, size=len(mass), catalog={"mass": mass}, block_size=BLOCK_SIZE
     )
-    problem = problems.problem(objective, bins, seed=seed)
+    problem = problems.problem(objective, seed=seed)
     return diagnostics.diagnose(problem, problems.TRUTH, samples=samples)
 
 

@@ -7,23 +7,14 @@ from kdescent_dist.config.errors import Preempted
 from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.response.newton import Newton
 from support import problems
-from support.minima import CHISQ, SIZE, carried_out, few_populations, with_few_points
+from support.minima import CHISQ, SIZE, carried_out
 
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer_populations():
-    with few_populations():
-        yield
-
-
-@pytest.fixture(scope="module")
-def bins():
-    return with_few_points()
+pytestmark = pytest.mark.usefixtures("few_populations")
 
 
 def problem(bins, pairs=problems.BOUNDS, fixed=(), **options):
     objective = problems.objective(bins, size=SIZE, **{"loss": CHISQ, **options})
-    return problems.problem(objective, bins, pairs, fixed=fixed, seed=3)
+    return problems.problem(objective, pairs, fixed=fixed, seed=3)
 
 
 def stated(given, params, progress=lambda: None):
@@ -31,8 +22,8 @@ def stated(given, params, progress=lambda: None):
 
 
 @pytest.fixture(scope="module")
-def given(bins):
-    return problem(bins)
+def given(few_points):
+    return problem(few_points)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +51,9 @@ def test_errors_are_stated_by_name_with_what_they_include(result):
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_the_noise_of_an_input_catalog_is_included(bins):
+def test_the_noise_of_an_input_catalog_is_included(few_points):
     mass = np.linspace(0, 1, SIZE, dtype=np.float32)
-    of_catalog = stated(problem(bins, catalog={"mass": mass}), problems.TRUTH)
+    of_catalog = stated(problem(few_points, catalog={"mass": mass}), problems.TRUTH)
     assert "noise of the training catalog and of the input catalog" in of_catalog["errors_note"]
     assert of_catalog["errors"]["fraction"] > 0
 
@@ -91,12 +82,12 @@ def test_a_model_that_cannot_describe_the_data_is_not_acceptable(given, minimum)
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the_others(
-    bins, minimum, result
+    few_points, minimum, result
 ):
     """Near a bound, and with the minimum beyond it; a bound alone is no reason."""
     fraction = float(minimum[3])
     pairs = [None, None, (0.05, None), (fraction + result["errors"]["fraction"], 1.0)]
-    bound = problem(bins, pairs)
+    bound = problem(few_points, pairs)
     end = carried_out(Newton(bound.linearizer), np.add(minimum, [0, 0, 0, 0.02]))[-1]
     held = stated(bound, end.params)
     assert held["errors"]["fraction"] is None
@@ -109,9 +100,9 @@ def test_a_parameter_that_has_run_into_a_bound_has_no_error_and_is_fixed_for_the
 
 @pytest.mark.slow
 def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_were_known(
-    bins, minimum, result
+    few_points, minimum, result
 ):
-    held = stated(problem(bins, fixed=["fraction"]), minimum)
+    held = stated(problem(few_points, fixed=["fraction"]), minimum)
     assert held["errors"]["fraction"] is None
     assert held["errors_note"] == "noise of the training catalog; fixed: fraction"
     for name in ("mean", "slope", "scatter"):
@@ -120,13 +111,13 @@ def test_a_fixed_parameter_has_no_error_and_those_of_the_others_are_as_if_it_wer
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_a_term_of_the_users_own_takes_part(bins, minimum, result):
+def test_a_term_of_the_users_own_takes_part(few_points, minimum, result):
     """A strong prior leaves no error of its parameter; the others have theirs."""
 
     def prior(sums, truth, params):
         return 1e6 * (params["mean"] - float(minimum[0])) ** 2
 
-    found = stated(problem(bins, custom=prior), minimum)
+    found = stated(problem(few_points, custom=prior), minimum)
     assert 0 < found["errors"]["mean"] < 1e-2 * result["errors"]["mean"]
     assert all(found["errors"][name] > 0 for name in problems.NAMES)
 

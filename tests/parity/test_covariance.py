@@ -79,7 +79,7 @@ def errors(objective, bins, columns, weights, params=TRUTH, *, rows=None, free=N
     """The covariance of a problem of which this process has some rows."""
     training = TrainingCatalog.of(columns, weights, rows)
     parameters = Parameters.of_vector(params, objective.names)
-    given = Problem(objective, tuple(bins), training, parameters, 5, **options)
+    given = Problem(objective, training, parameters, 5, **options)
     return parameter_covariance(given.linearizer.at(params, free))
 
 

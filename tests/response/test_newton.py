@@ -15,7 +15,9 @@ from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
 from kdescent_dist.response.population_totals import mean_totals
 from support import problems
-from support.minima import CHISQ, SIZE, carried_out, few_populations, with_few_points
+from support.minima import CHISQ, SIZE, carried_out
+
+pytestmark = pytest.mark.usefixtures("few_populations")
 
 
 def linearizer(bins, fixed_key=False, **options):
@@ -24,20 +26,9 @@ def linearizer(bins, fixed_key=False, **options):
     return Linearizer(FixedLoss(objective, parameters, 3, fixed_key))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fewer_populations():
-    with few_populations():
-        yield
-
-
 @pytest.fixture(scope="module")
-def bins():
-    return with_few_points()
-
-
-@pytest.fixture(scope="module")
-def given(bins):
-    return linearizer(bins)
+def given(few_points):
+    return linearizer(few_points)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +102,8 @@ def term_of_colors(sums, truth, params):
 
 
 @pytest.fixture(scope="module")
-def with_term(bins):
-    return linearizer(bins, custom=term_of_colors, extra_sums=sums_of_colors)
+def with_term(few_points):
+    return linearizer(few_points, custom=term_of_colors, extra_sums=sums_of_colors)
 
 
 @pytest.mark.slow
@@ -165,8 +156,8 @@ def test_a_bound_beyond_which_the_minimum_lies_holds_its_parameter(given, finish
 
 
 @pytest.mark.slow
-def test_of_a_fit_with_one_key_there_is_no_noise(bins):
-    fixed = linearizer(bins, fixed_key=True)
+def test_of_a_fit_with_one_key_there_is_no_noise(few_points):
+    fixed = linearizer(few_points, fixed_key=True)
     end = carried_out(Newton(fixed), problems.TRUTH)[-1]
     assert end.message in ("at the minimum", "no step lowers the loss")
     at = fixed.at(end.params)
@@ -178,23 +169,23 @@ def test_of_a_fit_with_one_key_there_is_no_noise(bins):
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_a_term_of_the_users_own_moves_the_minimum(bins):
+def test_a_term_of_the_users_own_moves_the_minimum(few_points):
     """A narrow normal prior, as -2 log of its density per square."""
 
     def prior(sums, truth, params):
         return 1e6 * (params["mean"] - 0.1) ** 2
 
-    of_prior = linearizer(bins, custom=prior)
+    of_prior = linearizer(few_points, custom=prior)
     end = carried_out(Newton(of_prior), problems.TRUTH)[-1]
     assert end.message == "at the minimum"
     np.testing.assert_allclose(end.params[0], 0.1, atol=2e-3)
 
 
 @pytest.fixture(scope="module")
-def gls(bins):
+def gls(few_points):
     loss = replace(CHISQ, kind="gls")
-    objective = problems.objective(bins, size=SIZE, loss=loss)
-    return problems.problem(objective, bins)
+    objective = problems.objective(few_points, size=SIZE, loss=loss)
+    return problems.problem(objective)
 
 
 @pytest.mark.slow

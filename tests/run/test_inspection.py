@@ -29,7 +29,7 @@ def objective(request, bins):
 
 @pytest.mark.slow
 def test_losses_and_gradients_are_those_of_the_first_steps(objective, bins):
-    losses, slopes, cost = try_steps(problems.problem(objective, bins, seed=7))
+    losses, slopes, cost = try_steps(problems.problem(objective, seed=7))
     expected = jax.jit(objective.value_and_grad)
     for i in range(KEYS):
         key, _ = fold_schedule(jax.random.key(7), np.int32(i))
@@ -39,13 +39,13 @@ def test_losses_and_gradients_are_those_of_the_first_steps(objective, bins):
     assert cost["step_s"] > 0
     assert cost["memory"]["total"] >= sum(x.nbytes for x in jax.tree.leaves(objective.data)) / 4
     if objective.mesh.size == 1:
-        same, _, _ = try_steps(problems.problem(objective, bins, seed=7, fixed_key=True))
+        same, _, _ = try_steps(problems.problem(objective, seed=7, fixed_key=True))
         assert len(set(same.tolist())) == 1
 
 
 @pytest.mark.slow
 def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
-    problem = problems.problem(objective, bins)
+    problem = problems.problem(objective)
     count = compare_guess(problem, samples=5000)
     arrays = count()
     full = diagnostics.diagnose(problem, problems.GUESS, samples=5000)
@@ -63,7 +63,7 @@ def test_the_guess_is_compared_as_in_the_diagnostics_of_a_fit(objective, bins):
 
 @pytest.mark.slow
 def test_of_many_samples_some_are_counted_and_stand_for_all(objective, bins):
-    problem = problems.problem(objective, bins)
+    problem = problems.problem(objective)
     arrays = compare_guess(problem, samples=200, counted=400)()
     full = diagnostics.diagnose(problem, problems.GUESS, samples=5000)
     assert len(arrays["guess/weights"]) == len(arrays["data/weights"]) == 200

@@ -86,12 +86,12 @@ def objective(bins, devices: int = 1, kernels: int = 1, **options) -> Population
     )
 
 
-def problem(objective, bins, pairs=BOUNDS, fixed=(), **options) -> Problem:
+def problem(objective, pairs=BOUNDS, fixed=(), **options) -> Problem:
     """A fit of the small problem before its first step."""
     catalog = TrainingCatalog.of(*training())
     parameters = Parameters.of_vector(GUESS, NAMES, pairs, fixed=fixed)
     options = {"seed": 3, **options}
-    return Problem(objective, tuple(bins), catalog, parameters, **options)
+    return Problem(objective, catalog, parameters, **options)
 
 
 def fitted(mesh, seed):

@@ -18,12 +18,9 @@ import os
 import jax
 from kdescent_dist.models.gaussian import gaussian
 
-traced = 0
-
 def model(params, key, size):
-    global traced
-    traced += 1
-    if jax.process_index() == 1 and traced > 1 and os.path.exists("raise"):  # in the fit
+    in_fit = jax.sharding.get_abstract_mesh().manual_axes  # no mesh where the model is checked
+    if jax.process_index() == 1 and in_fit and os.path.exists("raise"):
         raise ValueError("no such halo")
     return gaussian(params, key, size)
 """

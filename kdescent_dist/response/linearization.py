@@ -14,7 +14,7 @@ import numpy as np
 from kdescent_dist.response.compared import BinComparison
 from kdescent_dist.response.custom_term import CustomPull, CustomTerm
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.linear_response import LinearSums, inverse_curvature
+from kdescent_dist.response.linear_response import LinearSums, eigenvalues, inverse_curvature
 from kdescent_dist.response.loss_weights import DiagonalWeights, LossWeights
 from kdescent_dist.response.population_derivatives import PopulationDerivatives
 from kdescent_dist.response.population_totals import PopulationTotals, WholePopulations
@@ -60,6 +60,12 @@ class Linearization:
     def slopes(self) -> np.ndarray:
         """Derivatives (P, R) of the numbers of the model."""
         return np.concatenate([one.slopes for one in self.linear], axis=1)
+
+    @cached_property
+    def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Axes of the curvature of the determined parameters, see ``eigenvalues``."""
+        moving = np.flatnonzero(self.determined)
+        return eigenvalues(self.curvature[np.ix_(moving, moving)])
 
     @cached_property
     def firsts(self) -> list[int]:

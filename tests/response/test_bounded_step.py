@@ -4,15 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
-from kdescent_dist.response.bounded_step import Box, bounded_step
+from kdescent_dist.response.bounded_step import Box, bounded_step, minimum_in_box
+from kdescent_dist.response.linear_response import eigenvalues
 
 
 def quadratic(curvature, determined=None):
     """What a step needs of a linearized loss."""
     size = len(curvature)
     determined = np.ones(size, bool) if determined is None else np.array(determined)
-    return SimpleNamespace(curvature=np.array(curvature, float), determined=determined)
+    curvature = np.array(curvature, float)[np.ix_(determined, determined)]
+    return SimpleNamespace(axes=eigenvalues(curvature), determined=determined)
 
 
 def curved(seed, size):
@@ -78,3 +81,18 @@ def test_limits_are_inside_the_bounds_by_the_margin_and_at_most_a_thousandth_of_
     box = Box.of(np.array([0.0, 0.0, -np.inf]), np.array([1.0, np.inf, 2.0]), np.full(3, 0.01))
     np.testing.assert_allclose(box.low, [1e-3, 0.01, -np.inf])
     np.testing.assert_allclose(box.high, [0.999, np.inf, 1.99])
+
+
+@pytest.mark.parametrize("size", [3, 30, 200])
+def test_the_minimum_is_that_of_another_method(size):
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(size + 2, size)) * np.geomspace(1, 100, size)
+    target = rng.normal(size=size + 2)
+    low, high = -rng.exponential(size=(2, size)) * 0.01 * [[1.0], [-1.0]]
+    high[::3] = np.inf
+    low[1::3] = 0.0
+    found, held = minimum_in_box(root.T @ root, -root.T @ target, low, high)
+    known = lsq_linear(root, target, (low, high), method="bvls", tol=1e-14)
+    np.testing.assert_allclose(found, known.x, atol=1e-8)
+    assert 0 < np.sum(held) < size
+    np.testing.assert_array_equal(held, known.active_mask != 0)

@@ -25,6 +25,8 @@ from kdescent_dist.response.newton import Newton, NewtonState
 log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = MOST_BINS = 1000
+SAMPLES = 10_000_000  # samples that each finish may draw, as populations
+FEWEST_POPULATIONS = 100
 FINISH_FILE = "finish.json"  # in the folder of the checkpoints
 
 
@@ -32,6 +34,7 @@ def finish(
     linearizer: Linearizer,
     start: np.ndarray,
     *,
+    most: int | None = None,
     kept: "KeptFinish | None" = None,
     progress: Callable[[], None] = lambda: None,
 ) -> NewtonState:
@@ -40,6 +43,7 @@ def finish(
     Args:
         linearizer: linearizes the loss.
         start: (P,) parameters.
+        most: most populations, see ``most_populations``.
         kept: saves the state after each step; the same saved state is continued.
         progress: called often, equally often in every process; may raise to stop.
 
@@ -50,7 +54,7 @@ def finish(
     Raises:
         CheckpointError: the state could not be saved.
     """
-    newton = Newton(linearizer, progress)
+    newton = Newton(linearizer, progress, most)
     state = kept.read(start.dtype) if kept is not None else None
     if state is None:
         state = NewtonState.begin(start)
@@ -68,6 +72,16 @@ def finish(
             kept.write(state)
     log.info("finish: %s; %d steps, %d populations", state.message, state.steps, state.populations)
     return state
+
+
+def most_populations(steps: int, samples: int) -> int:
+    """The most populations of a finish: half of those of the fit, and more of a small population.
+
+    Args:
+        steps: number of steps of the fit.
+        samples: number of samples of a population.
+    """
+    return max(steps // 2, SAMPLES // max(samples, 1), FEWEST_POPULATIONS)
 
 
 def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:

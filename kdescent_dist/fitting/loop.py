@@ -26,6 +26,7 @@ from kdescent_dist.fitting.finish import (
     can_finish,
     finish,
     finish_of,
+    most_populations,
     rows_of,
 )
 from kdescent_dist.fitting.given_parameters import (
@@ -189,7 +190,8 @@ def fit(
         log.info("finish: none, as the key of all steps is of another implementation than others")
         return result
     loss = FixedLoss(objective, parameters, seed, fixed_key, rows)
-    end = finish(Linearizer(loss), result.params[-1], kept=kept, progress=progress)
+    most = most_populations(int(result.state.step), objective.layout.size)
+    end = finish(Linearizer(loss), result.params[-1], most=most, kept=kept, progress=progress)
     return replace(result, finish=end)
 
 

@@ -23,8 +23,10 @@ from kdescent_dist.response.population_totals import mean_totals
 T = TypeVar("T")
 
 MOST_STEPS = 30
-DAMPINGS = (0.0, 0.1, 1.0, 10.0, 100.0, 1e4)
+DAMPINGS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1e4)  # see ``bounded_step``
+GOOD, BAD = 0.75, 0.25  # fall of the loss over the expected one, to change the damping
 ROUNDS_OF_STEP = 2  # populations of which the second derivatives are the mean
+PARAMETERS_OF_POPULATION = 4  # derivatives of a population that cost as much as the population
 NEARBY = 1.0  # errors within which second derivatives are kept
 NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step
 ARRIVED = 0.05  # length of the step at the minimum, in errors of the parameters
@@ -39,11 +41,13 @@ class NewtonState:
         params: (P,) parameters, in the precision of the fit.
         expanded_at: (P,) parameters of the second derivatives of the last step.
         steps: number of steps that were taken.
-        populations: number of populations that the steps have used, forward and in reverse.
+        populations: number of populations that the steps have used, forward and in reverse; four
+            parameters of a derivative in forward mode count as one.
         losses: the loss before and after each step, each pair with the same random numbers and
             weights: means of weighted squares, plus ``loss.custom``.
         held: names of the parameters that a bound holds.
         drawn: number of populations whose sums at the parameters are known.
+        damping: index of the damping with which the next step begins, in ``DAMPINGS``.
         message: why the steps ended; empty before the end.
     """
 
@@ -54,6 +58,7 @@ class NewtonState:
     losses: tuple[tuple[float, float], ...] = ()
     held: tuple[str, ...] = ()
     drawn: int = 0
+    damping: int = 0
     message: str = ""
 
     @classmethod
@@ -86,6 +91,7 @@ class NewtonState:
             "params": self.params.tolist(),
             "expanded_at": self.expanded_at.tolist(),
             "drawn": self.drawn,
+            "damping": self.damping,
             **self.summary(),
         }
 
@@ -104,6 +110,7 @@ class NewtonState:
             tuple((float(before), float(after)) for before, after in known["losses"]),
             tuple(map(str, known["held"])),
             int(known["drawn"]),
+            int(known["damping"]),
             str(known["message"]),
         )
 
@@ -117,10 +124,12 @@ class Newton:
     Attributes:
         linearizer: linearizes the loss.
         progress: called often, equally often in every process.
+        most: most populations, after which no step is begun.
     """
 
     linearizer: Linearizer
     progress: Callable[[], None] = lambda: None
+    most: int | None = None
     _expanded: Linearization | None = field(default=None, init=False)
 
     def step(self, state: NewtonState) -> NewtonState:
@@ -131,12 +140,18 @@ class Newton:
         """
         if state.steps >= MOST_STEPS:
             return state.ending(f"not at the minimum after {MOST_STEPS} steps")
+        if self.most is not None and state.populations >= self.most:
+            return state.ending(f"not at the minimum after {state.populations} populations")
+        known = state.expanded_at if state.steps else None
         at = self._expand(state.expanded_at)
         errors = at.rough_errors()
         away = np.abs(state.params - at.params)[at.determined]
         if self._agreed(bool(np.any(away > (NEARBY * errors)[at.determined]))):
             at = self._expand(state.params)
             errors = at.rough_errors()
+        if known is None or not np.array_equal(at.params, known):
+            used = ROUNDS_OF_STEP * len(at.params) // PARAMETERS_OF_POPULATION
+            state = replace(state, populations=state.populations + used)
         state = replace(state, expanded_at=at.params)
         if not self._agreed(bool(at.determined.any())):
             return state.ending("the loss determines no parameter here")
@@ -170,17 +185,24 @@ class Newton:
     ) -> NewtonState:
         """The state after the first of ever shorter steps that lowers the loss."""
         before = at.value(mean_totals(here.sums), state.params)
-        for damping in DAMPINGS:
-            move, _ = bounded_step(state.params, gradient, at, box, damping)
+        for i in range(state.damping, len(DAMPINGS)):
+            move, _ = bounded_step(state.params, gradient, at, box, DAMPINGS[i])
             params = self._agreed(box.rounded(state.params + move, state.params.dtype))
             there = Populations(self.linearizer.whole, params, len(here.sums), self.progress)
             state = replace(state, populations=state.populations + len(there.sums))
             after = at.value(mean_totals(there.sums), params)
+            expected = -(2 * gradient @ move + move @ at.curvature @ move)
             if self._agreed(bool(after < before)):
-                pair = before / at.squares, after / at.squares
-                losses = (*state.losses, pair)
-                known = {"steps": state.steps + 1, "drawn": len(there.sums)}
-                return replace(state, params=params, losses=losses, **known)
+                gain = self._agreed(float((before - after) / expected))
+                change = -1 if gain > GOOD else 1 if gain < BAD else 0
+                return replace(
+                    state,
+                    params=params,
+                    steps=state.steps + 1,
+                    losses=(*state.losses, (before / at.squares, after / at.squares)),
+                    drawn=len(there.sums),
+                    damping=min(max(i + change, 0), len(DAMPINGS) - 1),
+                )
         return state.ending("no step lowers the loss")
 
     def _expand(self, params: np.ndarray) -> Linearization:

@@ -9,7 +9,13 @@ from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.reported_errors import FAILED, state_errors
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.fitting.finish import FINISH_FILE, KeptFinish, can_finish, finish
+from kdescent_dist.fitting.finish import (
+    FINISH_FILE,
+    KeptFinish,
+    can_finish,
+    finish,
+    most_populations,
+)
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.response.newton import NewtonState
 from kdescent_dist.run.directory import RunDirectory
@@ -38,7 +44,10 @@ def finish_phase(
             return None
         processes = Processes.of(problem.objective.mesh)
         kept = KeptFinish(directory.checkpoints / FINISH_FILE, of, processes)
-        return finish(problem.linearizer, result.params[-1], kept=kept, progress=progress)
+        step, size = int(result.state.step), problem.objective.layout.size
+        most = most_populations(step, size)
+        start = result.params[-1]
+        return finish(problem.linearizer, start, most=most, kept=kept, progress=progress)
 
     return Phase("finish", work)
 

@@ -17,6 +17,10 @@ import kdescent_dist as ours
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.fitting.callbacks import Event, StopFit
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support import tutorials as t
+
 diffopt = optional("diffopt.kdescent")
 
 Row = dict[str, Any]  # of bench.json
@@ -75,18 +79,17 @@ def counts(n: int, dims: int, kernels: int) -> list[Row]:
     return rows
 
 
+def _calc(library: Any, x: jax.Array, **options: Any) -> Any:
+    pretrained = ours.KPretrainer.from_training_data(x, **options)
+    return library.KCalc(library.KPretrainer(**vars(pretrained)))
+
+
 def tutorial(number: int, library: Any) -> dict[str, Any]:
     """The arguments of ``adam`` in a tutorial, with the comparisons of either library."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from support import tutorials as t
-
-    def calc(x, **options):
-        pretrained = ours.KPretrainer.from_training_data(x, **options)
-        return library.KCalc(library.KPretrainer(**vars(pretrained)))
-
     if number == 1:
         truth = jnp.array([1.6, 2.9, 0.8, 1.25, -0.2])
-        kde = calc(t.tutorial_1_model(truth, jax.random.key(42), 10_000), num_eval_kernels=20)
+        x = t.tutorial_1_model(truth, jax.random.key(42), 10_000)
+        kde = _calc(library, x, num_eval_kernels=20)
 
         def loss_1(params, randkey):
             key_model, key_kernels = jax.random.split(randkey)
@@ -107,10 +110,18 @@ def tutorial(number: int, library: Any) -> dict[str, Any]:
     truth, key = jnp.array([9.0, 3.0, *truth_at_low, *truth_at_high]), jax.random.key(43)
     x, weights = t.tutorial_2_model(truth, key, undersample=True, nsample=10_000)
     kept = jax.random.uniform(jax.random.split(key)[0], weights.shape) < weights
-    inside = [(low < x[:, 2]) & (x[:, 2] < high) for low, high in t.CUTS]
+    return tutorial_2(library, x[kept], [float((weights * within).sum()) for within in cuts(x)])
+
+
+def cuts(x: jax.Array) -> list[jax.Array]:
+    """Whether each row (n,) of tutorial 2 is in each of its cuts of mass."""
+    return [(low < x[:, 2]) & (x[:, 2] < high) for low, high in t.CUTS]
+
+
+def tutorial_2(library: Any, x: jax.Array, totals: list[float]) -> dict[str, Any]:
+    """As ``tutorial``, for tutorial 2 with training rows (n, 3) and their numbers in the cuts."""
     options = {"bandwidth_factor": 0.3, "fourier_range_factor": 3.0}
-    kcalcs = [calc(x[kept & within, :2], **options) for within in inside]
-    totals = [float((weights * within).sum()) for within in inside]
+    kcalcs = [_calc(library, x[inside, :2], **options) for inside in cuts(x)]
 
     @jax.jit
     def loss_2(params, randkey):

@@ -48,7 +48,10 @@ TEMPLATES = {
 }
 
 # Optional or slow to import: only the functions that need them import them.
-HEAVY = ("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft")
+HEAVY = (
+    *("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft"),
+    "corner",
+)
 
 
 def module_names():

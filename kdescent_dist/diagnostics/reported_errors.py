@@ -13,6 +13,7 @@ import numpy as np
 from kdescent_dist.config.errors import StoppedFitError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.diagnostics.problem import Problem
+from kdescent_dist.report.data.covariance import ParameterCovariance
 from kdescent_dist.response.covariance import parameter_covariance
 from kdescent_dist.response.distance import (
     Distance,
@@ -27,13 +28,14 @@ log = logging.getLogger(__name__)
 
 AT_BOUND = 0.01  # errors from a bound within which the finish may have left a parameter
 SHARE = 0.05  # noise of the distance that is accepted, as a fraction of a large distance
+NEGLIGIBLE = 1e-6  # error from noise, as a fraction of the error if loss.custom were a prior
 FAILED = "none: "  # prefix of the note if errors could not be computed
 
 
 def state_errors(
     problem: Problem, params: np.ndarray, progress: Callable[[], None]
-) -> dict[str, Any]:
-    """Compute the errors of fitted parameters (P,), for ``result.json``.
+) -> tuple[dict[str, Any], ParameterCovariance | None]:
+    """Compute the errors of fitted parameters (P,), for ``result.json`` and ``covariance.npz``.
 
     Args:
         problem: the fit.
@@ -41,10 +43,12 @@ def state_errors(
         progress: called often, equally often in every process.
 
     Returns:
-        Entries of ``result.json``; a value is None if there is no error:
+        Entries of ``result.json``, of which a value is None if there is no error; and the
+        covariance of the parameters that have an error, None if the computation fails:
 
         - ``errors``: names of parameters to standard deviations;
         - ``errors_note``: the included noise and the missing errors, as text;
+        - ``covariance``: see ``ParameterCovariance.to_json``;
         - ``distance``: names of parameters to the expected change of the parameter to the minimum
           of the loss, in errors of the parameter; and ``distance_noise``;
         - ``converged``: whether all determined parameters are at the minimum; and
@@ -58,6 +62,7 @@ def state_errors(
     parameters, names = problem.parameters, problem.parameters.names
     unknown: dict[str, Any] = {
         "errors": dict.fromkeys(names),
+        "covariance": None,
         "distance": dict.fromkeys(names),
         "distance_noise": dict.fromkeys(names),
         "converged": None,
@@ -68,24 +73,33 @@ def state_errors(
     try:
         at = problem.linearizer.at(params, progress=progress)
         populations = Populations(at.whole, params, progress=progress)
-        errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
+        covariance = parameter_covariance(at, progress)
+        errors = np.sqrt(np.diagonal(covariance))
         distance = distance_to_minimum(at, errors, populations, share=SHARE)
         held = populations.agreed(_held(params, errors, distance, parameters))
         if held.any():
             at = at.with_free(~held & ~parameters.fixed)
-            errors = np.sqrt(np.diagonal(parameter_covariance(at, progress)))
+            covariance = parameter_covariance(at, progress)
+            errors = np.sqrt(np.diagonal(covariance))
             distance = distance_to_minimum(at, errors, populations, share=SHARE)
         goodness = goodness_of_fit(at, populations, progress)
     except StoppedFitError:
         raise
     except Exception as error:
         log.warning("no errors of the parameters: %s", error, exc_info=True)
-        return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}
-    note = _included(problem)
+        return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}, None
+    note = includes = _included(problem)
     if fixed := parameters.fixed_names:
         note += f"; fixed: {', '.join(fixed)}"
     lost = ~np.isfinite(errors) & ~held & ~parameters.fixed
-    for which, what in ((held, "held by a bound"), (lost, "not determined by the loss")):
+    alone = np.zeros(len(errors), bool)
+    if at.pull is not None:
+        alone = np.isfinite(errors) & (errors <= NEGLIGIBLE * at.rough_errors())
+    for which, what in (
+        (held, "held by a bound"),
+        (lost, "not determined by the loss"),
+        (alone, "determined by loss.custom alone, which states no noise"),
+    ):
         if named := [name for name, one in zip(names, which, strict=True) if one]:
             note += f"; {what}: {', '.join(named)}"
             log.warning("no errors of parameters %s: %s", what, ", ".join(named))
@@ -94,16 +108,24 @@ def state_errors(
         note += "; not converged: they say nothing of the distance to the minimum of the loss"
     if goodness is not None and not goodness.acceptable:
         note += "; the model does not describe the data: they say nothing of how wrong it is"
+    stated = np.flatnonzero(np.isfinite(errors) & ~alone)
+    known = ParameterCovariance(
+        tuple(names[i] for i in stated),
+        params[stated].astype(float),
+        covariance[np.ix_(stated, stated)],
+        includes,
+    )
     return {
-        "errors": parameters.named(_known(errors)),
+        "errors": parameters.named(_known(np.where(alone, np.nan, errors))),
         "errors_note": note,
+        "covariance": known.to_json(),
         "distance": parameters.named(_known(away)),
         "distance_noise": parameters.named(_known(noise)),
         "converged": not told and bool(np.isfinite(away).any()),
         "converged_note": told,
         "goodness": None if goodness is None else asdict(goodness),
         "acceptable": None if goodness is None else goodness.acceptable,
-    }
+    }, known
 
 
 def _known(values: np.ndarray) -> list[float | None]:

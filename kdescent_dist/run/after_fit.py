@@ -53,24 +53,34 @@ def finish_phase(
 
 
 def errors_phase(
-    problem: Problem, final: np.ndarray, of: Mapping[str, Any], progress: Callable[[], None]
+    problem: Problem,
+    final: np.ndarray,
+    of: Mapping[str, Any],
+    directory: RunDirectory,
+    progress: Callable[[], None],
 ) -> Phase[dict[str, Any]]:
-    """The errors of the parameters, for ``result.json``. After a failure, a later start retries.
+    """The errors of the parameters, for ``result.json``, and their covariance in an npz file.
+
+    After a failure, a later start retries.
 
     Args:
         problem: the fit.
         final: (P,) fitted parameters.
         of: identity of the fit and of these parameters, see ``Phase.of``.
+        directory: the run directory.
         progress: called often; may raise to stop.
     """
 
     def work(tell: Callable[[int], None]) -> dict[str, Any]:
-        return state_errors(problem, final, progress)
+        found, covariance = state_errors(problem, final, progress)
+        if covariance is not None:
+            directory.write_arrays("covariance", covariance.to_arrays())
+        return found
 
     def keep(found: dict[str, Any]) -> bool:
         return not found["errors_note"].startswith(FAILED)
 
-    return Phase("errors", work, of=of, keep=keep)
+    return Phase("errors", work, of=of, files=("covariance",), keep=keep)
 
 
 def comparison_phase(

@@ -367,7 +367,7 @@ class _Run:
         of = {**prepared.identity, "step": step, "params": final.tolist()}
         of["loss.kind"] = self.config.loss.kind
         if settings.errors:
-            found = self.phases.run(errors_phase(problem, final, of, progress))
+            found = self.phases.run(errors_phase(problem, final, of, self.directory, progress))
             self.told |= found
             self.directory.write_result(self.told)
         if settings.enabled:

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import Preempted
+from kdescent_dist.config.parameters import Parameters
+from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.response.newton import Newton
 from support import problems
@@ -18,7 +21,7 @@ def problem(bins, pairs=problems.BOUNDS, fixed=(), **options):
 
 
 def stated(given, params, progress=lambda: None):
-    return state_errors(given, np.asarray(params, np.float32), progress)
+    return state_errors(given, np.asarray(params, np.float32), progress)[0]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,30 @@ def test_a_term_of_the_users_own_takes_part(few_points, minimum, result):
     found = stated(problem(few_points, custom=prior), minimum)
     assert 0 < found["errors"]["mean"] < 1e-2 * result["errors"]["mean"]
     assert all(found["errors"][name] > 0 for name in problems.NAMES)
+
+
+@pytest.mark.slow
+def test_the_covariance_is_that_of_the_parameters_that_have_an_error(few_points, minimum):
+    """One is fixed, and one is determined by a term of the user's own, which states no noise."""
+
+    def term(sums, truth, params):
+        return 0.1 * (params["unused"] - 2.0) ** 2
+
+    names = (*problems.NAMES, "unused")
+    objective = problems.objective(few_points, names=names, size=SIZE, loss=CHISQ, custom=term)
+    params = np.array([*minimum, 2.0], np.float32)
+    parameters = Parameters.of_vector(params, names, fixed=["fraction"])
+    catalog = TrainingCatalog.of(*problems.training())
+    found, covariance = state_errors(Problem(objective, catalog, parameters, 3), params, bool)
+    assert found["errors"]["unused"] is None
+    assert found["errors_note"].endswith("by loss.custom alone, which states no noise: unused")
+    assert covariance.names == ("mean", "slope", "scatter")
+    np.testing.assert_array_equal(covariance.params, params[:3])
+    np.testing.assert_array_equal(covariance.errors, [found["errors"][n] for n in covariance.names])
+    assert found["covariance"]["matrix"] == covariance.covariance.tolist()
+    assert found["covariance"]["includes"] == "noise of the training catalog"
+    assert np.all(np.linalg.eigvalsh(covariance.correlation) > 0)
+    assert 0.1 < abs(covariance.correlation[0, 1]) < 1  # an intercept and a slope
 
 
 @pytest.mark.slow

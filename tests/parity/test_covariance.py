@@ -282,6 +282,32 @@ def test_a_custom_term_that_restates_a_term_of_the_loss_has_its_errors():
     np.testing.assert_allclose(covariance(custom=number), expected, rtol=2e-3, atol=1e-9)
 
 
+def linearized(**options):
+    objective, *_, columns, weights = problem(**options)
+    parameters = Parameters.of_vector(TRUTH, objective.names)
+    given = Problem(objective, TrainingCatalog.of(columns, weights), parameters, 5)
+    return given.linearizer.at(TRUTH)
+
+
+def test_a_custom_term_that_is_a_prior_narrows_the_errors_by_the_formula_of_a_prior():
+    """The term states no noise: (H + K)^-1 M (H + K)^-1, where the errors without are H^-1 M H^-1.
+
+    Its width is that of the errors, so that they become nearly half.
+    """
+    plain = linearized()
+    covariance = parameter_covariance(plain)
+    width = np.sqrt(plain.inverse[0, 0])
+
+    def prior(sums, truth, params):
+        return ((params["mean"] - 0.25) / width) ** 2 / plain.squares
+
+    found = parameter_covariance(linearized(custom=prior))
+    noise = plain.curvature @ covariance @ plain.curvature
+    inverse = np.linalg.inv(plain.curvature + np.diag([width**-2, 0.0, 0.0]))
+    np.testing.assert_allclose(found, inverse @ noise @ inverse, rtol=1e-4, atol=1e-9)
+    assert np.sqrt(found[0, 0] / covariance[0, 0]) == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.nightly
 def test_extra_sums_of_the_users_own_act_as_the_sums_that_they_restate():
     def of_weight(sums, truth, params):

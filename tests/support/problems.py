@@ -74,11 +74,13 @@ def pretrained(grids: dict[str, BinsConfig] = GRIDS) -> list[PretrainedBin]:
     return [pretrain_bin(b, columns, weights, 3, mesh) for b in expand_bins(grids)]
 
 
-def objective(bins, devices: int = 1, kernels: int = 1, **options) -> PopulationObjective:
+def objective(
+    bins, devices: int = 1, kernels: int = 1, names=NAMES, **options
+) -> PopulationObjective:
     options = {"size": SIZE, "kernel_blocks": 2, **options}
     return PopulationObjective(
         toy,
-        NAMES,
+        names,
         bins,
         training_weight=float(training()[1].sum()),
         mesh=make_mesh(devices // kernels, kernels),

@@ -67,6 +67,7 @@ def test_a_run_leaves_its_whole_record(finished):
         "metrics.jsonl",
         "result.json",
         "history.npz",
+        "covariance.npz",
         "diagnostics.npz",
         "plots",
         "report.html",
@@ -83,6 +84,11 @@ def test_a_run_leaves_its_whole_record(finished):
     offset = abs(record["params"]["mean_1"] - 1.6)
     assert offset < 4 * record["errors"]["mean_1"] < 0.5
     assert record["errors_note"] == "noise of the training catalog"
+    with np.load(directory / "covariance.npz") as file:
+        assert file["names"].tolist() == list(record["errors"])
+        assert file["covariance"].tolist() == record["covariance"]["matrix"]
+        variances = np.square(list(record["errors"].values()))
+        np.testing.assert_allclose(np.diagonal(file["covariance"]), variances)
     assert {"loss", "seed", "versions", "devices", "wall_s"} <= set(record)
     steps = steps_told(directory)
     assert steps == list(range(400))

@@ -11,6 +11,7 @@ import numpy as np
 from kdescent_dist.config.compose import read_config
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.report.data.comparison import Comparison, Samples
+from kdescent_dist.report.data.covariance import ParameterCovariance
 from kdescent_dist.report.data.records import Bin, History, Run, bins_of
 
 T = TypeVar("T")
@@ -30,7 +31,13 @@ def read_run(run_dir: Path) -> Run:
     result = _optional(run_dir / "result.json", _read_result, notes) or {}
     history = _optional(run_dir / "history.npz", _read_history, notes)
     bins, samples = _optional(run_dir / "diagnostics.npz", _read_diagnostics, notes) or ([], {})
-    return Run(run_dir, config, text, result, history, bins, samples, notes)
+    covariance = None
+    if result.get("covariance"):  # not without errors, or of an earlier version
+        covariance = _optional(run_dir / "covariance.npz", _read_covariance, notes)
+    if covariance is not None and not covariance.is_of(result.get("params") or {}):
+        notes.append("covariance.npz is of other parameters than result.json: it is not drawn.")
+        covariance = None
+    return Run(run_dir, config, text, result, history, bins, samples, notes, covariance)
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:
@@ -66,6 +73,11 @@ def _read_history(path: Path) -> History:
             grad_norm=np.asarray(file["grad_norm"], dtype=float),
             params={name: params[:, i] for i, name in enumerate(names)},
         )
+
+
+def _read_covariance(path: Path) -> ParameterCovariance:
+    with path.open("rb") as stream, np.load(stream) as file:
+        return ParameterCovariance.from_arrays(file)
 
 
 def _read_diagnostics(path: Path) -> tuple[list[Bin], dict[str, Samples]]:

@@ -12,6 +12,7 @@ from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import Config
 from kdescent_dist.config.soft_window import soft_window
 from kdescent_dist.report.data.comparison import BinRecord, Comparison, Counts, Samples
+from kdescent_dist.report.data.covariance import ParameterCovariance
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Run:
         bins: the bins with diagnostics, empty without diagnostics.
         samples: available samples of ``data``, ``guess`` and ``fit``.
         notes: sentences about missing files.
+        covariance: covariance of the fitted parameters, None if there is none.
     """
 
     directory: Path
@@ -146,6 +148,7 @@ class Run:
     bins: list[Bin]
     samples: dict[str, Samples]
     notes: list[str] = field(default_factory=list)
+    covariance: ParameterCovariance | None = None
 
     @property
     def parameters(self) -> Parameters:

@@ -38,7 +38,7 @@ class Image:
 
 def missing_package() -> str | None:
     """The name of a missing package that pages need, else None."""
-    for name in ("matplotlib", "jinja2"):
+    for name in ("matplotlib", "jinja2", "corner"):
         try:
             importlib.import_module(name)
         except ImportError:
@@ -50,7 +50,7 @@ def require_plots() -> None:
     """Check that a report can be drawn.
 
     Raises:
-        InputError: matplotlib or jinja2 is missing.
+        InputError: a package of the extra ``plots`` is missing.
     """
     if missing := missing_package():
         raise InputError(

@@ -30,7 +30,7 @@ def make_inspection(run_dir: Path) -> Path:
         Path of ``inspect.html`` in the run directory; the plots are in ``inspect``.
 
     Raises:
-        InputError: matplotlib or jinja2 is missing.
+        InputError: a package of the extra ``plots`` is missing.
     """
     require_plots()
     found = read_inspection(Path(run_dir))

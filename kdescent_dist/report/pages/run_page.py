@@ -12,6 +12,7 @@ from kdescent_dist.report.pages.html import require_plots, write_page
 from kdescent_dist.report.pages.sections import make_sections
 from kdescent_dist.report.pages.tables import facts, parameter_rows, phase_rows, verdict
 from kdescent_dist.report.plots import (
+    covariance,
     further,
     loss,
     overview,
@@ -33,6 +34,7 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
         further.PANEL,
         loss.PANEL,
         traces.PANEL,
+        covariance.PANEL,
     ),
 )
 
@@ -51,7 +53,7 @@ def make_report(run_dir: Path, settings: ReportConfig | None = None) -> Path:
         Path of ``report.html`` in the run directory; the plots are in ``plots``.
 
     Raises:
-        InputError: there is no ``config.yaml``, or matplotlib or jinja2 is missing.
+        InputError: there is no ``config.yaml``, or a package of the extra ``plots`` is missing.
     """
     require_plots()
     run = read_run(Path(run_dir))

@@ -4,8 +4,8 @@
 rows, ``plan`` finds the needed columns, ``chunks`` cuts the table. ``selection`` drops rows of a
 chunk and derives columns by ``expressions``; ``selected_part`` selects the chunks of a process.
 ``subsample`` draws some of the rows. ``partition`` returns selected rows, whichever process holds
-them. ``column_warnings`` tells of values that a fit would suffer from. The rest of the program
-uses ``TrainingCatalog``.
+them. ``regions`` tells which rows cluster. ``column_warnings`` tells of values that a fit would
+suffer from. The rest of the program uses ``TrainingCatalog``.
 """
 
 from kdescent_dist.catalogs.catalog import Catalog, load_catalog

@@ -7,6 +7,7 @@ import numpy as np
 from kdescent_dist.catalogs.expressions import check_numeric, evaluate
 from kdescent_dist.catalogs.grammar import plain_column
 from kdescent_dist.catalogs.readers import Columns
+from kdescent_dist.catalogs.regions import option_of
 from kdescent_dist.catalogs.scratch import Scratch
 
 
@@ -42,7 +43,7 @@ class Derivation:
             InputError: an expression cannot be evaluated, or uses a column that is not numeric.
         """
         return {
-            name: self.evaluated(text, table, f"columns.{name}", rows, scratch, into.get(name))
+            name: self.evaluated(text, table, option_of(name), rows, scratch, into.get(name))
             for name, text in expressions.items()
         }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kdescent_dist.catalogs.grammar import entries_in, quote
 from kdescent_dist.catalogs.readers import Table
+from kdescent_dist.catalogs.regions import REGIONS, option_of
 from kdescent_dist.config.errors import InputError, closest
 from kdescent_dist.config.schema import CatalogConfig
 from kdescent_dist.config.validation import check_expression
@@ -35,7 +36,7 @@ def make_plan(
 
     Args:
         config: config of the catalog.
-        required: names of the columns to return.
+        required: names of the columns to return; ``REGIONS`` is the column of ``config.regions``.
         table: the table in the file.
         source: name of the file, for messages.
         key: the config key of ``config``, for messages.
@@ -62,6 +63,9 @@ def make_plan(
             raise InputError(f"{key}.sentinel.{name}: {no_column(name, names)}")
     derived: dict[str, str] = {}
     for name in required:
+        if name == REGIONS and config.regions is not None:
+            derived[name] = expression(config.regions, "regions")
+            continue
         if name not in config.columns and name not in names:
             known = [*config.columns, *names]
             raise InputError(
@@ -82,7 +86,8 @@ def make_plan(
                 derived.setdefault(name, expression(config.columns[name], f"columns.{name}"))
         uses[option] = {(name, entry) for name, entry in found if name not in derived}
     for name, text in derived.items():
-        uses[f"columns.{name}"] = entries_in(text, f"{key}.columns.{name}")
+        option = option_of(name)
+        uses[option] = entries_in(text, f"{key}.{option}")
     for option, found in uses.items():
         for name, _ in sorted(found, key=str):
             if name not in names:

@@ -12,6 +12,7 @@ from kdescent_dist.catalogs.grammar import entries_in, plain_column
 from kdescent_dist.catalogs.missing import missing, sentinels
 from kdescent_dist.catalogs.plan import Plan
 from kdescent_dist.catalogs.readers import Columns
+from kdescent_dist.catalogs.regions import option_of
 from kdescent_dist.catalogs.scratch import Scratch, in_memory_order, taken, write
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig
@@ -228,7 +229,7 @@ class Selection:
             values,
             self._dtype,
             f"{self._key}: column {name!r} of {self._source}",
-            f"number them anew, subtract an offset in {self._key}.columns.{name}, or write "
+            f"number them anew, subtract an offset in {self._key}.{option_of(name)}, or write "
             f"1.0*({self._plan.derived[name]}) there to have them rounded"
             + ("" if self._dtype == np.float64 else "; or set runtime.x64=true"),
         )

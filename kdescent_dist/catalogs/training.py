@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kdescent_dist.catalogs.regions import REGIONS, Regions
 from kdescent_dist.distributed.row_blocks import RowBlocks
 
 SAMPLE_ROWS = 1 << 20  # rows of the training catalog from which quantiles are computed
@@ -20,12 +21,14 @@ class TrainingCatalog:
         weights: (n,) weights.
         weight: sum of the weights of all rows.
         rows: which rows of the whole catalog this process holds.
+        regions: the regions of the rows; None if rows are independent.
     """
 
     columns: Mapping[str, np.ndarray]
     weights: np.ndarray
     weight: float
     rows: RowBlocks
+    regions: Regions | None = None
 
     @classmethod
     def of(
@@ -33,6 +36,7 @@ class TrainingCatalog:
         columns: Mapping[str, np.ndarray],
         weights: np.ndarray | None = None,
         rows: RowBlocks | None = None,
+        regions: np.ndarray | None = None,
     ) -> "TrainingCatalog":
         """A catalog in memory.
 
@@ -41,11 +45,18 @@ class TrainingCatalog:
             weights: (n,) weights of these rows, 1 by default.
             rows: which rows of the whole catalog this process holds, by default all rows.
                 Processes that share the rows must call this method together.
+            regions: (n,) region numbers of these rows; None if rows are independent.
+
+        Raises:
+            InputError: region numbers are no integers, or there are too few regions.
         """
         if weights is None:
             weights = np.ones(len(next(iter(columns.values()))))
         rows = RowBlocks(len(weights)) if rows is None else rows
-        return cls(columns, weights, rows.sum(np.asarray(weights)), rows)
+        weights, found = np.asarray(weights), None
+        if regions is not None:
+            found = Regions.of(regions, weights, rows)
+        return cls(columns, weights, rows.sum(weights), rows, found)
 
     def pick(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Columns and weights of some rows, in every process; all processes must call this.
@@ -59,6 +70,11 @@ class TrainingCatalog:
         columns = {name: np.asarray(values) for name, values in self.columns.items()}
         weights = self.rows.pick({"weights": np.asarray(self.weights)}, rows)["weights"]
         return self.rows.pick(columns, rows), weights
+
+    def regions_of(self, rows: np.ndarray) -> np.ndarray:
+        """The indices (m,) of the regions of some rows; ``rows`` and processes as for ``pick``."""
+        assert self.regions is not None
+        return self.rows.pick({REGIONS: self.regions.of_rows}, rows)[REGIONS]
 
     def only(self, names: Sequence[str]) -> "TrainingCatalog":
         """The same rows with these columns only."""
@@ -86,3 +102,9 @@ class TrainingCatalog:
     def digest(self) -> str:
         """SHA-256 of all rows of all columns and weights."""
         return self.rows.digest({**self.columns, _WEIGHTS: self.weights})
+
+    def digest_of_regions(self) -> dict[str, str]:
+        """The regions in the identity of what depends on them; empty without."""
+        if self.regions is None:
+            return {}
+        return {REGIONS: self.rows.digest({REGIONS: self.regions.of_rows})}

@@ -51,6 +51,9 @@ class CatalogConfig:
     # Boolean expression of names and file columns; rows where it is false are dropped
     where: str | None = knob(expression=True)
     weights: str | None = knob(expression=True)  # expression of the weights, by default 1
+    # Expression of region numbers, integers: rows of a region are not independent, and errors are
+    # those of a jackknife over regions. Of the training catalog only
+    regions: str | None = knob(expression=True, resumable=True)
     subsample: int | None = knob(at_least=1)  # number of rows to keep
     # random: rows drawn with the seed of the run; stride: evenly spaced rows, with a random start
     subsample_mode: str = "random"

@@ -152,6 +152,8 @@ def _held(
 def _included(problem: Problem) -> str:
     counts = [c for pretrained in problem.bins for c in pretrained.statistics.values()]
     parts = ["the training catalog"] if problem.training.rows.total else []
+    if problem.training.regions is not None:
+        parts[0] += f" (a jackknife over {problem.training.regions.count} regions)"
     if any(one.given for one in counts):
         parts.append("the counts that are given")
     if problem.objective.data["catalog"]:

@@ -4,8 +4,9 @@ The result of a block does not depend on the process that holds the block, and t
 are exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,11 @@ class RowBlocks:
     def sum(self, values: np.ndarray) -> float:
         """The sum over all rows; ``values`` (n,) are the rows of this process."""
         parts = [np.sum(values[rows], dtype=float) for rows in self.slices]
-        return float(exact_total(parts, (), self.count, self.processes))
+        return float(self.total_of(parts, ()))
+
+    def total_of(self, parts: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
+        """The sum over all blocks; ``parts``, each of ``shape``, are those of this process."""
+        return exact_total(parts, shape, self.count, self.processes)
 
     def largest(self, values: np.ndarray) -> float:
         """The maximum over all rows, at least 0; ``values`` (n,) are the rows of this process."""

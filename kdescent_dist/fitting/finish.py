@@ -21,12 +21,17 @@ from kdescent_dist.objective.protocol import Objective
 from kdescent_dist.response.fixed_loss import CatalogRows
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
+from kdescent_dist.response.whitening import check_regions
 
 log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = MOST_BINS = 1000
 SAMPLES = 10_000_000  # samples that each finish may draw, as populations
 FEWEST_POPULATIONS = 100
+GivenRows = (
+    tuple[Mapping[str, np.ndarray], np.ndarray]
+    | tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]
+)
 FINISH_FILE = "finish.json"  # in the folder of the checkpoints
 
 
@@ -100,21 +105,26 @@ def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[Popula
 
 
 def rows_of(
-    objective: Objective, training: tuple[Mapping[str, np.ndarray], np.ndarray] | None
+    objective: Objective, parameters: Parameters, training: GivenRows | None
 ) -> CatalogRows | None:
     """The rows from which ``loss.kind=gls`` estimates its covariance; None if it needs none.
 
     Args:
         objective: the objective of the fit.
-        training: columns and weights of the training catalog; None if all counts are given.
+        parameters: the parameters of the fit.
+        training: columns and weights of the training catalog, and the region numbers of its rows
+            where they cluster; None if all counts are given.
 
     Raises:
-        InputError: there is no training catalog, but counts of one.
+        InputError: there is no training catalog, but counts of one; or its regions cannot be used.
     """
     if not isinstance(objective, PopulationObjective) or objective.config.kind != "gls":
         return None
     if training is not None:
-        return CatalogRows(TrainingCatalog.of(*training))
+        columns, weights, *regions = training
+        rows = CatalogRows(TrainingCatalog.of(columns, weights, None, *regions))
+        check_regions(rows.training.regions, int(np.sum(~parameters.fixed)))
+        return rows
     if any(pretrained.counts is not None for pretrained in objective.bins):
         raise InputError(
             "loss.kind=gls: its covariance needs the training catalog: fit(..., training=(columns, "
@@ -123,16 +133,20 @@ def rows_of(
     return None
 
 
-def finish_of(identity: Mapping[str, Any], result: FitResult, kind: str) -> dict[str, Any]:
+def finish_of(
+    identity: Mapping[str, Any], result: FitResult, kind: str, training: TrainingCatalog | None
+) -> dict[str, Any]:
     """What a finish depends on, see ``KeptFinish.of``.
 
     Args:
         identity: identity of the fit, ready for JSON.
         result: the fit before the finish.
         kind: ``loss.kind``.
+        training: the training catalog, whose regions matter for ``gls`` only.
     """
     of = {"step": int(result.state.step), "params": result.params[-1].tolist()}
-    return {**identity, **of, "loss.kind": kind}
+    regions = {} if training is None or kind != "gls" else training.digest_of_regions()
+    return {**identity, **of, "loss.kind": kind, **regions}
 
 
 @dataclass(frozen=True)

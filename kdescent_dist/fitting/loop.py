@@ -22,6 +22,7 @@ from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
 from kdescent_dist.fitting.coordinates import Coordinates
 from kdescent_dist.fitting.finish import (
     FINISH_FILE,
+    GivenRows,
     KeptFinish,
     can_finish,
     finish,
@@ -69,7 +70,7 @@ def fit(
     samples: int = 0,
     fast_cpu: bool = True,
     problem: Mapping[str, Any] | None = None,
-    training: tuple[Mapping[str, np.ndarray], np.ndarray] | None = None,
+    training: GivenRows | None = None,
 ) -> FitResult:
     """Minimize an objective from ``guess``, or continue from a checkpoint.
 
@@ -98,8 +99,9 @@ def fit(
         problem: names to values, ready for JSON, for the identity of the fit, in place of
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
-        training: columns and weights of the training catalog, which ``loss.kind=gls`` needs. An
-            input catalog counts as another catalog.
+        training: columns and weights of the training catalog, which ``loss.kind=gls`` needs, and
+            the region numbers of its rows where they cluster. An input catalog counts as another
+            catalog.
 
     After the last step, a finish goes to the minimum of the loss at fixed points, see
     ``fitting.finish``, unless ``config.finish`` is ``none`` or the loss is not one of a population.
@@ -116,7 +118,7 @@ def fit(
     parameters = parameters_of(guess, bounds, names, objective, config.bounds)
     tell_scales(parameters)
     start, coordinates = parameters.guess, Coordinates.of(parameters, config.bounds)
-    rows = rows_of(objective, training) if config.finish != "none" else None
+    rows = rows_of(objective, parameters, training) if config.finish != "none" else None
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
@@ -183,7 +185,9 @@ def fit(
 
     kept = None
     if checkpoints is not None and identity is not None:
-        of = finish_of(identity.now, result, objective.config.kind)
+        of = finish_of(
+            identity.now, result, objective.config.kind, None if rows is None else rows.training
+        )
         kept = KeptFinish(Path(checkpoints) / FINISH_FILE, of, processes)
     fixed_key = schedule is fixed_schedule
     if fixed_key and jax.random.key_impl(key) != jax.random.key_impl(jax.random.key(0)):

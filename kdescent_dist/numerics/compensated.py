@@ -32,6 +32,10 @@ class CompensatedSum:
         for i in range(len(jax.tree.leaves(values)[0])):
             self.add(jax.tree.map(lambda a, i=i: a[i], values))
 
+    def parts(self) -> tuple[Any, Any]:
+        """Two pytrees, the rounded sum and the sum of rounding errors, which add up to the sum."""
+        return self._total, self._lost
+
     def total(self) -> Any:
         """The sum in double precision."""
         return jax.tree.map(np.add, self._total, self._lost)

@@ -7,8 +7,9 @@ moves the parameters by the influence of the row: (J^T C J)^-1 J^T C times the c
 the input catalog changes m, and its influence has the opposite sign. The covariance of the
 parameters is the sum over all rows of the outer products of influences (Huber 1967; White 1982;
 Hampel 1974). It needs no covariance of d, even if kernels overlap. Rows are taken as independent,
-and their number as Poisson distributed; the number of samples of a generative model is fixed. Given
-counts are taken as independent, with the given errors.
+and their number as Poisson distributed; the number of samples of a generative model is fixed. With
+``catalog.regions``, regions of the training catalog are independent in place of rows, and the sum
+is a jackknife (Norberg et al. 2009). Given counts are taken as independent, with the given errors.
 
 Derivatives are the same as in the fit: hard edges have no derivative.
 """
@@ -27,10 +28,13 @@ from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
 from kdescent_dist.response.influence import Sensitivity, influences
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.loss_weights import FullWeights
 from kdescent_dist.response.points import EvaluationPoints, subsample
 from kdescent_dist.response.population_blocks import pairs_of
 from kdescent_dist.response.population_influence import PopulationInfluences
 from kdescent_dist.response.population_keys import population_keys
+from kdescent_dist.response.region_influences import PopulationRegions, training_regions
+from kdescent_dist.response.region_sums import jackknife, noise_of_inverse
 
 PAIRS = 1 << 33  # most training rows x points
 AT_ONCE = 1 << 24  # most training rows x parameters
@@ -67,6 +71,11 @@ def parameter_covariance(
         extra_sums = inverse @ pull.extra_sums
     covariance = _without_negative(_products(at, training, model, extra_sums, progress))
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
+    regions = at.loss.rows.training.regions
+    if regions is not None and isinstance(at.weights, FullWeights):
+        # The weights come from the same regions.
+        numbers, parameters = at.weights.factor.shape[1], int(np.sum(determined))
+        covariance *= noise_of_inverse(regions.effective, numbers, parameters)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
 
@@ -118,6 +127,8 @@ def _products(
     covariance = _given_products(sets, training)
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
     rows = loss.rows
+    if rows.training.regions is not None:
+        return covariance + _of_regions(at, training, model, extra_sums, progress)
     if rows.training.rows.total:
         covariance += _training_products(rows.training, sets, training, loss.seed, progress)
     if loss.fixed_key or loss.objective.data["catalog"]:
@@ -129,6 +140,29 @@ def _products(
             training_sensitivities=training,
             extra_sums=extra_sums,
         )
+    return covariance
+
+
+def _of_regions(
+    at: Linearization,
+    training: Sequence[Sensitivity],
+    model: Sequence[Sensitivity],
+    extra_sums: np.ndarray | None,
+    progress: Callable[[], None],
+) -> np.ndarray:
+    """The covariance (Q, Q) from the scatter between regions; arguments as for ``_products``."""
+    loss, size = at.loss, training[0].weight.size
+    sets, rows = [*loss.compared, *loss.of_custom], loss.rows
+    moved = training_regions(rows.training, sets, training, progress)
+    keys = population_keys(loss.seed, 1 if loss.fixed_key else 2, fixed_key=loss.fixed_key)
+    if rows.input_rows is not None:  # a region moves both, the training catalog and the model
+        population = PopulationRegions(loss, at.params, progress)
+        both = [moved - population.influences(key, model, extra_sums) for key in keys]
+        return jackknife(both[0], both[-1])
+    covariance = jackknife(moved, moved)
+    if loss.fixed_key or loss.objective.data["catalog"]:
+        influences = PopulationInfluences(loss, at.params, size, keys, progress)
+        covariance += influences.products(model, extra_sums=extra_sums)
     return covariance
 
 

@@ -35,8 +35,15 @@ class CatalogRows:
 
     def pick(self, places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Columns and weights, in the training catalog, of rows of the input catalog."""
+        return self.training.pick(self._numbers(places))
+
+    def regions_of(self, places: np.ndarray) -> np.ndarray:
+        """Indices of the regions of rows of the input catalog, which is the training catalog."""
+        return self.training.regions_of(self._numbers(places))
+
+    def _numbers(self, places: np.ndarray) -> np.ndarray:
         rows = self.input_rows
-        return self.training.pick(rows[places] if isinstance(rows, np.ndarray) else places)
+        return rows[places] if isinstance(rows, np.ndarray) else places
 
 
 @dataclass(frozen=True)

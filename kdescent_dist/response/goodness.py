@@ -3,8 +3,8 @@
 Let r be the residuals at the fit, model minus training catalog, S their covariance, and J their
 derivatives. The chi-square is the minimum of (r + J x)^T S^-1 (r + J x) over x: what remains at the
 minimum of generalized least squares, wherever the fit has ended nearby. S is estimated from the n
-rows of the training catalog, so chi-square (n - k) / (k (n - 1)) has the F distribution with k and
-n - k degrees of freedom (Hotelling 1931).
+rows of the training catalog, or from its n regions, so chi-square (n - k) / (k (n - 1)) has the F
+distribution with k and n - k degrees of freedom (Hotelling 1931).
 """
 
 from collections.abc import Callable
@@ -78,8 +78,10 @@ def _p_value(chi_square: float, degrees: int, rows: float) -> float:
 
 
 def _effective_rows(at: Linearization) -> float:
-    """Effective number of training rows (Kish 1965); infinite without a training catalog."""
+    """Effective number of independent regions or rows (Kish 1965); infinite without a catalog."""
     training = at.loss.rows.training
+    if training.regions is not None:
+        return training.regions.effective
     rows, weights = training.rows, np.asarray(training.weights, float)
     if not rows.total:
         return np.inf

@@ -76,7 +76,7 @@ def sum_derivatives(
         points: the points of each statistic.
         of_norm: (n,) contributions of the samples to the norm of the counts.
     """
-    statistics, prepared = _prepared(x, points)
+    statistics, prepared = prepared_at(x, points)
 
     def of_chunk(chunk: Any) -> dict[str, Any]:
         x, w, norm, dx, dw = chunk
@@ -100,7 +100,7 @@ def sum_derivatives(
         return {"weight": weight, "raw": raw}
 
     moved = tuple(column.T for column in dx)
-    chunks = jax.tree.map(_chunks, (x, weights, of_norm, moved, dweights.T))
+    chunks = jax.tree.map(in_chunks, (x, weights, of_norm, moved, dweights.T))
     shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], chunks))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -136,7 +136,7 @@ def influences(
         points: the points of each statistic.
         sensitivity: derivatives of the P numbers with respect to the sums.
     """
-    statistics, prepared = _prepared(x, points)
+    statistics, prepared = prepared_at(x, points)
     sensitivity = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), sensitivity)
     raw = {
         name: jax.vmap(one.pull_back, (0, None))(sensitivity.sums.counts[name], prepared[name])
@@ -152,11 +152,11 @@ def influences(
                 linear = linear + matmul(table.T, raw[name][:, i].T)
         return w[:, None] * linear + everywhere[:, None] * sensitivity.weight
 
-    by_chunk = lax.map(of_chunk, jax.tree.map(_chunks, (x, weights, all_weights)))
+    by_chunk = lax.map(of_chunk, jax.tree.map(in_chunks, (x, weights, all_weights)))
     return by_chunk.reshape(-1, by_chunk.shape[-1])[: len(x)]
 
 
-def _prepared(
+def prepared_at(
     x: jax.Array, points: Mapping[str, Points]
 ) -> tuple[dict[str, Statistic], dict[str, Any]]:
     """Statistics by name, and the results of their ``prepare`` in the type of ``x``."""
@@ -185,7 +185,7 @@ def _tables(
     return values(columns), moved
 
 
-def _chunks(values: jax.Array) -> jax.Array:
+def in_chunks(values: jax.Array) -> jax.Array:
     """Rows (n, ...) as (chunks, size, ...), padded with zeros, which have no weight."""
     n = len(values)
     size = min(CHUNK, n)

@@ -5,18 +5,25 @@ covariance of the residuals is estimated from the rows (``covariance.residual_co
 inverse needs many more rows than compared numbers, so some numbers of each bin represent all.
 Directions in which the correlation matrix has small eigenvalues are left out: the counts of
 overlapping kernels hardly differ there, and the estimate is mostly noise.
+
+With regions, the covariance comes from as many independent numbers as there are regions, for all
+bins together. The noise of its inverse makes errors of generalized least squares too small, and the
+parameters noisier; both are known for a normal distribution, see ``region_sums.noise_of_inverse``.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
+from kdescent_dist.catalogs.regions import REGIONS, Regions
+from kdescent_dist.config.errors import InputError
 from kdescent_dist.response.covariance import residual_covariance
 from kdescent_dist.response.linearization import Linearization
 
 FEWEST_NUMBERS, MOST_NUMBERS = 1000, 3000  # most compared numbers of all bins, by parameters
 NUMBERS_OF_PARAMETER = 3
 ROWS_OF_NUMBER = 10  # effective training rows of a bin, for each of its compared numbers
+REGIONS_OF_NUMBER = 5  # effective regions, for each compared number of all bins
 SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relative to the largest
 
 
@@ -69,4 +76,35 @@ def _chosen(at: Linearization) -> list[np.ndarray]:
             most = min(most, int(effective / ROWS_OF_NUMBER))
         spread = np.linspace(0, len(known) - 1, most)
         chosen.append(known[np.rint(spread).astype(int)])
-    return chosen
+    regions = at.loss.rows.training.regions
+    if regions is None:
+        return chosen
+    return _spread(chosen, int(regions.effective / REGIONS_OF_NUMBER))
+
+
+def _spread(chosen: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """At most so many of the chosen numbers of all bins, evenly spread."""
+    of_bin = np.repeat(np.arange(len(chosen)), [len(one) for one in chosen])
+    kept = np.rint(np.linspace(0, len(of_bin) - 1, min(most, len(of_bin)))).astype(int)
+    places = np.concatenate(chosen)[kept]
+    return [places[of_bin[kept] == i] for i in range(len(chosen))]
+
+
+def check_regions(regions: Regions | None, parameters: int) -> None:
+    """Check that there are enough regions for ``loss.kind=gls``.
+
+    Args:
+        regions: regions of the training catalog, None if rows are independent.
+        parameters: number of free parameters.
+
+    Raises:
+        InputError: the covariance would have fewer than three numbers for each parameter.
+    """
+    least = REGIONS_OF_NUMBER * NUMBERS_OF_PARAMETER * parameters
+    if regions is not None and regions.effective < least:
+        raise InputError(
+            f"{REGIONS}: there are {regions.effective:.0f} effective regions (of equal weight), "
+            f"and loss.kind=gls needs {least} for {parameters} free parameters: use "
+            "loss.kind=chisq, whose errors are a jackknife, too; or divide the survey into more "
+            "regions"
+        )

@@ -13,6 +13,7 @@ from kdescent_dist.bins.further import Found, needs_catalog
 from kdescent_dist.catalogs.catalog import open_catalog
 from kdescent_dist.catalogs.column_warnings import column_warnings
 from kdescent_dist.catalogs.partition import Catalog, Partition
+from kdescent_dist.catalogs.regions import REGIONS, split_off
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import CatalogConfig, Config
@@ -73,13 +74,20 @@ class RunCatalogs:
         is_input = bool(config.input.columns) and config.input.catalog is None
         if is_input:
             needed = list(dict.fromkeys([*needed, *config.input.columns]))
-        exact = config.input.columns if is_input else ()
+        exact = list(config.input.columns) if is_input else []
+        if config.catalog.regions is not None:
+            needed, exact = [*needed, REGIONS], [*exact, REGIONS]
         reader = self._open(config.catalog, needed, "catalog", exact)
         self._training = reader if is_input else None
         rows = RowBlocks(reader.total, config.counts.pretrain_block_size, self._processes)
         training = reader.rows(*rows.rows, release=not is_input)
-        self._tell("catalog", reader, "catalog", training.columns, config.catalog)
-        return TrainingCatalog.of(training.columns, training.weights, rows)
+        columns, regions = split_off(training.columns)
+        self._tell("catalog", reader, "catalog", columns, config.catalog)
+        found = TrainingCatalog.of(columns, training.weights, rows, regions)
+        if found.regions is not None:
+            self.facts["catalog"]["regions"] = found.regions.count
+            log.info("catalog: %d regions, over which errors are a jackknife", found.regions.count)
+        return found
 
     def input(self, mesh: Mesh) -> tuple[SampleBlocks, int, Catalog | None]:
         """The blocks of samples, and the rows of this process of the model's input catalog.

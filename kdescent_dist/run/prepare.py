@@ -30,6 +30,7 @@ from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.models.block_model import BlockModel
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.response.whitening import check_regions
 from kdescent_dist.run.bins import find_bins, pretrain_bins
 from kdescent_dist.run.catalogs import RunCatalogs, needs_training
 from kdescent_dist.run.directory import RunDirectory
@@ -112,6 +113,8 @@ def prepare(
     begin("reading the catalogs")
     catalogs = RunCatalogs(config, processes, needs_training(config, found))
     training = catalogs.training()
+    if loss.kind == "gls":
+        check_regions(training.regions, int(np.sum(~parameters.fixed)))
     begin("reading the input catalog and checking the model")
     layout, first_row, given = catalogs.input(mesh)
     inputs = {} if given is None else given.columns

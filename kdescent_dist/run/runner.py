@@ -298,10 +298,11 @@ class _Run:
             bar.close()
 
     def _newton(self, result: FitResult, prepared: Prepared) -> Phase[NewtonState | None]:
+        problem = prepared.problem
         return finish_phase(
-            prepared.problem,
+            problem,
             result,
-            finish_of(prepared.identity, result, self.config.loss.kind),
+            finish_of(prepared.identity, result, self.config.loss.kind, problem.training),
             self.directory,
             self._watched("finishing the fit", "in the finish", result),
         )
@@ -367,7 +368,9 @@ class _Run:
         of = {**prepared.identity, "step": step, "params": final.tolist()}
         of["loss.kind"] = self.config.loss.kind
         if settings.errors:
-            found = self.phases.run(errors_phase(problem, final, of, self.directory, progress))
+            of_errors = {**of, **problem.training.digest_of_regions()}
+            errors = errors_phase(problem, final, of_errors, self.directory, progress)
+            found = self.phases.run(errors)
             self.told |= found
             self.directory.write_result(self.told)
         if settings.enabled:

@@ -42,6 +42,10 @@ def check(config: Config) -> Found:
     if not chosen and (config.mode == "report" or not needs_training(config, found)):
         del catalogs["catalog"]
     _check_catalogs(catalogs)
+    if config.input.catalog is not None and config.input.catalog.regions is not None:
+        raise InputError(
+            "input.catalog.regions: regions are those of the training catalog: set catalog.regions"
+        )
     if config.samples.size is None and not config.input.columns:
         raise InputError("samples.size: needed where input.columns is empty (generative model)")
     check_method(config.counts.pretrain, {n: len(b.columns) for n, b in config.bins.items()})

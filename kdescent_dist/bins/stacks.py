@@ -9,6 +9,7 @@ import numpy as np
 
 from kdescent_dist.bins.bin import Bin
 from kdescent_dist.bins.bin_sums import BinArrays
+from kdescent_dist.bins.expected_errors import unit_variances
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.bins.windows import reach
@@ -26,6 +27,7 @@ class StackArrays:
             ``training_errors``.
         training_sum: (m,) sums of the training weights.
         number_err: (m,) errors of ``training_sum``.
+        unit_variances: names of statistics to (m,) results of ``expected_errors.unit_variances``.
         number_density: (m,) whether the number-density term counts for the bin.
         weight: (m,) weights of the bins in the loss.
     """
@@ -35,6 +37,7 @@ class StackArrays:
     errors: dict[str, Any]
     training_sum: Any
     number_err: Any
+    unit_variances: dict[str, Any]
     number_density: Any
     weight: Any
 
@@ -147,6 +150,7 @@ def _stack_data(
 
     edges = stacked(lambda b: np.reshape(list(b.bin.window.values()), (-1, 2)))
     errors = [training_errors(b, weight, dtype) for b in bins]
+    variances = [unit_variances(b, weight) for b in bins]
     of_bins = {name: [b.statistics[name] for b in bins] for name in names}
     return StackArrays(
         bins=BinArrays(
@@ -165,6 +169,9 @@ def _stack_data(
         errors={name: np.stack([of_bin[name] for of_bin in errors]) for name in of_bins},
         training_sum=stacked(lambda b: b.training_sum),
         number_err=stacked(lambda b: b.number_err),
+        unit_variances={
+            name: np.array([one[name] for one in variances], dtype) for name in ("", *of_bins)
+        },
         number_density=stacked(lambda b: b.bin.config.number_density, bool),
         weight=stacked(lambda b: b.bin.config.weight),
     )

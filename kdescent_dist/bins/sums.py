@@ -134,6 +134,7 @@ def stack_sums(
     orders: Mapping[str, jax.Array],
     backend: str,
     squares: bool = False,
+    expected: bool = False,
 ) -> list[dict[str, Any]]:
     """The sums over a population in the bins of each stack, at one block of points.
 
@@ -146,10 +147,12 @@ def stack_sums(
             of ``sparse_groups``; missing permutations are computed.
         backend: backend of dense sums.
         squares: whether to sum squares as well.
+        expected: whether to sum squares of galaxies that are drawn from the samples as well.
 
     Returns:
-        For each stack, ``sums``; and with ``squares`` the ``BinSquares`` of the samples,
-        ``squares``, which are constants in any derivative.
+        For each stack, ``sums``; with ``squares`` the ``BinSquares`` of the samples, ``squares``;
+        and with ``expected`` those of ``bins.expected_errors``, ``expected``. Squares are
+        constants in any derivative.
     """
     sums = []
     in_order = {
@@ -170,6 +173,11 @@ def stack_sums(
         kinds = stack.kinds if squares else None
         found, noise = of_bins(x, conditions, samples.weights, bins, stack.hard, kinds)
         sums.append({"sums": found} | ({"squares": noise} if noise is not None else {}))
+        if expected:
+            # Of the square root of a weight v, all squares and products are proportional to v.
+            given = lax.stop_gradient((x, conditions, samples.weights))
+            drawn = of_bins(*given[:2], jnp.sqrt(given[2]), bins, stack.hard, stack.kinds)[1]
+            sums[-1]["expected"] = drawn
     return sums
 
 

@@ -57,6 +57,7 @@ CHANGES: tuple[Change, ...] = (
     Change(5, "parameters.*.scale", before=1.0, added=True),
     Change(5, "fit.bounds", before="arctan", added=True),
     Change(6, "bins.*.column_width", before="deviation", added=True),
+    Change(6, "loss.errors", before="training", added=True),
 )
 
 # Keys and whole sections that a resume may change.

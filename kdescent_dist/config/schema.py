@@ -142,6 +142,9 @@ class LossConfig:
     # mse: residuals are plain differences; chisq: differences in units of their errors; gls: as
     # chisq, and the finish takes the full covariance of all residuals
     kind: str = knob("mse", one_of=("mse", "chisq", "gls"))
+    # Errors of the numbers of the training catalog, with chisq and gls: training, from its rows
+    # (Neyman); model, as the model predicts (Pearson), also right where there are few rows
+    errors: str = knob("training", one_of=("training", "model"))
     # With chisq, whether errors include the noise of the model, not only of the training catalog
     model_errors: bool = True
     # Statistics to the weights of their terms, by default 1
@@ -162,6 +165,11 @@ class LossConfig:
     def of_steps(self) -> str:
         """What the steps of the optimizer minimize: ``mse`` or ``chisq``."""
         return "mse" if self.kind == "mse" else "chisq"
+
+    @property
+    def expects_errors(self) -> bool:
+        """Whether the model predicts the errors of the training catalog."""
+        return self.of_steps == "chisq" and self.errors == "model"
 
 
 @dataclass

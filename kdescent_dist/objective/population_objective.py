@@ -299,7 +299,13 @@ class PopulationObjective:
         )
 
     def unit_sums(
-        self, shared: Any, draws: Sequence[DrawnPoints], key: jax.Array, *, squares: bool
+        self,
+        shared: Any,
+        draws: Sequence[DrawnPoints],
+        key: jax.Array,
+        *,
+        squares: bool,
+        expected: bool = False,
     ) -> UnitSums:
         """The sums over one block of samples.
 
@@ -308,6 +314,7 @@ class PopulationObjective:
             draws: the points, for each stack.
             key: random key of the population.
             squares: whether to sum the squared contributions of the samples as well.
+            expected: whether to sum what ``bins.expected_errors`` need as well.
         """
 
         def unit(params, block, catalog, kernel_block):
@@ -323,6 +330,7 @@ class PopulationObjective:
                     catalog["orders"],
                     self._backend,
                     squares,
+                    expected,
                 ),
             }
             if self.extra_sums is not None:
@@ -335,6 +343,7 @@ class PopulationObjective:
         blocks = self.chain_rule.kernel_blocks
         draws = draw_points(self.stacks, shared["stacks"], draw_key(key), blocks)
         squares = self.config.of_steps == "chisq" and self.config.model_errors
+        expected = self.config.expects_errors
 
         def loss(params, sums):
             # Sums without a kernel axis are the same in every kernel block: take the first.
@@ -343,10 +352,10 @@ class PopulationObjective:
 
             by_stack = list(zip(self.stacks, sums["stacks"], strict=True))
             model = [sums_of_stack(stack.drawn, s["sums"]) for stack, s in by_stack]
-            noise = [
-                squares_of_stack(stack.drawn, s["squares"]) if "squares" in s else None
-                for stack, s in by_stack
-            ]
+            noise, of_galaxies = (
+                [squares_of_stack(stack.drawn, s[n]) if n in s else None for stack, s in by_stack]
+                for n in ("squares", "expected")
+            )
             weight = first(sums["weight"])
             truth = [draw.truth for draw in draws]
             total = mean_square(
@@ -356,6 +365,7 @@ class PopulationObjective:
                 draws,
                 model,
                 noise,
+                of_galaxies,
                 weight,
                 shared["training_weight"],
             )
@@ -367,7 +377,7 @@ class PopulationObjective:
                 )
             return total
 
-        return self.unit_sums(shared, draws, key, squares=squares), loss
+        return self.unit_sums(shared, draws, key, squares=squares, expected=expected), loss
 
 
 def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:

@@ -4,7 +4,7 @@ The loss is the mean of squared residuals. The errors of the parameters use deri
 compared numbers with respect to the sums. The report draws the compared numbers and their errors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +83,58 @@ def model_errors(sums: BinSums, squares: BinSquares, factors: jax.Array, volume:
     return Compared(counts, jnp.sqrt(squares.weight) / volume)
 
 
+def expected_errors(
+    training: Compared,
+    sums: BinSums,
+    squares: BinSquares,
+    factors: jax.Array,
+    volume: float,
+    kinds: Sequence[str],
+    unit_variances: Mapping[str, Any],
+) -> Compared:
+    """Errors of the numbers of a catalog like the training catalog, see ``bins.expected_errors``.
+
+    The errors are constants in any derivative.
+
+    Args:
+        training: errors from the rows of the training catalog. They stay where they are infinite,
+            as there is nothing to compare, and for given counts.
+        sums: sums over the samples of the model.
+        squares: sums of squares over the same samples, with the square roots of their weights.
+        factors: (m,) result of ``norms``.
+        volume: ``loss.volume``.
+        kinds: normalization of the counts of each bin.
+        unit_variances: names to (m,) results of ``bins.expected_errors.unit_variances``.
+    """
+    sums, squares, factors = lax.stop_gradient((sums, squares, factors))
+    plain = np.asarray(kinds) == "counts"
+    divisor = jnp.where(plain, squares.weight, squares.norm)
+    times = jnp.where(plain, sums.weight, 1) / jnp.where(divisor > 0, divisor, 1)
+    counts = {}
+    for name, one in ordered(squares.counts).items():
+        unit, variance = unit_variances[name][:, None, None], squares.counts[name]
+        one_row = 0.0
+        if one.positive:
+            known = sums.counts[name] > 0
+            value = jnp.where(known, variance / jnp.where(known, sums.counts[name], 1), 0)
+            one_row = (unit * jnp.max(value, axis=(1, 2), keepdims=True)) ** 2
+        if name in squares.cross:
+            ratio, norm = sums.counts[name] * factors[:, None, None], squares.norm[:, None, None]
+            variance = jnp.maximum(*ratio_variances(ratio, variance, squares.cross[name], norm))
+        error = jnp.sqrt(variance * times[:, None, None] * unit + one_row)
+        rows = training.counts[name]
+        counts[name] = jnp.where((unit > 0) & jnp.isfinite(rows), error, rows)
+    unit = unit_variances[""]
+    number = jnp.sqrt(unit * sums.weight + unit**2) / volume
+    return Compared(counts, jnp.where(unit > 0, number, training.number))
+
+
 def errors_of_difference(training: Compared, model: Compared | None) -> Compared:
     """The errors of model minus training catalog, 0 where there is nothing to compare.
 
     Args:
-        training: errors of the numbers of the training catalog, see ``training_errors``.
+        training: errors of the numbers of the training catalog, see ``training_errors`` and
+            ``expected_errors``.
         model: errors of the numbers of the model, None to leave them out.
     """
     errors = training if model is None else jax.tree.map(jnp.hypot, training, model)

@@ -17,6 +17,7 @@ from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.objective.residuals import (
     Compared,
     errors_of_difference,
+    expected_errors,
     model_errors,
     normalized,
     norms,
@@ -54,6 +55,7 @@ def mean_square(
     draws: Sequence[DrawnPoints],
     model: Sequence[BinSums],
     squares: Sequence[BinSquares | None],
+    expected: Sequence[BinSquares | None],
     weight: jax.Array,
     training_weight: jax.Array,
 ) -> jax.Array:
@@ -68,10 +70,13 @@ def mean_square(
         model: the sums of the model at the same points.
         squares: the sums of squares of the model's samples, None to leave the noise of the model
             out of the errors.
+        expected: the sums of ``bins.expected_errors`` over the model's samples, None for errors
+            from the rows of the training catalog.
         weight, training_weight: sums of all weights of the model and of the training catalog.
     """
     total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
-    for stack, data, draw, sums, noise in zip(stacks, arrays, draws, model, squares, strict=True):
+    of_stacks = zip(stacks, arrays, draws, model, squares, expected, strict=True)
+    for stack, data, draw, sums, noise, galaxies in of_stacks:
         factors = norms(stack.kinds, sums.weight, weight)
         training_factors = norms(stack.kinds, draw.truth.weight, training_weight)
         of_model = normalized(sums, factors, config.volume)
@@ -79,6 +84,11 @@ def mean_square(
         errors = None
         if config.of_steps == "chisq":
             of_draw = Compared(draw.errors, data.number_err / config.volume)
+            if galaxies is not None:
+                of_draw = expected_errors(
+                    *(of_draw, sums, galaxies, factors, config.volume, stack.kinds),
+                    data.unit_variances,
+                )
             of_noise = None
             if noise is not None:
                 of_noise = model_errors(sums, noise, factors, config.volume)
@@ -134,8 +144,14 @@ def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: boo
         custom: whether there is a ``loss.custom``.
 
     Raises:
-        InputError: no term has a positive weight, or a weight belongs to no statistic.
+        InputError: no term has a positive weight, a weight belongs to no statistic, or errors are
+            asked for that the loss does not use.
     """
+    if loss.errors == "model" and loss.of_steps != "chisq":
+        raise InputError(
+            f"loss.errors=model: loss.kind={loss.kind} divides by no errors: set loss.kind=chisq "
+            "or loss.kind=gls"
+        )
     used = dict.fromkeys(["kde", "fourier", *(n for one in bins.values() for n in one.statistics)])
     for name in loss.weights:
         if name not in used:

@@ -1,6 +1,6 @@
 """The compared numbers of a bin in double precision, and derivatives with respect to the sums."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.objective.residuals import (
     Compared,
     errors_of_difference,
+    expected_errors,
     model_errors,
     norms,
 )
@@ -63,6 +64,26 @@ class BinComparison:
             )
             factors = norms((self.kind,), sums.weight, self.weight)
             errors = model_errors(sums, of_sums, factors, self.volume)
+            return jax.tree.map(lambda a: np.asarray(a[0]), errors)
+
+    def expected_errors(
+        self, training: Compared, squares: BinSquares, unit_variances: Mapping[str, float]
+    ) -> Compared:
+        """Errors of the numbers of a catalog like the training catalog, as the model predicts.
+
+        Args:
+            training: errors from the rows of the training catalog.
+            squares: see ``residuals.expected_errors``.
+            unit_variances: see ``bins.expected_errors``.
+        """
+        with jax.enable_x64(True):
+            of_rows, sums, of_sums, units = (
+                jax.tree.map(lambda a: a[None], double(t))
+                for t in (training, self.sums, squares, dict(unit_variances))
+            )
+            factors = norms((self.kind,), sums.weight, self.weight)
+            kinds = (self.kind,)
+            errors = expected_errors(of_rows, sums, of_sums, factors, self.volume, kinds, units)
             return jax.tree.map(lambda a: np.asarray(a[0]), errors)
 
     def slopes(self, sums: BinSums, weight: np.ndarray) -> np.ndarray:

@@ -34,11 +34,14 @@ class SumDerivatives:
         sums: the sums, with counts (k, parts).
         slopes: derivatives with respect to P parameters: weight (P,) and counts (P, k, parts).
         squares: the sums of squares and products of the contributions of the samples.
+        expected: the same for galaxies that are drawn from the samples, see
+            ``bins.expected_errors``; None if the loss does not need them.
     """
 
     sums: BinSums
     slopes: BinSums
     squares: BinSquares
+    expected: BinSquares | None
 
 
 @jax.tree_util.register_dataclass
@@ -66,6 +69,7 @@ def sum_derivatives(
     dweights: jax.Array,
     points: Mapping[str, Points],
     of_norm: jax.Array,
+    galaxies: tuple[jax.Array, jax.Array] | None = None,
 ) -> SumDerivatives:
     """The sums over samples in a bin, and their derivatives with respect to P parameters.
 
@@ -75,15 +79,18 @@ def sum_derivatives(
         dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
         points: the points of each statistic.
         of_norm: (n,) contributions of the samples to the norm of the counts.
+        galaxies: the same as ``weights`` and ``of_norm``, of samples with the square roots of
+            their weights; None to leave out ``expected``.
     """
     statistics, prepared = prepared_at(x, points)
 
     def of_chunk(chunk: Any) -> dict[str, Any]:
-        x, w, norm, dx, dw = chunk
+        x, w, norm, dx, dw, drawn = chunk
         dw = dw.T
         # Column by column: products of slices of one table (P, n, d) have come out wrong on CPUs.
         wdx = [w * column.T for column in dx]
         raw = {}
+        pairs = [(w, norm)] if drawn is None else [(w, norm), drawn]
         for name, one in statistics.items():
             tables, moved = _tables(one, list(x.T), prepared[name])
             slopes = [matmul(dw, table.T) for table in tables]
@@ -93,14 +100,19 @@ def sum_derivatives(
             raw[name] = (
                 jnp.stack([matmul(table, w) for table in tables]),
                 jnp.stack(slopes, axis=1),
-                jnp.stack(one.square_sums(list(x.T), w * w, prepared[name])),
-                jnp.stack([matmul(table, w * norm) for table in tables]),
+                [
+                    (
+                        jnp.stack(one.square_sums(list(x.T), a * a, prepared[name])),
+                        jnp.stack([matmul(table, a * b) for table in tables]),
+                    )
+                    for a, b in pairs
+                ],
             )
-        weight = (jnp.sum(w), jnp.sum(dw, axis=1), jnp.sum(w * w), jnp.sum(norm * norm))
-        return {"weight": weight, "raw": raw}
+        squares = [(jnp.sum(a * a), jnp.sum(b * b)) for a, b in pairs]
+        return {"weight": (jnp.sum(w), jnp.sum(dw, axis=1), squares), "raw": raw}
 
     moved = tuple(column.T for column in dx)
-    chunks = jax.tree.map(in_chunks, (x, weights, of_norm, moved, dweights.T))
+    chunks = jax.tree.map(in_chunks, (x, weights, of_norm, moved, dweights.T, galaxies))
     shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], chunks))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -108,16 +120,23 @@ def sum_derivatives(
         return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
 
     found = lax.scan(add, zero, chunks)[0]
-    weight, slope, square, norm = found["weight"]
-    counts, slopes, squares, cross = {}, {}, {}, {}
+    weight, slope, of_samples = found["weight"]
+    counts, slopes = {}, {}
     for name, one in statistics.items():
-        raw, moved, doubled, products = found["raw"][name]
+        raw, moved, _ = found["raw"][name]
         counts[name] = one.finish(raw, prepared[name])
         slopes[name] = jax.vmap(one.finish, (0, None))(moved, prepared[name])
-        squares[name] = one.finish_squares(doubled, square, prepared[name])
-        cross[name] = one.finish(products, prepared[name])
-    of_squares = BinSquares(square, norm, squares, cross)
-    return SumDerivatives(BinSums(weight, counts), BinSums(slope, slopes), of_squares)
+    squares = []
+    for i, (square, norm) in enumerate(of_samples):
+        both = {name: found["raw"][name][2][i] for name in statistics}
+        doubled = {
+            name: one.finish_squares(both[name][0], square, prepared[name])
+            for name, one in statistics.items()
+        }
+        cross = {n: one.finish(both[n][1], prepared[n]) for n, one in statistics.items()}
+        squares.append(BinSquares(square, norm, doubled, cross))
+    sums, of_sums = BinSums(weight, counts), BinSums(slope, slopes)
+    return SumDerivatives(sums, of_sums, squares[0], squares[1] if galaxies else None)
 
 
 def influences(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.bins.expected_errors import unit_variances
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.objective.residuals import residuals, weight_of
@@ -86,9 +87,12 @@ def _loss_weights(
     The errors are constants, as in the gradient of a fit.
     """
     pretrained, bin_ = counted.pretrained, counted.pretrained.bin.config
-    errors = None
+    errors = of_training = None
     if config.of_steps == "chisq":
         of_training = counted.normalized_errors(training.weight, config.volume)
+        if found.expected is not None:
+            units = unit_variances(pretrained, training.weight)
+            of_training = model.expected_errors(of_training, found.expected, units)
         of_model = model.errors(found.squares) if config.model_errors else None
         errors = difference_errors(of_training, of_model)
     both = model.values(), training.values()
@@ -114,6 +118,9 @@ def _loss_weights(
             enough = _effective(found.sums.counts[name], found.squares.counts[name]) >= FEWEST
             if not pretrained.statistics[name].given:
                 truth, error = counted.truth.counts[name], counted.errors.counts[name]
+                if of_training is not None and found.expected is not None:
+                    # Which counts are compared must not depend on the noise of the data.
+                    truth, error = both[0].counts[name], of_training.counts[name]
                 enough &= _effective(truth, error**2) >= FEWEST
             of_term = of_term * enough
         weights.append(share * of_term.reshape(-1))

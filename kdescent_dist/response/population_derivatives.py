@@ -80,7 +80,8 @@ class PopulationSlopes:
         @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
             specs = (block, block, whole, whole, whole)
-            return on_each_device(mesh, _derivatives_of(hard), specs, whole)
+            local = _derivatives_of(hard, self.objective.config.expects_errors)
+            return on_each_device(mesh, local, specs, whole)
 
         self._derivatives = derivatives
 
@@ -176,7 +177,7 @@ def _directions(params: np.ndarray, size: int) -> Iterator[np.ndarray]:
     yield from units.reshape(-1, size, number)
 
 
-def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
+def _derivatives_of(hard: tuple[bool, ...], expected: bool) -> Callable:
     def local(population, tangents, window, points, factors):
         (x, conditions, weights), (dx, dconditions, dweights) = jax.tree.map(
             lambda a: a[0], (population, tangents)
@@ -191,7 +192,13 @@ def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
         inside = weigh(conditions, weights)
         slopes = jax.vmap(slope)(dconditions, dweights)
         of_norm = factors[0] * inside + factors[1] * weights
-        sums = sum_derivatives(jnp.stack(x, axis=1), inside, dx, slopes, points, of_norm)
+        galaxies = None
+        if expected:
+            drawn = jnp.sqrt(weights)
+            within = weigh(conditions, drawn)
+            galaxies = within, factors[0] * within + factors[1] * drawn
+        given = jnp.stack(x, axis=1), inside, dx, slopes, points, of_norm
+        sums = sum_derivatives(*given, galaxies)
         return lax.all_gather(sums, "samples")
 
     return local

@@ -78,6 +78,35 @@ def counts_float64(bin_, cov, centers, modes, columns, weights):
     return counts, (np.sqrt(np.sum(w**2)), *errors)
 
 
+def expected_float64(bin_, cov, centers, modes, columns, weights):
+    """Errors of weight, kernels and both parts of the modes of a catalog drawn from a model.
+
+    The catalog has as many galaxies as the training catalog, of the same weights on average.
+    """
+    training, of_training = jax.tree.map(lambda a: np.asarray(a, float), problems.training())
+    density = bin_.config.normalization == "density"
+    window, in_bin = window_float64(bin_, columns), window_float64(bin_, training) * of_training
+    norm = of_training if density else in_bin
+    of_row = np.sum(norm**2) / norm.sum() ** 2
+    of_norm = np.ones_like(window) if density else window
+    x = np.stack([columns[c] for c in bin_.columns], axis=1)
+    away = x[None] - centers[:, None]
+    square = np.einsum("kni,ij,knj->kn", away, np.linalg.inv(cov), away)
+    kernel = np.exp(-square / 2) / np.sqrt(np.linalg.det(2 * np.pi * cov))
+    phase = modes @ x.T
+
+    def variance(values):
+        ratio = values * window @ weights / (of_norm @ weights)
+        squares = (values * window - ratio[:, None] * of_norm) ** 2 @ weights
+        return of_row * squares / (of_norm**2 @ weights)
+
+    one = np.max((kernel * window) ** 2 @ weights / (kernel * window @ weights), initial=0.0)
+    of_number = np.sum(in_bin**2) / in_bin.sum()
+    number = of_number * (window @ weights) + of_number**2
+    kernels, *waves = (variance(values) for values in (kernel, np.cos(phase), np.sin(phase)))
+    return tuple(map(np.sqrt, (number, kernels + (of_row * one) ** 2, *waves)))
+
+
 def drawn(draw, j, dims):
     """Kernels, modes and what the training catalog has there, of the j-th bin."""
     points, truth = [], []
@@ -120,6 +149,9 @@ def loss_float64(objective, bins, columns, weights, config, noise=None):
                     squares.append(by * number_diff**2)
                 continue
             _, errors = counts_float64(bin_, cov, *points, *training)
+            if config.errors == "model":
+                given = noise_columns, noise_weights
+                errors = expected_float64(bin_, cov, *points, *given)
             if config.model_errors:
                 _, of_model = counts_float64(bin_, cov, *points, noise_columns, noise_weights)
                 errors = list(map(np.hypot, errors, of_model))
@@ -150,10 +182,20 @@ def test_loss_with_an_input_catalog_equals_the_formula_in_float64(bins, catalog)
 
 
 @pytest.mark.parametrize("sums", ["dense", "sparse"])
-@pytest.mark.parametrize("kind", ["mse", "chisq"])
-def test_loss_and_gradient_equal_the_formula_in_float64_and_its_differences(bins, kind, sums):
-    """With the errors of the model held constant: it must not gain by being noisy."""
-    config = LossConfig(kind=kind, volume=800.0)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("mse", {}),
+        ("chisq", {}),
+        ("chisq", {"errors": "model", "model_errors": False}),
+        pytest.param("chisq", {"errors": "model"}, marks=pytest.mark.nightly),
+    ],
+)
+def test_loss_and_gradient_equal_the_formula_in_float64_and_its_differences(
+    bins, kind, options, sums
+):
+    """With errors that follow from the model held constant: it must not gain by being noisy."""
+    config = LossConfig(kind=kind, volume=800.0, **options)
     objective = problems.objective(bins, loss=config, counts=CountsConfig(bins=sums))
     loss, grad = evaluate(objective)
     noise = population_float64(objective)
@@ -169,11 +211,12 @@ def test_loss_and_gradient_equal_the_formula_in_float64_and_its_differences(bins
 
 
 @pytest.mark.as_shipped
-def test_bits_are_the_same_on_every_mesh(bins, catalog):
+@pytest.mark.parametrize("errors", ["training", pytest.param("model", marks=pytest.mark.nightly)])
+def test_bits_are_the_same_on_every_mesh(bins, catalog, errors):
     """Also along the kernels axis, and where a device has fewer blocks than another, or none."""
     # Of five blocks, four devices have two, two, one and none.
     options = {"catalog": catalog, "size": None, "block_size": 240}
-    options["loss"] = LossConfig(kind="chisq")
+    options["loss"] = LossConfig(kind="chisq", errors=errors)
     (loss, grad), (other_loss, other_grad) = (
         evaluate(problems.objective(bins, *mesh, **options)) for mesh in ((1, 1), (8, 2))
     )

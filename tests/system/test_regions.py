@@ -71,8 +71,9 @@ def test_regions_are_added_to_a_run_that_is_done(command, tmp_path):
         (["catalog.regions=cluster // 40"], "there are 5 regions, fewer than 10"),
         (["catalog.regions=patch"], "catalog.regions: no column 'patch'"),
         (["catalog.regions=cluster // 20", "loss.kind=gls"], "needs 15 for 1 free"),
+        (["loss.kind=mse", "loss.errors=model"], "loss.errors=model: loss.kind=mse"),
     ],
 )
-def test_regions_that_cannot_be_used(command, capsys, options, told):
+def test_regions_and_errors_that_cannot_be_used(command, capsys, options, told):
     assert command(*options) == 2
     assert told in capsys.readouterr().err

@@ -6,9 +6,9 @@ that make a problem, so that a resume can refuse another problem. ``renamed`` li
 earlier names, and ``loader`` lets Hydra accept the earlier names. ``errors`` are the exceptions
 that a user sees. ``validation`` checks single values. ``registry`` and ``dotted_path`` find code of
 other packages and of the user. ``parameters`` holds the parameters of a fit for all rooms, and
-``parameter_tree`` is the tree in which a model takes them. ``scales`` are the units of
-parameters in the optimizer. This room knows no devices and no data files. Only ``parameter_tree``
-imports JAX, to take pytrees apart.
+``parameter_tree`` is the tree in which a model takes them. ``scales`` are the units of parameters
+in the optimizer, and ``priors`` what was known of them before a fit. This room knows no devices and
+no data files. Only ``parameter_tree`` imports JAX, to take pytrees apart.
 """
 
 from kdescent_dist.config.errors import CheckpointError, InputError, NonFiniteLossError, Preempted

@@ -1,4 +1,4 @@
-"""The parameters of a fit, for all rooms: tree, guess, bounds, scale, fixed parameters."""
+"""The parameters of a fit, for all rooms: tree, guess, bounds, scale, priors, fixed parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.limits import check_within, limits_of, rounded
 from kdescent_dist.config.near_bound import near_bound
 from kdescent_dist.config.parameter_tree import ParameterTree
+from kdescent_dist.config.priors import Prior, prior_of, within_supports
 from kdescent_dist.config.scales import moved_inside, scales_of
 from kdescent_dist.config.schema import ParameterConfig
 from kdescent_dist.config.validation import above
@@ -28,6 +29,7 @@ class Parameters:
         labels: text for plots, with optional TeX mathematics; None for the name.
         fixed: (P,) whether the parameter is held at its guess.
         scale: (P,) units of the parameters in the optimizer, by default those of ``scales_of``.
+        priors: P priors, None for no prior; the bounds are also those of the priors.
     """
 
     tree: ParameterTree
@@ -38,6 +40,7 @@ class Parameters:
     labels: tuple[str | None, ...]
     fixed: np.ndarray
     scale: np.ndarray
+    priors: tuple[Prior | None, ...]
 
     @property
     def fixed_names(self) -> tuple[str, ...]:
@@ -53,10 +56,15 @@ class Parameters:
         Args:
             configs: the section ``parameters`` of a config.
             dtype: floating-point type of the guess.
+
+        Raises:
+            InputError: a prior is not valid.
         """
         each = list(configs.values())
+        priors = tuple(prior_of(p.prior, f"parameters.{n}.prior") for n, p in configs.items())
         guess = np.asarray([one.guess for one in each], dtype)
         low, high = limits_of([(one.low, one.high) for one in each], len(each))
+        low, high = within_supports(low, high, priors)
         fixed = np.array([one.fixed for one in each], bool)
         return cls(
             ParameterTree.of_names(tuple(configs)),
@@ -67,6 +75,7 @@ class Parameters:
             tuple(one.label for one in each),
             fixed,
             scales_of([one.scale for one in each], guess, low, high, fixed),
+            priors,
         )
 
     @classmethod
@@ -78,6 +87,7 @@ class Parameters:
         *,
         fixed: Sequence[str] = (),
         scale: Mapping[str, float] | None = None,
+        priors: Mapping[str, Any] | None = None,
     ) -> "Parameters":
         """Parameters that the model or the loss takes as one vector.
 
@@ -87,10 +97,11 @@ class Parameters:
             bounds: one ``(low, high)`` or None per parameter; None for no bounds at all.
             fixed: names of the parameters to hold at their guess.
             scale: names to scales, by default those of ``scales_of``.
+            priors: names to priors, see ``prior_of``.
 
         Raises:
             InputError: the numbers of names, bounds and values differ, a name is unknown, ``fixed``
-                is a string, or a scale is not finite and above 0.
+                is a string, a scale is not finite and above 0, or a prior is not valid.
         """
         start = np.asarray(guess)
         if not np.issubdtype(start.dtype, np.floating):
@@ -102,9 +113,10 @@ class Parameters:
         low, high = limits_of(bounds, size)
         tree = ParameterTree(names)
         unknown = np.full(size, np.nan)
-        held, given = _fixed(tree, fixed), _scales(tree, scale)
+        held, given, known = _fixed(tree, fixed), _scales(tree, scale), _priors(tree, priors)
+        low, high = within_supports(low, high, known)
         scales = scales_of(given, start, low, high, held)
-        return cls(tree, start, low, high, unknown, (None,) * size, held, scales)
+        return cls(tree, start, low, high, unknown, (None,) * size, held, scales, known)
 
     @classmethod
     def of_tree(
@@ -116,6 +128,7 @@ class Parameters:
         labels: Mapping[str, str] | None = None,
         fixed: Sequence[str] = (),
         scale: Mapping[str, float] | None = None,
+        priors: Mapping[str, Any] | None = None,
     ) -> "Parameters":
         """Parameters that the model takes as nested dicts, tuples, or any other pytree.
 
@@ -129,10 +142,11 @@ class Parameters:
             labels: paths to text for plots.
             fixed: paths of the parameters to hold at their guess.
             scale: paths to scales, by default those of ``scales_of``.
+            priors: paths to priors, see ``prior_of``; each entry below a path has this prior.
 
         Raises:
             InputError: a leaf is not numeric, the trees have different names, a path is unknown,
-                ``fixed`` is a string, or a scale is not finite and above 0.
+                ``fixed`` is a string, a scale is not finite and above 0, or a prior is not valid.
         """
         tree = ParameterTree.of(guess)
         known = np.full(len(tree.names), np.nan) if truth is None else tree.flatten(truth, "truth")
@@ -141,9 +155,10 @@ class Parameters:
         if not np.issubdtype(start.dtype, np.floating):
             start = start.astype(np.result_type(float))
         texts = tuple(_by_path(tree, labels, "labels"))
-        held, given = _fixed(tree, fixed), _scales(tree, scale)
+        held, given, own = _fixed(tree, fixed), _scales(tree, scale), _priors(tree, priors)
+        low, high = within_supports(low, high, own)
         scales = scales_of(given, start, low, high, held)
-        return cls(tree, start, low, high, known.astype(float), texts, held, scales)
+        return cls(tree, start, low, high, known.astype(float), texts, held, scales, own)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -206,6 +221,7 @@ class Parameters:
                 label=self.labels[i],
                 fixed=bool(self.fixed[i]),
                 scale=float(self.scale[i]),
+                prior=None if (prior := self.priors[i]) is None else prior.to_config(),
             )
             for i, name in enumerate(self.names)
         }
@@ -239,3 +255,8 @@ def _scales(tree: ParameterTree, given: Mapping[str, float] | None) -> list[floa
     for path, value in (given or {}).items():
         above(f"scale: {path}", value, 0)
     return _by_path(tree, given, "scale")
+
+
+def _priors(tree: ParameterTree, given: Mapping[str, Any] | None) -> tuple[Prior | None, ...]:
+    read = {path: prior_of(prior, f"priors: {path}") for path, prior in (given or {}).items()}
+    return tuple(_by_path(tree, read, "priors"))

@@ -16,6 +16,7 @@ import numpy as np
 
 from kdescent_dist.config.knobs import knobs
 from kdescent_dist.config.limits import limits_of
+from kdescent_dist.config.priors import prior_of, within_supports
 from kdescent_dist.config.renamed import earlier_name
 from kdescent_dist.config.scales import scales_of
 from kdescent_dist.config.schema import (
@@ -58,6 +59,7 @@ CHANGES: tuple[Change, ...] = (
     Change(5, "fit.bounds", before="arctan", added=True),
     Change(6, "bins.*.column_width", before="deviation", added=True),
     Change(6, "loss.errors", before="training", added=True),
+    Change(6, "parameters.*.prior", before=None, added=True),
 )
 
 # Keys and whole sections that a resume may change.
@@ -120,13 +122,17 @@ def identity_of(config: Config, changes: Sequence[Change] = CHANGES) -> dict[str
 
 def _scale_of(parameter: ParameterConfig) -> float:
     guess = np.array([0.0 if parameter.guess == MISSING else parameter.guess], float)
-    low, high = limits_of([(parameter.low, parameter.high)], 1)
+    low, high = _limits_of(parameter)
     return float(scales_of([parameter.scale], guess, low, high, np.array([parameter.fixed]))[0])
 
 
 def _is_bounded(parameter: ParameterConfig) -> bool:
+    return not parameter.fixed and bool(np.isfinite(_limits_of(parameter)).any())
+
+
+def _limits_of(parameter: ParameterConfig) -> tuple[np.ndarray, np.ndarray]:
     limits = limits_of([(parameter.low, parameter.high)], 1)
-    return not parameter.fixed and bool(np.isfinite(limits).any())
+    return within_supports(*limits, [prior_of(parameter.prior, "prior")])
 
 
 def implied_of(key: str) -> Any:

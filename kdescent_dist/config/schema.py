@@ -33,6 +33,10 @@ class ParameterConfig:
     # Unit in the optimizer; without bounds, a step of Adam is learning_rate x scale. By default by
     # size (high - low, else |guess|): 1 for sizes of 0.01 to 100, else the nearest power of ten
     scale: float | None = knob(above=0)
+    # {normal: [mean, sd]}, {lognormal: [mean, sd]} of the natural log, {uniform: [low, high]},
+    # {truncated: [mean, sd, low, high]}, or {_target_: dotted path, ...}, an object with a method
+    # log_prob(x) or log_pdf(x). Needs loss.kind=chisq or gls
+    prior: Any = None
 
 
 @dataclass

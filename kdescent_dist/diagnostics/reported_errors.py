@@ -161,4 +161,6 @@ def _included(problem: Problem) -> str:
         parts.append(f"the input catalog{same}")
     if problem.fixed_key:
         parts.append("the random numbers of the fit")
+    if problem.objective.prior is not None:
+        parts.append("the priors")
     return f"noise of {' and of '.join(parts)}"

@@ -9,6 +9,7 @@ import numpy as np
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.fitting.bounds import Bounds
+from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.objective.protocol import Objective
 
@@ -28,8 +29,8 @@ def parameters_of(
         map_: map of bounded parameters, see ``FitConfig.bounds``.
 
     Raises:
-        InputError: the objective has other parameters, a guess is outside its bounds, or the
-            arguments contradict each other.
+        InputError: the objective has other parameters or priors, a guess is outside its bounds or
+            has a prior of 0, or the arguments contradict each other.
     """
     if isinstance(guess, Parameters):
         if bounds is not None or names is not None:
@@ -48,6 +49,7 @@ def parameters_of(
         if isinstance(bounds, Bounds):
             bounds = list(zip(bounds.low, bounds.high, strict=True))
         parameters = Parameters.of_vector(guess, names, bounds)
+    _check_priors(objective, parameters)
     start = parameters.guess
     kind = jax.dtypes.canonicalize_dtype(start.dtype)
     return begun_inside(parameters.with_guess(start.astype(kind)), map_)
@@ -74,6 +76,20 @@ def begun_inside(parameters: Parameters, map_: str, prefix: str = "") -> Paramet
             text = "%s%s: the guess %g is on its bound: the fit begins at %.9g"
             log.info(text, prefix, name, guess, start)
     return begun
+
+
+def _check_priors(objective: Objective, parameters: Parameters) -> None:
+    prior = LogPrior.of(parameters)
+    if prior == getattr(objective, "prior", None):
+        if prior is not None:
+            prior.check(parameters.guess)
+    elif isinstance(objective, LossObjective):
+        raise InputError("priors: a LossObjective has none: add -2 log p to the loss itself")
+    else:
+        raise InputError(
+            "priors: those of the objective and of the fit differ: give PopulationObjective and "
+            "fit the same Parameters"
+        )
 
 
 def _takes_a_vector(objective: Objective) -> bool:

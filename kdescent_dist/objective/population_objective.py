@@ -3,6 +3,7 @@
 The loss is the mean of all squared residuals, each times its weight, plus ``loss.custom``. The
 residuals are differences between model and training catalog, plain (``mse``) or in units of their
 errors (``chisq``): of the counts of kernels, modes and further statistics, and of number densities.
+The prior of the parameters adds -2 log p to the sum of squares whose mean is taken.
 """
 
 import logging
@@ -43,8 +44,9 @@ from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss, UnitSums
+from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.presort import fixed_orders
-from kdescent_dist.objective.terms import Sums, by_group, check_terms, mean_square
+from kdescent_dist.objective.terms import Sums, by_group, check_prior, check_terms, mean_square
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +108,8 @@ class PopulationObjective:
     Args:
         model: ``model(params, key, catalog) -> Population``, see
             ``kdescent_dist.models.population``.
-        parameters: parameters, of which the model takes the tree; or names of scalar parameters,
-            of which the model takes a dict.
+        parameters: parameters, of which the model takes the tree, with their priors; or names of
+            scalar parameters, of which the model takes a dict.
         bins: pretrained bins.
         training_weight: sum of the weights of the training catalog.
         size: samples per step; by default the rows of ``catalog``.
@@ -174,15 +176,18 @@ class PopulationObjective:
         if not bins:
             raise InputError("bins: at least one is needed")
         if isinstance(parameters, Parameters):
-            tree = parameters.tree
+            tree, self.prior = parameters.tree, LogPrior.of(parameters)
         else:
-            tree = ParameterTree.of_names(parameters)
+            tree, self.prior = ParameterTree.of_names(parameters), None
         self.names = tree.names
         self.bins = tuple(bins)
         self.config = loss or LossConfig()
         check_values(self.config, "loss")
         compared = {p.bin.name: p.bin.config for p in bins}
         check_terms(self.config, compared, custom=custom is not None)
+        if isinstance(parameters, Parameters) and self.prior is not None:
+            check_prior(self.config, next(iter(self.prior.told())))
+            self.prior.check(parameters.guess.astype(dtype))
         self.custom = custom
         self.extra_sums = extra_sums
         self.mesh = mesh or make_mesh()
@@ -223,7 +228,9 @@ class PopulationObjective:
         }
         if narrow := [f"{name} in {b.bin.name}" for b in bins for name in b.narrow]:
             arrays[WIDTHS] = f"robust: {', '.join(narrow)}"
-        self.identity = {**describe_all({**functions, **added}), **arrays}
+        priors = {} if self.prior is None else self.prior.code()
+        own = {name: code for name, code in priors.items() if not is_shipped(code)}
+        self.identity = {**describe_all({**functions, **added, **own}), **arrays}
         terms = {
             "loss": non_default(
                 replace(self.config, kind=self.config.of_steps, custom=None, extra_sums=None)
@@ -234,6 +241,8 @@ class PopulationObjective:
             },
             "sums": {"kernel_blocks": self.chain_rule.kernel_blocks, "reproducible": reproducible},
         }
+        if self.prior is not None:
+            terms["priors"] = self.prior.told()
         self.settings = flatten({name: term for name, term in terms.items() if term})
         self.identity_before = {
             **{name: source_digest_1(function) for name, function in functions.items()},
@@ -269,6 +278,14 @@ class PopulationObjective:
         found = self.processes.gather((first // size, block_digests(own, size)))
         blocks = {b: row for start, rows in found for b, row in enumerate(rows, start)}
         return combined(np.array([blocks[b] for b in sorted(blocks)], np.uint8).reshape(-1, 32))
+
+    def log_prior(self, params: jax.Array) -> jax.Array:
+        """The natural logarithm of the prior at parameters (P,), but for a constant; 0 without.
+
+        It is differentiable, goes through ``jax.jit`` and ``jax.vmap``, and takes parameters within
+        their bounds.
+        """
+        return jnp.zeros((), params.dtype) if self.prior is None else self.prior(params)
 
     def check(self, params: jax.Array | np.ndarray) -> None:
         """Trace ``loss.custom`` and ``loss.extra_sums``, if there are any.
@@ -368,6 +385,7 @@ class PopulationObjective:
                 of_galaxies,
                 weight,
                 shared["training_weight"],
+                None if self.prior is None else -2 * self.prior(params),
             )
             if self.custom is not None:
                 total += self.custom(

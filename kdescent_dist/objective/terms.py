@@ -58,6 +58,7 @@ def mean_square(
     expected: Sequence[BinSquares | None],
     weight: jax.Array,
     training_weight: jax.Array,
+    of_prior: jax.Array | None = None,
 ) -> jax.Array:
     """The mean of all squared residuals, each times the weights of its term and of its bin.
 
@@ -73,8 +74,10 @@ def mean_square(
         expected: the sums of ``bins.expected_errors`` over the model's samples, None for errors
             from the rows of the training catalog.
         weight, training_weight: sums of all weights of the model and of the training catalog.
+        of_prior: -2 log of the density of the prior, which is added to the sum of squares.
     """
-    total, count = jnp.zeros_like(weight), jnp.zeros_like(weight)
+    count = jnp.zeros_like(weight)
+    total = count if of_prior is None else of_prior
     of_stacks = zip(stacks, arrays, draws, model, squares, expected, strict=True)
     for stack, data, draw, sums, noise, galaxies in of_stacks:
         factors = norms(stack.kinds, sums.weight, weight)
@@ -133,6 +136,23 @@ def _together(group: str, positions: Sequence[np.ndarray], sums: Sequence[BinSum
             )
     order = np.argsort(np.concatenate(positions))
     return jax.tree.map(lambda *a: jnp.concatenate(a)[order], *sums)
+
+
+def check_prior(loss: LossConfig, name: str) -> None:
+    """Check that the loss can take a prior.
+
+    Args:
+        loss: the loss.
+        name: name of a parameter that has a prior.
+
+    Raises:
+        InputError: squared residuals are not in units of their errors.
+    """
+    if loss.of_steps == "mse":
+        raise InputError(
+            f"parameters.{name}.prior: needs loss.kind=chisq or loss.kind=gls: the squares of mse "
+            "are not in units of errors, so that a prior has no weight beside them"
+        )
 
 
 def check_terms(loss: LossConfig, bins: Mapping[str, BinsConfig], *, custom: bool) -> None:

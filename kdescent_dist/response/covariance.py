@@ -10,6 +10,9 @@ Hampel 1974). It needs no covariance of d, even if kernels overlap. Rows are tak
 and their number as Poisson distributed; the number of samples of a generative model is fixed. With
 ``catalog.regions``, regions of the training catalog are independent in place of rows, and the sum
 is a jackknife (Norberg et al. 2009). Given counts are taken as independent, with the given errors.
+A prior counts as a measurement of its parameter that is independent of the data. With its curvature
+K (the inverse squared width of a normal prior) and the covariance S of m - d, the covariance of the
+parameters is (J^T C J + K)^-1 (J^T C S C J + K) (J^T C J + K)^-1.
 
 Derivatives are the same as in the fit: hard edges have no derivative.
 """
@@ -47,7 +50,7 @@ def parameter_covariance(
 
     The noise comes from the training catalog, and from the input catalog of the model, if there is
     one; rows that are in both catalogs have the same noise. Random numbers of the model add noise
-    if they are the same in every step; otherwise they average out.
+    if they are the same in every step; otherwise they average out. Priors add their own widths.
 
     Args:
         at: the loss, linearized at the fitted parameters. Processes that share its catalogs must
@@ -70,12 +73,13 @@ def parameter_covariance(
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
     covariance = _without_negative(_products(at, training, model, extra_sums, progress))
-    covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     regions = at.loss.rows.training.regions
     if regions is not None and isinstance(at.weights, FullWeights):
         # The weights come from the same regions.
         numbers, parameters = at.weights.factor.shape[1], int(np.sum(determined))
         covariance *= noise_of_inverse(regions.effective, numbers, parameters)
+    covariance = covariance + inverse @ np.diag(at.of_prior) @ inverse
+    covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
 

@@ -18,14 +18,15 @@ from kdescent_dist.response.linear_response import LinearSums, eigenvalues, inve
 from kdescent_dist.response.loss_weights import DiagonalWeights, LossWeights
 from kdescent_dist.response.population_derivatives import PopulationDerivatives
 from kdescent_dist.response.population_totals import PopulationTotals, WholePopulations
+from kdescent_dist.response.prior_term import PriorTerm
 
 
 @dataclass(frozen=True)
 class Linearization:
     """The R compared numbers of all bins at fixed points, linearized in P parameters.
 
-    The loss is here a quadratic form of the residuals, plus ``squares`` times ``loss.custom``. The
-    weights of the quadratic form are constants.
+    The loss is here a quadratic form of the residuals, plus ``squares`` times ``loss.custom``, plus
+    -2 log of the prior. The weights of the quadratic form are constants.
 
     Attributes:
         loss: the loss.
@@ -41,6 +42,8 @@ class Linearization:
         curvature: (P, P) half the second derivatives of the loss.
         inverse: (P, P) the inverse of ``curvature``, for the parameters that can move.
         determined: (P,) whether a parameter can move and is determined by the loss.
+        prior: the prior of the parameters, None without.
+        of_prior: (P,) the part of the prior in the diagonal of ``curvature``.
     """
 
     loss: FixedLoss
@@ -55,6 +58,8 @@ class Linearization:
     curvature: np.ndarray
     inverse: np.ndarray
     determined: np.ndarray
+    prior: PriorTerm | None
+    of_prior: np.ndarray
 
     @cached_property
     def slopes(self) -> np.ndarray:
@@ -89,15 +94,18 @@ class Linearization:
         """Errors (P,) of the parameters from the noise of the training catalog alone.
 
         With weights of single numbers, the errors of the numbers are taken as independent. A
-        parameter that is not determined has an infinite error. ``loss.custom`` counts as a prior.
+        parameter that is not determined has an infinite error. The prior has its own width, and
+        ``loss.custom`` counts as a prior.
         """
         variance = np.diagonal(self.inverse)
         if isinstance(self.weights, DiagonalWeights):
             errors = np.concatenate([one.errors for one in self.linear])
             of_noise = np.sum((self.response() * errors) ** 2, axis=1)
+            own = np.diag(self.of_prior)
             if self.pull is not None:  # as if the term were -2 log of a density
-                own = self.inverse @ self.pull.curvature @ self.inverse
-                of_noise = of_noise + np.maximum(np.diagonal(own), 0.0)
+                own = own + self.pull.curvature
+            own = self.inverse @ own @ self.inverse
+            of_noise = of_noise + np.maximum(np.diagonal(own), 0.0)
             variance = np.where(of_noise > 0, of_noise, variance)
         return np.where(self.determined, np.sqrt(np.maximum(variance, 0.0)), np.inf)
 
@@ -107,8 +115,12 @@ class Linearization:
         """Half the derivatives of the loss with respect to the sums, and to the parameters (P,).
 
         The derivatives are at the sums ``mean`` and at parameters (P,) in the neighborhood. The
-        derivatives with respect to the parameters are those of ``loss.custom`` at constant sums.
+        derivatives with respect to the parameters are those of ``loss.custom`` at constant sums,
+        and of the prior.
         """
+        direct = np.zeros(len(self.params))
+        if self.prior is not None:
+            direct = direct + self.prior.half_gradient(params)
         weight, bins = 0.0, []
         volume = self.loss.objective.config.volume
         weighted = self.split(self.weights.times(self.residuals([mean])))
@@ -119,12 +131,12 @@ class Linearization:
             weight += float(pulled.weight)
         extra_sums = jax.tree.map(np.zeros_like, mean.extra_sums)
         if self.custom is None:
-            return PopulationTotals(weight, bins, [], extra_sums), np.zeros(len(self.params))
+            return PopulationTotals(weight, bins, [], extra_sums), direct
         half = 0.5 * self.squares
-        own, direct = self.custom.gradients(mean, params)
+        own, by_params = self.custom.gradients(mean, params)
         of_custom, extra_sums = jax.tree.map(lambda a: half * a, (own.of_custom, own.extra_sums))
         weight += half * own.weight
-        return PopulationTotals(weight, bins, of_custom, extra_sums), half * direct
+        return PopulationTotals(weight, bins, of_custom, extra_sums), direct + half * by_params
 
     def changes(
         self, populations: Sequence[PopulationTotals], mean: PopulationTotals
@@ -145,6 +157,8 @@ class Linearization:
         value = float(self.weights.values(self.residuals([sums]))[0])
         if self.custom is not None:
             value += self.squares * self.custom.value(sums, params)
+        if self.prior is not None:
+            value += self.prior.value(params)
         return value
 
     def residuals(self, populations: Sequence[PopulationTotals]) -> np.ndarray:

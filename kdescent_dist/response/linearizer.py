@@ -16,6 +16,7 @@ from kdescent_dist.response.population_derivatives import (
 )
 from kdescent_dist.response.population_keys import population_keys
 from kdescent_dist.response.population_totals import WholePopulations
+from kdescent_dist.response.prior_term import PriorTerm
 from kdescent_dist.response.whitening import whitening
 
 
@@ -101,10 +102,13 @@ def _linearization(
     curvature = weights.times(slopes) @ slopes.T
     if pull is not None:
         curvature = curvature + pull.curvature
+    prior = None if loss.objective.prior is None else PriorTerm(loss.objective.prior)
+    of_prior = np.zeros(len(params)) if prior is None else prior.curvature(params)
+    curvature = curvature + np.diag(of_prior)
     if not np.isfinite(curvature).all():
         raise FloatingPointError("a derivative of the model's sums is not finite")
     inverse, determined = inverse_curvature(curvature, free)
     return Linearization(
         *(loss, whole, params, found, linear, weights, squares, custom, pull),
-        *(curvature, inverse, determined),
+        *(curvature, inverse, determined, prior, of_prior),
     )

@@ -44,7 +44,7 @@ class NewtonState:
         populations: number of populations that the steps have used, forward and in reverse; four
             parameters of a derivative in forward mode count as one.
         losses: the loss before and after each step, each pair with the same random numbers and
-            weights: means of weighted squares, plus ``loss.custom``.
+            weights: means of weighted squares, with ``loss.custom`` and the prior.
         held: names of the parameters that a bound holds.
         drawn: number of populations whose sums at the parameters are known.
         damping: index of the damping with which the next step begins, in ``DAMPINGS``.

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from kdescent_dist.bins.further import Found, check_errors_known, read_all
 from kdescent_dist.bins.validate import check_bins
 from kdescent_dist.config.errors import InputError
+from kdescent_dist.config.priors import prior_of
 from kdescent_dist.config.schema import CatalogConfig, Config
 from kdescent_dist.config.validation import at_least, check_values
 from kdescent_dist.counts.backends import check_backend
 from kdescent_dist.distributed.launchers import check_launcher
 from kdescent_dist.fitting.schedules import SCHEDULES
-from kdescent_dist.objective.terms import check_terms
+from kdescent_dist.objective.terms import check_prior, check_terms
 from kdescent_dist.pretraining.counting import check_method
 from kdescent_dist.run.catalogs import needs_training
 
@@ -32,6 +33,10 @@ def check(config: Config) -> Found:
     check_backend(config.counts.backend, "counts.backend")
     if not config.parameters:
         raise InputError("parameters: the model needs at least one parameter")
+    for name, parameter in config.parameters.items():
+        prior = prior_of(parameter.prior, f"parameters.{name}.prior")
+        if prior is not None and not parameter.fixed:
+            check_prior(config.loss, name)
     if not config.bins:
         raise InputError("bins: at least one bin or grid of bins is needed")
     for name, bins in config.bins.items():

@@ -16,6 +16,7 @@ RECIPES = Path(__file__).parents[2] / "docs" / "extending.md"
 ADDED = {
     "A reader": ("readers", "words", "Words"),
     "A report panel": ("panels", "losses", "PANEL"),
+    "A prior": ("priors", "exponential", "Exponential"),
     "A schedule": ("schedules", "steps", "steps"),
     "An optimizer": ("optimizers", "heavy_ball", "heavy_ball"),
     "A statistic": ("statistics", "histogram", "histogram"),

@@ -1,0 +1,21 @@
+"""A normal prior."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kdescent_dist.config.priors.prior import Prior, check_width
+
+
+@dataclass(frozen=True)
+class Normal(Prior):
+    """``normal: [mean, sd]``."""
+
+    mean: float
+    sd: float
+    name = "normal"
+
+    def __post_init__(self) -> None:
+        check_width(self.sd)
+
+    def log_prob(self, x: Any, xp: Any) -> Any:
+        return -0.5 * ((x - self.mean) / self.sd) ** 2

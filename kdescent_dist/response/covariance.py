@@ -29,7 +29,7 @@ from kdescent_dist.bins.windows import in_window
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
-from kdescent_dist.response.influence import Sensitivity, influences
+from kdescent_dist.response.influence import Sensitivity, dependent, influences
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.loss_weights import FullWeights
 from kdescent_dist.response.points import EvaluationPoints, subsample
@@ -225,7 +225,7 @@ def _training_products(
     size = sensitivities[0].weight.size
     most = max(pairs_of(PAIRS, size) // (max(points, 1) * rows.count), 1)
     at_once = max(AT_ONCE // size, 1)
-    parts = []
+    of_bins, parts = dependent(sensitivities), []
     for turn in range(-(-rows.count // rows.processes.count)):
         progress()
         if turn >= len(rows.slices):
@@ -240,9 +240,10 @@ def _training_products(
             x = {name: jnp.asarray(values[block][some]) for name, values in columns.items()}
             w = jnp.asarray(weights[block][some])
             total = np.zeros((len(some), size))
-            for counted, of_bin in zip(sets, sensitivities, strict=True):
+            for counted, (begin, of_bin) in zip(sets, of_bins, strict=True):
                 arrays = (*counted.columns_of(x), w, counted.window, counted.points, of_bin)
-                total += np.asarray(_row_influences(*arrays, counted.pretrained.bin.hard), float)
+                moved = np.asarray(_row_influences(*arrays, counted.pretrained.bin.hard), float)
+                total[:, begin : begin + moved.shape[1]] += moved
             of_block += total.T @ total
         parts.append(scale * of_block)
     return exact_total(parts, (size, size), rows.count, rows.processes)

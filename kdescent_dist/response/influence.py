@@ -62,6 +62,28 @@ class Sensitivity:
         return jax.tree.map(lambda a: np.tensordot(matrix, a, axes=1), self)
 
 
+def dependent(sensitivities: Sequence[Sensitivity]) -> list[tuple[int, Sensitivity]]:
+    """For each bin, the numbers that depend on its sums, if they are some of Q consecutive numbers.
+
+    Args:
+        sensitivities: derivatives of the same Q numbers with respect to the sums of each bin.
+
+    Returns:
+        For each bin, the index of the first number, and the derivatives of equally many numbers.
+    """
+    spans, size = [], sensitivities[0].weight.size
+    for one in sensitivities:
+        leaves = [np.reshape(leaf, (size, -1)) for leaf in jax.tree.leaves(one)]
+        some = np.flatnonzero(np.any([np.any(leaf, axis=1) for leaf in leaves], axis=0))
+        spans.append((int(some[0]), int(some[-1]) + 1) if len(some) else (0, 0))
+    width = max(1, *(end - first for first, end in spans))
+    firsts = [min(first, size - width) for first, _ in spans]
+    return [
+        (first, jax.tree.map(lambda a, i=first: a[i : i + width], one))
+        for first, one in zip(firsts, sensitivities, strict=True)
+    ]
+
+
 def sum_derivatives(
     x: jax.Array,
     weights: jax.Array,

@@ -20,7 +20,7 @@ from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.compensated import CompensatedSum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.influence import CHUNK, Sensitivity, influences
+from kdescent_dist.response.influence import CHUNK, Sensitivity, dependent, influences
 from kdescent_dist.response.population_blocks import (
     ChosenBlocks,
     block_of,
@@ -68,7 +68,7 @@ class PopulationInfluences:
         @cache
         def added(hard: tuple[bool, ...]) -> Callable:
             local = _influences_of(hard, self.layout.block_size)
-            return compiled(local, (split, block, whole, whole, whole), split)
+            return compiled(local, (split, whole, block, whole, whole, whole), split)
 
         self._added = added
 
@@ -143,10 +143,10 @@ class PopulationInfluences:
 
     def _add_up(self, population: Any, sensitivities: Sequence[Sensitivity]) -> jax.Array:
         total = self._zeros()
-        for counted, of_bin in zip(self.sets, sensitivities, strict=True):
+        for counted, (first, of_bin) in zip(self.sets, dependent(sensitivities), strict=True):
             program = self._added(counted.pretrained.bin.hard)
             chosen = block_of(population, counted)
-            total = program(total, chosen, counted.window, counted.points, of_bin)
+            total = program(total, first, chosen, counted.window, counted.points, of_bin)
             self.progress()
         return total
 
@@ -173,11 +173,13 @@ class PopulationInfluences:
 
 
 def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
-    def local(total, population, window, points, sensitivity):
+    def local(total, first, population, window, points, sensitivity):
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
         inside = in_window(conditions, weights, window, hard)
         more = influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)
-        return total + _over_copies(more, size)
+        more = _over_copies(more, size)
+        known = lax.dynamic_slice_in_dim(total, first, more.shape[2], axis=2)
+        return lax.dynamic_update_slice_in_dim(total, known + more, first, axis=2)
 
     return local
 

@@ -1,5 +1,6 @@
 """The variables of the optimizer: free parameters, unbounded and in units of their scale."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import jax
@@ -52,6 +53,15 @@ class Coordinates:
         # The scale is applied before the bounds: the map of a single bound has a unit length.
         map_ = _MAPS[bounds](Bounds(low / scale, high / scale))
         return cls(map_, scale, free, parameters.guess, limits)
+
+    @property
+    def name(self) -> tuple[Hashable, ...]:
+        """What the map depends on, for ``Programs``."""
+        bounds = [self.map.bounds] + ([] if self.limits is None else [self.limits])
+        arrays = [a for b in bounds for a in (b.low, b.high)]
+        fixed = np.delete(self.held, self.free)
+        arrays += [self.scale, self.free, fixed]
+        return (type(self.map), *(np.asarray(a).tobytes() for a in arrays))
 
     # Without fixed, scaled or bounded parameters, these operations are skipped: the program is
     # unchanged.

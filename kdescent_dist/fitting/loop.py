@@ -45,6 +45,8 @@ from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.identity.number_flags import number_flags
 from kdescent_dist.identity.versions import versions
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
+from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.programs import Programs
 from kdescent_dist.objective.protocol import Objective
 from kdescent_dist.response.fixed_loss import FixedLoss
 from kdescent_dist.response.linearizer import Linearizer
@@ -122,7 +124,12 @@ def fit(
     if schedule is None:
         schedule = fixed_schedule if config.fixed_key else fold_schedule
     key = as_key(seed)
-    state = init_state(start, optimizer, key, objective.mesh, coordinates.of_params)
+    program = (optimizer, coordinates.name, str(jax.random.key_impl(key)))
+    programs = objective.programs if isinstance(objective, PopulationObjective) else Programs()
+    state = init_state(
+        *(start, optimizer, key, objective.mesh, coordinates.of_params),
+        compiled=lambda make: programs.of(("state", *program), make),
+    )
     history = History.empty(len(start), start.dtype)
     saver = identity = None
     processes = Processes.of(objective.mesh)
@@ -160,8 +167,11 @@ def fit(
                     f"{int(state.step)}; raise it, or choose another folder"
                 )
         fast = fast_cpu and all(device.platform == "cpu" for device in state.step.devices())
-        run = compile_steps(
-            objective, optimizer, coordinates, schedule, config.steps_per_call, fast
+        run = programs.of(
+            ("steps", *program, schedule, config.steps_per_call, fast),
+            lambda: compile_steps(
+                objective, optimizer, coordinates, schedule, config.steps_per_call, fast
+            ),
         )
         loop = _Loop(
             run,

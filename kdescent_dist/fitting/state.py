@@ -36,6 +36,7 @@ def init_state(
     key: jax.Array,
     mesh: jax.sharding.Mesh | None,
     moved: Callable[[jax.Array], jax.Array] = lambda params: params,
+    compiled: Callable[[Callable[[], Any]], Any] = lambda make: make(),
 ) -> FitState:
     """The state before the first update, replicated on the devices of the mesh.
 
@@ -48,6 +49,8 @@ def init_state(
         key: random key of the fit.
         mesh: devices, by default the first device.
         moved: map from the parameters to the variables of the optimizer.
+        compiled: ``compiled(make)`` returns the program of an earlier call with the same optimizer,
+            map, mesh and type of key, or that of ``make``.
     """
     # A key on other devices than the mesh must be passed as a host copy of its bits.
     key_bits, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
@@ -58,7 +61,8 @@ def init_state(
         return FitState(jnp.int32(0), start, optimizer.init(start), key)
 
     sharding = None if mesh is None else replicated(mesh)
-    return jax.jit(init, out_shardings=sharding)(params, key_bits)
+    program = compiled(lambda: jax.jit(init, out_shardings=sharding))
+    return program(params, key_bits)
 
 
 def to_host(state: FitState) -> FitState:

@@ -8,6 +8,7 @@ The prior of the parameters adds -2 log p to the sum of squares whose mean is ta
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.pretrained import PretrainedBin
-from kdescent_dist.bins.stacks import stack_bins
+from kdescent_dist.bins.stacks import StackArrays, stack_bins
 from kdescent_dist.bins.sums import (
     DrawnPoints,
     draw_points,
@@ -46,6 +47,7 @@ from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss, UnitSums
 from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.presort import fixed_orders
+from kdescent_dist.objective.programs import Programs
 from kdescent_dist.objective.terms import Sums, by_group, check_prior, check_terms, mean_square
 
 log = logging.getLogger(__name__)
@@ -214,20 +216,19 @@ class PopulationObjective:
                 f"counts.backend=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
                 "use counts.backend=auto"
             )
+        self.dtype = dtype
+        self.programs = Programs()
         stacked = stack_bins(bins, training_weight, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
         functions = {"model": model, "loss.custom": custom, "loss.extra_sums": extra_sums}
         further = ordered(name for pretrained in bins for name in pretrained.further)
         added = {f"statistics.{name}": type(one) for name, one in further.items()}
         arrays = {
-            "training catalog": digest([_counted(b) for b in bins]),
-            "input catalog": self._catalog_digest(catalog, first_row or 0),
+            **self._digests(catalog, first_row or 0),
             "blocks": f"{size} samples in blocks of {self.layout.block_size}",
             "counts": f"{counts.backend}, sparse: {[stack.sparse for stack in self.stacks]}",
             **_errors(self.config, bins),
         }
-        if narrow := [f"{name} in {b.bin.name}" for b in bins for name in b.narrow]:
-            arrays[WIDTHS] = f"robust: {', '.join(narrow)}"
         priors = {} if self.prior is None else self.prior.code()
         own = {name: code for name, code in priors.items() if not is_shipped(code)}
         self.identity = {**describe_all({**functions, **added, **own}), **arrays}
@@ -249,19 +250,97 @@ class PopulationObjective:
             **arrays,
         }
         self.shipped = tuple(name for name, f in functions.items() if is_shipped(f))
-        shared = {
-            "stacks": [data for _, data in stacked],
-            "training_weight": np.asarray(training_weight, dtype),
+        arrays_of_stacks = [data for _, data in stacked]
+        self.data = self._placed(arrays_of_stacks, training_weight, catalog, first_row or 0)
+
+    def with_catalogs(
+        self,
+        bins: Sequence[PretrainedBin],
+        training_weight: float,
+        catalog: Mapping[str, np.ndarray] | None = None,
+        catalog_weights: np.ndarray | None = None,
+        first_row: int | None = None,
+    ) -> "PopulationObjective":
+        """The same loss for other catalogs; the compiled programs are shared.
+
+        Args:
+            bins: the same bins, counted in another training catalog.
+            training_weight, catalog, catalog_weights, first_row: see the class; without
+                ``catalog``, the input catalog stays.
+
+        Raises:
+            InputError: the bins are others, or a catalog does not have the columns and rows of
+                the one that it replaces, or has a value that is masked or not finite.
+        """
+        platform = platform_of(self.mesh)
+        stacked = stack_bins(bins, training_weight, self.dtype, "dense", platform)
+        # Whether sums are sparse was chosen for the first catalog.
+        found = [
+            replace(s, sparse=k.sparse) for (s, _), k in zip(stacked, self.stacks, strict=False)
+        ]
+        if len(stacked) != len(self.stacks) or found != list(self.stacks):
+            raise InputError("bins: another catalog must be counted in the same bins and points")
+        other = copy(self)
+        other.bins = tuple(bins)
+        given = {n: unmasked(values) for n, values in (catalog or {}).items()}
+        if catalog_weights is not None:
+            given[INPUT_WEIGHTS] = unmasked(catalog_weights)
+        if catalog is not None:
+            if given.keys() != self.data["catalog"].keys():
+                raise InputError(
+                    f"input catalog: it has the columns {sorted(given)}, not "
+                    f"{sorted(self.data['catalog'])}"
+                )
+            own = self.layout.rows(self.mesh)[1] - (first_row or 0)
+            rows = self.layout.size if first_row is None else own
+            if wrong := [name for name, values in given.items() if len(values) != rows]:
+                raise InputError(f"input catalog: {', '.join(wrong)} must have {rows} rows")
+            self.processes.together(lambda: _check_input(given, self.dtype))
+        known = other._digests(given, first_row or 0)
+        if catalog is None:
+            known["input catalog"] = self.identity["input catalog"]
+        other.identity, other.identity_before = (
+            {**{name: one for name, one in of.items() if name != WIDTHS}, **known}
+            for of in (self.identity, self.identity_before)
+        )
+        stacks = [data for _, data in stacked]
+        other.data = other._placed(stacks, training_weight, given, first_row or 0)
+        if catalog is None:
+            other.data |= {name: self.data[name] for name in ("catalog", "orders")}
+        return other
+
+    def _digests(self, catalog: Mapping[str, np.ndarray], first_row: int) -> dict[str, str]:
+        """The part of the identity that follows from the catalogs."""
+        known = {
+            "training catalog": digest([_counted(b) for b in self.bins]),
+            "input catalog": self._catalog_digest(catalog, first_row),
         }
-        self.data = {
+        if narrow := [f"{name} in {b.bin.name}" for b in self.bins for name in b.narrow]:
+            known[WIDTHS] = f"robust: {', '.join(narrow)}"
+        return known
+
+    def _placed(
+        self,
+        stacks: Sequence[StackArrays],
+        training_weight: float,
+        catalog: Mapping[str, np.ndarray],
+        first_row: int,
+    ) -> dict[str, Any]:
+        """The arrays of the loss on the devices."""
+        shared = {"stacks": stacks, "training_weight": np.asarray(training_weight, self.dtype)}
+        cut = {
+            name: self.layout.cut(np.asarray(values, self.dtype), self.mesh, first_row)
+            for name, values in catalog.items()
+        }
+        orders = self.programs.of(
+            ("orders", tuple(cut)), lambda: fixed_orders(self.model, self.stacks, cut, self.mesh)
+        )
+        return {
             "shared": self.chain_rule.place(shared),
             "shares": self.chain_rule.shares(),
-            "catalog": {
-                name: self.layout.cut(np.asarray(values, dtype), self.mesh, first_row or 0)
-                for name, values in catalog.items()
-            },
+            "catalog": cut,
+            "orders": orders(cut),
         }
-        self.data["orders"] = fixed_orders(self.model, self.stacks, self.data["catalog"], self.mesh)
 
     @property
     def training_weight(self) -> float:

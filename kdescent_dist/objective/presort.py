@@ -1,6 +1,6 @@
 """Orders of samples that do not depend on parameters, computed once instead of in every step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,8 +15,8 @@ from kdescent_dist.numerics.dataflow import depends_on
 
 def fixed_orders(
     model: BlockModel, stacks: Sequence[BinStack], catalog: Mapping[str, jax.Array], mesh: Mesh
-) -> dict[str, jax.Array]:
-    """Sort samples by conditional columns that depend on the input catalog of the model alone.
+) -> Callable[[dict[str, jax.Array]], dict[str, jax.Array]]:
+    """A program that sorts samples by columns that depend on the model's input catalog alone.
 
     Args:
         model: the model.
@@ -25,12 +25,12 @@ def fixed_orders(
         mesh: mesh with an axis ``samples``.
 
     Returns:
-        Names of ``sparse_groups`` to permutations (blocks, samples of a block), without groups
-        whose order depends on parameters or key.
+        A function of such columns, which returns names of ``sparse_groups`` to permutations
+        (blocks, samples of a block), without groups whose order depends on parameters or key.
     """
     groups = sparse_groups(stacks)
     if not catalog or not groups:
-        return {}
+        return lambda catalog: {}
     # Any parameters and key will do: the orders to compute do not depend on them.
     dtype = next(iter(catalog.values())).dtype
     params, key = np.zeros(len(model.names), dtype), jax.random.key(0)
@@ -42,7 +42,7 @@ def fixed_orders(
     block = {name: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for name, a in catalog.items()}
     moving = depends_on(orders, (params, key, block), (0, 1))
     if all(moving.values()):
-        return {}
+        return lambda catalog: {}
 
     def fixed(block: Any) -> dict[str, jax.Array]:
         return {name: o for name, o in orders(params, key, block).items() if not moving[name]}
@@ -55,4 +55,4 @@ def fixed_orders(
         out_specs=split,
         check_vma=False,
     )
-    return jax.jit(each_block)(dict(catalog))
+    return jax.jit(each_block)

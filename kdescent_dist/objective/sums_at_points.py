@@ -31,9 +31,11 @@ class SumsAtPoints:
     ) -> None:
         self._objective = objective
         self._rows = [{n: np.asarray(found, np.int32) for n, found in one.items()} for one in rows]
-        rule = objective.chain_rule
-        self._totals = jax.jit(partial(rule.totals, self._make))
-        self._pull_back = jax.jit(partial(rule.pull_back, self._make))
+        rule, programs = objective.chain_rule, objective.programs
+        self._totals = programs.of("totals", lambda: jax.jit(partial(rule.totals, self._make)))
+        self._pull_back = programs.of(
+            "pull back", lambda: jax.jit(partial(rule.pull_back, self._make))
+        )
 
     def totals(self, params: np.ndarray, key_data: np.ndarray) -> dict[str, Any]:
         """The totals of the population of a key at (parameters,) ``params``."""

@@ -6,7 +6,6 @@ Each device draws one block of the population at a time, and linearizes the sums
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import jax
@@ -73,15 +72,18 @@ class PopulationSlopes:
         self.rounds = int(np.clip(pairs // self.blocks.used, 1, ROUNDS))
         whole, split = PartitionSpec(), PartitionSpec("samples")
         mesh, block = self.objective.mesh, (split, split, split)
-        self._linearize = on_each_device(
-            mesh, self._linearize_local, (whole, whole, split, split, whole), (split, split, whole)
+        programs = self.objective.programs
+        specs = (whole, whole, split, split, whole), (split, split, whole)
+        self._linearize = programs.of(
+            "linearize", lambda: on_each_device(mesh, self._linearize_local, *specs)
         )
 
-        @cache
         def derivatives(hard: tuple[bool, ...]) -> Callable:
             specs = (block, block, whole, whole, whole)
             local = _derivatives_of(hard, self.objective.config.expects_errors)
-            return on_each_device(mesh, local, specs, whole)
+            return programs.of(
+                ("derivatives", hard), lambda: on_each_device(mesh, local, specs, whole)
+            )
 
         self._derivatives = derivatives
 

@@ -3,8 +3,7 @@
 Each device draws one block of the population at a time.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -59,16 +58,22 @@ class PopulationInfluences:
         self._keys = keys
         self.blocks = ChosenBlocks(self.objective, most_blocks(self.objective, self.sets, size))
         whole, split = PartitionSpec(), PartitionSpec("samples")
-        compiled = partial(on_each_device, self.mesh)
         block = (split, split, split)
-        self._draw = compiled(self._draw_local, (whole, whole, split, split), split)
-        self._products = compiled(_products, block, whole)
-        self._of_extra_sums = compiled(self._extra_sums_local, (split, split, whole), split)
 
-        @cache
+        def compiled(name: Hashable, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
+            return self.objective.programs.of(
+                ("influences", name), lambda: on_each_device(self.mesh, local, in_specs, out_specs)
+            )
+
+        self._draw = compiled("draw", self._draw_local, (whole, whole, split, split), split)
+        self._products = compiled("products", _products, block, whole)
+        of_sums = (split, split, whole)
+        self._of_extra_sums = compiled("extra sums", self._extra_sums_local, of_sums, split)
+
         def added(hard: tuple[bool, ...]) -> Callable:
             local = _influences_of(hard, self.layout.block_size)
-            return compiled(local, (split, whole, block, whole, whole, whole), split)
+            of_block = (split, whole, block, whole, whole, whole)
+            return compiled(("added", hard), local, of_block, split)
 
         self._added = added
 

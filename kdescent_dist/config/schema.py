@@ -279,13 +279,23 @@ class ReportConfig:
 
 
 @dataclass
+class CoverageConfig:
+    """With mode=coverage: fits of simulated catalogs."""
+
+    repeats: int = knob(100, at_least=2)  # number of catalogs
+    # [i, n]: this run fits part i of n of the catalogs, with i from 0 or from 1; by default all
+    part: list[int] | None = None
+
+
+@dataclass
 class Config:
     """The config of a run. With the catalogs and the model, it determines the trajectory."""
 
     name: str = "fit"
     question: str = knob("", resumable=True)  # first paragraph of the report
-    # fit; inspect: a report before a fit; report: draw the report of a run again
-    mode: str = knob("fit", one_of=("fit", "inspect", "report"), resumable=True)
+    # fit; inspect: a report before a fit; report: draw the report of a run again; coverage: fit
+    # catalogs that are drawn from the model of a finished run, whose config is that of run_dir
+    mode: str = knob("fit", one_of=("fit", "inspect", "report", "coverage"), resumable=True)
     seed: int = knob(0, at_least=0)
     # By default runs/<name>-<fingerprint of the problem>
     run_dir: str | None = knob(resumable=True)
@@ -303,6 +313,7 @@ class Config:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     report: ReportConfig = knob(factory=ReportConfig, resumable=True)
+    coverage: CoverageConfig = knob(factory=CoverageConfig, resumable=True)
 
 
 def softness_by_column(softness: Any, conditions: Iterable[str]) -> tuple[float, ...]:

@@ -78,10 +78,11 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @contextmanager
-    def opened(self, config: Config, processes: Processes) -> Iterator[None]:
+    def opened(self, config: Config, processes: Processes, lock: str = ".lock") -> Iterator[None]:
         """Create the directory, or check that it belongs to the same problem, and lock it.
 
         Only the primary process does so, and only the primary writes files within the context.
+        Runs that lock other files work side by side.
 
         Raises:
             InputError: the directory cannot be created, another run uses it, or it belongs to
@@ -91,7 +92,7 @@ class RunDirectory:
 
             def claim() -> None:
                 self._make(config)
-                self._lock(files.enter_context((self.path / ".lock").open("w")))
+                self._lock(files.enter_context((self.path / lock).open("w")))
 
             processes.on_primary(claim)
             self._processes = processes
@@ -205,8 +206,14 @@ class RunDirectory:
     def write_phase(self, name: str, known: dict[str, Any]) -> None:
         """Write the result of a phase to ``phases/<name>.json``."""
         if self._writes:
-            (self.path / "phases").mkdir(exist_ok=True)
-            _write(self.path / "phases" / f"{name}.json", json.dumps(known, indent=2) + "\n")
+            file = self.path / "phases" / f"{name}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write(file, json.dumps(known, indent=2) + "\n")
+
+    def write_json(self, name: str, known: dict[str, Any]) -> None:
+        """Write a JSON file."""
+        if self._writes:
+            _write(self.path / name, json.dumps(known, indent=2) + "\n")
 
     def read_phase(self, name: str) -> dict[str, Any]:
         """The result of a phase, empty if there is no such file or the file is damaged."""

@@ -37,6 +37,7 @@ from kdescent_dist.report import require_plots
 from kdescent_dist.response.newton import NewtonState
 from kdescent_dist.run.after_fit import comparison_phase, errors_phase, finish_phase
 from kdescent_dist.run.clock import RunClock
+from kdescent_dist.run.coverage import config_of_run, cover, lock_of
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.first_guess import with_guess_of_run
 from kdescent_dist.run.inspection import inspect_run
@@ -76,6 +77,9 @@ def run(config: Config) -> dict[str, Any]:
     config = with_guess_of_run(config)
     directory = RunDirectory.of(config)
     launch = find_launch(config.runtime, os.environ)
+    if config.mode == "coverage":
+        config = config_of_run(config, directory)
+        found = check(config)
     if config.mode == "report":
         return report_only(config, directory) if launch.process == 0 else {}
     own = directory.path / "logs" / f"process-{launch.process}.txt"
@@ -94,7 +98,7 @@ def run(config: Config) -> dict[str, Any]:
             watchdog = runtime.start(config.runtime, cache, directory.tell, launch)
             signals.install()
             processes = Processes.with_devices(jax.devices())
-            with directory.opened(config, processes):
+            with directory.opened(config, processes, lock_of(config)):
                 return _Run(config, found, directory, processes, signals, watchdog).carry_out()
         except Exception as error:
             expected = isinstance(error, EXPECTED)
@@ -135,6 +139,8 @@ class _Run:
     def carry_out(self) -> dict[str, Any]:
         if self.config.mode == "inspect":
             return self._inspect()
+        if self.config.mode == "coverage":
+            return self._cover()
         try:
             prepared = self._prepare()
         except Preempted as stop:
@@ -202,6 +208,20 @@ class _Run:
         prepared = self._prepare()
         self._progress("inspecting")
         inspect_run(self.config, self.directory, self.processes, prepared.problem, prepared.facts)
+        if self.watchdog is not None:
+            self.watchdog.close()
+        return self.directory.result()
+
+    def _cover(self) -> dict[str, Any]:
+        """Fit simulated catalogs of a finished fit, without changing its result."""
+        self.done = True
+        prepared = self._prepare()
+
+        def progress(phase: str) -> None:
+            self._progress(phase)
+            self._stop_if_asked(f"in {phase}; repeats that are done are kept")
+
+        cover(self.config, prepared, self.directory, self.processes, progress)
         if self.watchdog is not None:
             self.watchdog.close()
         return self.directory.result()

@@ -13,7 +13,8 @@ import pytest
 from kdescent_dist.config import errors
 from kdescent_dist.distributed.signals import StopSignals
 from support import stub_fit
-from support.process_groups import result
+from support.command_line import run_here
+from support.process_groups import SMALL, result
 from support.slurm_cluster import SlurmCluster
 from support.slurm_jobs import (
     ENDLESS,
@@ -114,6 +115,23 @@ def test_a_task_of_an_array_takes_its_line_of_a_file(stub_jobs):
     assert "learning_rate: 0.004" in (jobs.folder / "mine/1/config.yaml").read_text()
     assert jobs.wait_for_end(f"{array}_3")["ExitCode"] == "2:0"
     assert "no line 3 in sweep.txt" in jobs.log(f"{array}_3")
+
+
+def test_tasks_of_an_array_share_a_coverage(jobs):
+    run = jobs.folder / "runs/covered"
+    run_here(*SMALL, "report.enabled=false", f"run_dir={run}", cwd=jobs.folder)
+    array = jobs.submit(
+        "coverage_array.sbatch",
+        "run_dir=runs/covered",
+        "coverage.repeats=3",
+        "report.enabled=false",
+        options=["--array=1-2"],
+    )
+    for task in (1, 2):
+        ended = jobs.wait_for_end(f"{array}_{task}")
+        assert ended["JobState"] == "COMPLETED", jobs.log(f"coverage-{array}_{task}")
+    assert json.loads((run / "coverage.json").read_text())["fits"] == 3
+    assert result(run)["status"] == "done"
 
 
 def test_a_bad_config_ends_the_job(stub_jobs):

@@ -37,7 +37,10 @@ def read_run(run_dir: Path) -> Run:
     if covariance is not None and not covariance.is_of(result.get("params") or {}):
         notes.append("covariance.npz is of other parameters than result.json: it is not drawn.")
         covariance = None
-    return Run(run_dir, config, text, result, history, bins, samples, notes, covariance)
+    coverage: dict[str, Any] = {}
+    if (run_dir / "coverage.json").is_file():  # most runs have none
+        coverage = _optional(run_dir / "coverage.json", _read_result, notes) or {}
+    return Run(run_dir, config, text, result, history, bins, samples, notes, covariance, coverage)
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:

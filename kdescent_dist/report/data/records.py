@@ -138,6 +138,7 @@ class Run:
         samples: available samples of ``data``, ``guess`` and ``fit``.
         notes: sentences about missing files.
         covariance: covariance of the fitted parameters, None if there is none.
+        coverage: contents of coverage.json, empty if there is no such file.
     """
 
     directory: Path
@@ -149,6 +150,7 @@ class Run:
     samples: dict[str, Samples]
     notes: list[str] = field(default_factory=list)
     covariance: ParameterCovariance | None = None
+    coverage: dict[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Parameters:

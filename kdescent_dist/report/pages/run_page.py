@@ -13,6 +13,7 @@ from kdescent_dist.report.pages.sections import make_sections
 from kdescent_dist.report.pages.tables import facts, parameter_rows, phase_rows, verdict
 from kdescent_dist.report.plots import (
     covariance,
+    coverage,
     further,
     loss,
     overview,
@@ -35,6 +36,7 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
         loss.PANEL,
         traces.PANEL,
         covariance.PANEL,
+        coverage.PANEL,
     ),
 )
 

@@ -26,6 +26,7 @@ from kdescent_dist.config import (
     Parameters,
     Preempted,
     RuntimeConfig,
+    StopConfig,
 )
 from kdescent_dist.distributed import make_mesh, mesh_of, start
 from kdescent_dist.fitting import Bounds, FitResult, adam, bfgs, fit
@@ -54,6 +55,7 @@ __all__ = [
     "PopulationObjective",
     "Preempted",
     "RuntimeConfig",
+    "StopConfig",
     "adam",
     "bfgs",
     "count_bins",

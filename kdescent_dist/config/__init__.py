@@ -22,6 +22,7 @@ from kdescent_dist.config.schema import (
     FitConfig,
     LossConfig,
     RuntimeConfig,
+    StopConfig,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "Parameters",
     "Preempted",
     "RuntimeConfig",
+    "StopConfig",
 ]

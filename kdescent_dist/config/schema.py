@@ -196,6 +196,18 @@ class OptimizerConfig:
 
 
 @dataclass
+class StopConfig:
+    """When the steps end before ``fit.steps``; what follows them is done all the same."""
+
+    # At the end of a window of as many steps whose mean loss is not below that of the window before
+    plateau: int | None = knob(at_least=1, resumable=True)
+    # Once the mean loss of ten steps is not above this
+    target: float | None = knob(resumable=True)
+    # After as many seconds of steps since this start; a further start goes on as long
+    seconds: float | None = knob(above=0, resumable=True)
+
+
+@dataclass
 class FitConfig:
     steps: int = knob(600, at_least=0, resumable=True)
     steps_per_call: int = knob(100, at_least=1, resumable=True)  # most steps per dispatch
@@ -207,6 +219,11 @@ class FitConfig:
     bounds: str = knob("logit", one_of=("logit", "arctan"))
     # After the last step: newton goes to the minimum of the loss at fixed points, none stays
     finish: str = knob("newton", one_of=("newton", "none"), resumable=True)
+    # Parameters that the steps end with, where the finish begins: last, those of the last step;
+    # average, the mean over the last tenth; best, those of the lowest loss for the same random
+    # numbers
+    answer: str = knob("last", one_of=("last", "average", "best"), resumable=True)
+    stop: StopConfig = knob(factory=StopConfig, resumable=True)
     # End with exit code 1 if the parameters are not at the minimum of the loss
     require_converged: bool = knob(False, resumable=True)
     # Run directory whose parameters are the guess, in place of parameters.*.guess. A resume

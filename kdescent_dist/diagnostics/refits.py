@@ -77,7 +77,7 @@ class Refits:
             callbacks=[lambda event: self.progress()],
             fast_cpu=problem.fast_cpu,
         )
-        answer = result.params[-1]
+        answer = result.arrived
         if self.config.finish != "none" and can_finish(objective, problem.parameters):
             answer = finish(problem.linearizer, answer, progress=self.progress).params
         params = problem.parameters.named(np.asarray(answer, float).tolist())
@@ -127,7 +127,7 @@ class Refits:
 
 def fit_catalogs(
     refits: Refits,
-    catalogs: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray | None]],
+    catalogs: Iterable[tuple[Mapping[str, Any], Any]],
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Fit catalogs of the same kind, one after the other, with programs that compile once.

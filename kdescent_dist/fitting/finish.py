@@ -144,7 +144,7 @@ def finish_of(
         kind: ``loss.kind``.
         training: the training catalog, whose regions matter for ``gls`` only.
     """
-    of = {"step": int(result.state.step), "params": result.params[-1].tolist()}
+    of = {"step": int(result.state.step), "params": result.arrived.tolist()}
     regions = {} if training is None or kind != "gls" else training.digest_of_regions()
     return {**identity, **of, "loss.kind": kind, **regions}
 

@@ -17,6 +17,7 @@ from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import CheckpointConfig, FitConfig
 from kdescent_dist.config.validation import check_values
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.fitting.answer import answer_of
 from kdescent_dist.fitting.bounds import Bounds
 from kdescent_dist.fitting.callbacks import Callback, Event, StopFit
 from kdescent_dist.fitting.coordinates import Coordinates
@@ -38,8 +39,9 @@ from kdescent_dist.fitting.given_parameters import (
 from kdescent_dist.fitting.history import GrowingHistory, History
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.fitting.shared_checkpoints import SharedCheckpoints
-from kdescent_dist.fitting.state import FitState, init_state
+from kdescent_dist.fitting.state import FitState, from_host, init_state, to_host
 from kdescent_dist.fitting.steps import KeySchedule, compile_steps
+from kdescent_dist.fitting.stops import Stops
 from kdescent_dist.identity.code import describe_all
 from kdescent_dist.identity.fit_identity import FitIdentity
 from kdescent_dist.identity.number_flags import number_flags
@@ -183,8 +185,12 @@ def fit(
             stop_requested,
             samples,
             GrowingHistory(history),
+            Stops(config.stop, processes),
         )
         result = loop.to_the_end(state, parameters)
+        if config.answer != "last":
+            known = (result.params, result.losses, loop.loss_at(result.state, coordinates))
+            result = replace(result, of_steps=answer_of(config.answer, *known))
     if config.finish == "none" or not can_finish(objective, parameters):
         return result
 
@@ -205,7 +211,7 @@ def fit(
         return result
     loss = FixedLoss(objective, parameters, seed, fixed_key, rows)
     most = most_populations(int(result.state.step), objective.layout.size)
-    end = finish(Linearizer(loss), result.params[-1], most=most, kept=kept, progress=progress)
+    end = finish(Linearizer(loss), result.arrived, most=most, kept=kept, progress=progress)
     return replace(result, finish=end)
 
 
@@ -234,6 +240,7 @@ class _Loop:
     stop_requested: Callable[[], bool]
     samples: int
     history: GrowingHistory
+    stops: Stops
 
     def to_the_end(self, state: FitState, parameters: Parameters) -> FitResult:
         ending, count = "", 1
@@ -242,6 +249,7 @@ class _Loop:
         if self.saver is not None:
             self.saver.begin()
         while (step := int(state.step)) < self.config.steps:
+            ending = ending or self.stops.reason(step, self.history)
             asked, ending, count = self._agreed(ending, count)
             if ending:
                 break
@@ -283,7 +291,8 @@ class _Loop:
 
     def _dispatch(self, state: FitState, count: int) -> tuple[FitState, float]:
         begun = time.perf_counter()
-        left = self.config.steps - int(state.step)
+        step = int(state.step)
+        left = min(self.config.steps - step, self.stops.left(step) or count)
         state, good = self._run(state, min(count, left), moving=True)
         seconds = time.perf_counter() - begun
         if not good:
@@ -295,6 +304,21 @@ class _Loop:
         rows = int(done)
         self.history.append(History(**{k: np.asarray(v)[:rows] for k, v in record.items()}))
         return state, bool(good)
+
+    def loss_at(
+        self, state: FitState, coordinates: Coordinates
+    ) -> Callable[[np.ndarray, int], float]:
+        """The loss at parameters with the random numbers of a step after the last one."""
+        copied, moved = to_host(state), jax.jit(coordinates.of_params)
+
+        def loss(params: np.ndarray, key: int) -> float:
+            step = np.int32(self.config.steps + 1 + key)
+            there = replace(copied, step=step, params=np.asarray(moved(params)))
+            arguments = (from_host(there, state), np.int32(1), np.bool_(False), self.data)
+            _, record, _, _ = self.run(*arguments)
+            return float(np.asarray(record["loss"])[0])
+
+        return loss
 
     def _fail(self, state: FitState) -> None:
         self._save(state)

@@ -22,6 +22,8 @@ class FitResult:
         state: the final state of the optimizer.
         message: why the steps of the optimizer ended.
         finish: the end of the Newton steps after the steps of the optimizer, None without.
+        of_steps: (parameters,) answer of the steps, see ``FitConfig.answer``; by default those of
+            the last step.
     """
 
     parameters: Parameters
@@ -31,11 +33,17 @@ class FitResult:
     state: FitState
     message: str
     finish: NewtonState | None = None
+    of_steps: np.ndarray | None = None
+
+    @property
+    def arrived(self) -> np.ndarray:
+        """The parameters (parameters,) that the steps end with; the finish begins there."""
+        return self.params[-1] if self.of_steps is None else self.of_steps
 
     @property
     def answer(self) -> np.ndarray:
-        """The fitted parameters (parameters,): those of the finish, or of the last step."""
-        return self.params[-1] if self.finish is None else self.finish.params
+        """The fitted parameters (parameters,): those of the finish, or of the steps."""
+        return self.arrived if self.finish is None else self.finish.params
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -45,8 +45,7 @@ def finish_phase(
         processes = Processes.of(problem.objective.mesh)
         kept = KeptFinish(directory.checkpoints / FINISH_FILE, of, processes)
         step, size = int(result.state.step), problem.objective.layout.size
-        most = most_populations(step, size)
-        start = result.params[-1]
+        most, start = most_populations(step, size), result.arrived
         return finish(problem.linearizer, start, most=most, kept=kept, progress=progress)
 
     return Phase("finish", work)

@@ -58,6 +58,8 @@ def config_of_run(config: Config, directory: RunDirectory) -> Config:
             known.fit,
             steps=steps if isinstance(steps, int) else known.fit.steps,
             finish="newton" if finished else "none",
+            answer=result.get("answer", known.fit.answer),
+            stop=replace(known.fit.stop, seconds=None),
         ),
         mesh=replace(known.mesh, samples=config.mesh.samples),
         runtime=replace(config.runtime, x64=known.runtime.x64, fast_cpu=known.runtime.fast_cpu),

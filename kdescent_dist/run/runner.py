@@ -370,6 +370,7 @@ class _Run:
             message=result.message,
             step=int(result.state.step),
             params=result.final,
+            answer=self.config.fit.answer,
             finish=None if result.finish is None else result.finish.summary(),
             scatter=self.parameters.named(scatter),
             loss=float(result.losses[-1]),

@@ -226,6 +226,10 @@ class FitConfig:
     stop: StopConfig = knob(factory=StopConfig, resumable=True)
     # End with exit code 1 if the parameters are not at the minimum of the loss
     require_converged: bool = knob(False, resumable=True)
+    # Short fits from as many guesses, spread within the bounds or about the guess, of which the
+    # best one is the guess of the fit; and their steps. A resume compares the guess itself.
+    starts: int = knob(1, at_least=1, resumable=True)
+    start_steps: int = knob(50, at_least=1, resumable=True)
     # Run directory whose parameters are the guess, in place of parameters.*.guess. A resume
     # compares the guess itself.
     guess_from: str | None = knob(resumable=True)

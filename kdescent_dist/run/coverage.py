@@ -20,8 +20,8 @@ from kdescent_dist.diagnostics.coverage import summarize, table, warnings
 from kdescent_dist.diagnostics.refits import Refits
 from kdescent_dist.diagnostics.simulated import Simulation
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.identity.fit_identity import as_text, with_present_names
 from kdescent_dist.run.directory import RunDirectory
+from kdescent_dist.run.kept_parts import KeptParts
 from kdescent_dist.run.prepare import Prepared
 from kdescent_dist.run.report import draw_report
 
@@ -96,7 +96,7 @@ def cover(
     problem, settings = prepared.problem, config.coverage
     params = processes.on_primary(directory.result)["params"]
     fitted = np.array([params[name] for name in problem.parameters.names], problem.guess.dtype)
-    store = _Repeats(directory, processes, _identity(config, prepared, fitted))
+    store = KeptParts(directory, processes, "coverage", _identity(config, prepared, fitted))
     simulation = Simulation(problem, fitted)
     now = ""
     refits = Refits(
@@ -168,30 +168,3 @@ def _tell(
             log.warning("coverage: %s", line)
         if config.report.enabled:
             draw_report(directory.path, config.report)
-
-
-class _Repeats:
-    """The results of repeats, each in its own file."""
-
-    def __init__(
-        self, directory: RunDirectory, processes: Processes, of: Mapping[str, Any]
-    ) -> None:
-        self._directory, self._processes, self._of = directory, processes, of
-
-    def read(self, repeat: int) -> dict[str, Any] | None:
-        """The result of a repeat of the same fit, None if there is none."""
-        return self._processes.on_primary(lambda: self._read(repeat))
-
-    def write(self, repeat: int, found: dict[str, Any]) -> None:
-        self._directory.write_phase(_name(repeat), {"of": self._of, "result": found})
-
-    def _read(self, repeat: int) -> dict[str, Any] | None:
-        known = self._directory.read_phase(_name(repeat))
-        of, found = known.get("of"), known.get("result")
-        if not isinstance(of, dict) or not isinstance(found, dict):
-            return None
-        return found if as_text(with_present_names(of)) == as_text(self._of) else None
-
-
-def _name(repeat: int) -> str:
-    return f"coverage/{repeat:04d}"

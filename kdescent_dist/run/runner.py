@@ -53,6 +53,7 @@ from kdescent_dist.run.result import (
     with_phases,
     with_saved_step,
 )
+from kdescent_dist.run.starts import starts_phase
 from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ class _Run:
         self.directory.claim(self.config)
         self._write_result("running")
         try:
+            prepared = self._with_best_start(prepared)
             steps = Phase("steps", lambda tell: self._fit(prepared, tell), self.config.fit.steps)
             result = self.phases.run(steps)
             if self.config.fit.finish != "none":
@@ -215,7 +217,7 @@ class _Run:
     def _cover(self) -> dict[str, Any]:
         """Fit simulated catalogs of a finished fit, without changing its result."""
         self.done = True
-        prepared = self._prepare()
+        prepared = self._with_best_start(self._prepare())
 
         def progress(phase: str) -> None:
             self._progress(phase)
@@ -316,6 +318,24 @@ class _Run:
             return result
         finally:
             bar.close()
+
+    def _with_best_start(self, prepared: Prepared) -> Prepared:
+        """The fit, with the best of many starts as its guess."""
+        if self.config.fit.starts == 1:
+            return prepared
+
+        def progress() -> None:
+            self._progress("short fits from many guesses")
+            self._stop_if_asked("in the short fits from many guesses; those that are done are kept")
+
+        problem = prepared.problem
+        phase = starts_phase(
+            *(self.config, problem, prepared.optimizer, prepared.identity, self.directory),
+            progress,
+        )
+        parameters = replace(problem.parameters, guess=self.phases.run(phase))
+        self.prepared = replace(prepared, problem=replace(problem, parameters=parameters))
+        return self.prepared
 
     def _newton(self, result: FitResult, prepared: Prepared) -> Phase[NewtonState | None]:
         problem = prepared.problem

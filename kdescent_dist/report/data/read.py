@@ -37,10 +37,11 @@ def read_run(run_dir: Path) -> Run:
     if covariance is not None and not covariance.is_of(result.get("params") or {}):
         notes.append("covariance.npz is of other parameters than result.json: it is not drawn.")
         covariance = None
-    coverage: dict[str, Any] = {}
-    if (run_dir / "coverage.json").is_file():  # most runs have none
-        coverage = _optional(run_dir / "coverage.json", _read_result, notes) or {}
-    return Run(run_dir, config, text, result, history, bins, samples, notes, covariance, coverage)
+    further = []
+    for name in ("coverage.json", "starts.json"):  # most runs have none
+        present = (run_dir / name).is_file()
+        further.append((_optional(run_dir / name, _read_result, notes) if present else None) or {})
+    return Run(run_dir, config, text, result, history, bins, samples, notes, covariance, *further)
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:

@@ -139,6 +139,7 @@ class Run:
         notes: sentences about missing files.
         covariance: covariance of the fitted parameters, None if there is none.
         coverage: contents of coverage.json, empty if there is no such file.
+        starts: contents of starts.json, empty if there is no such file.
     """
 
     directory: Path
@@ -151,6 +152,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     covariance: ParameterCovariance | None = None
     coverage: dict[str, Any] = field(default_factory=dict)
+    starts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Parameters:

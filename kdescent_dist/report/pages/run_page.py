@@ -19,6 +19,7 @@ from kdescent_dist.report.plots import (
     overview,
     populations,
     residuals,
+    starts,
     traces,
     weights,
 )
@@ -33,6 +34,7 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
         weights.PANEL,
         residuals.PANEL,
         further.PANEL,
+        starts.PANEL,
         loss.PANEL,
         traces.PANEL,
         covariance.PANEL,

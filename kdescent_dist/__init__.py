@@ -33,6 +33,7 @@ from kdescent_dist.fitting import Bounds, FitResult, adam, bfgs, fit
 from kdescent_dist.models import Population
 from kdescent_dist.objective import LossObjective, PopulationObjective
 from kdescent_dist.pretraining import KCalc, KPretrainer
+from kdescent_dist.sampling import likelihood
 
 __all__ = [
     "BinsConfig",
@@ -61,6 +62,7 @@ __all__ = [
     "count_bins",
     "expand_bins",
     "fit",
+    "likelihood",
     "load_catalog",
     "make_mesh",
     "mesh_of",

@@ -28,13 +28,14 @@ ROOMS = {
     "objective": "config identity numerics distributed counts models pretraining bins",
     "response": "config numerics distributed counts catalogs models pretraining bins objective",
     "fitting": "config identity numerics distributed catalogs objective response",
+    "sampling": "config numerics distributed catalogs objective response fitting",
     "diagnostics": (
         "config numerics report distributed counts catalogs models pretraining bins objective"
         " response fitting"
     ),
     "run": (
         "config identity report distributed counts catalogs models pretraining bins objective"
-        " response fitting diagnostics"
+        " response fitting sampling diagnostics"
     ),
 }
 ROOT = {"__init__", "__main__", "cli"}  # what stands in no room
@@ -50,7 +51,7 @@ TEMPLATES = {
 # Optional or slow to import: only the functions that need them import them.
 HEAVY = (
     *("matplotlib", "mpi4py", "pyarrow", "astropy", "jinja2", "pandas", "diffopt", "finufft"),
-    "corner",
+    *("corner", "blackjax"),
 )
 
 

@@ -5,5 +5,5 @@ numbers are linearized in the parameters (``linearizer``), with derivatives of t
 (``population_derivatives``, ``compared``, ``custom_term``, ``prior_term``). ``distance`` tells how
 far the minimum is, and ``newton`` goes there. ``covariance`` adds up the influences of all rows, or
 those of all regions of rows (``region_sums``), from which ``whitening`` and ``goodness`` make a
-chi-square.
+chi-square. ``likelihood`` is the function that samplers need.
 """

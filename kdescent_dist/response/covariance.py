@@ -87,6 +87,7 @@ def residual_covariance(
     at: Linearization,
     chosen: Sequence[np.ndarray],
     progress: Callable[[], None] = lambda: None,
+    populations: int | None = None,
 ) -> np.ndarray:
     """Covariance (Q, Q) of residuals, model minus training catalog, due to the same noise.
 
@@ -94,6 +95,8 @@ def residual_covariance(
         at: as in ``parameter_covariance``.
         chosen: for each bin, indices of some of its compared numbers, Q in all.
         progress: called often, equally often in every process.
+        populations: number of populations of which the model is the mean, if their random numbers
+            are constants, whose noise is then included; None as in ``parameter_covariance``.
     """
     size, first = sum(map(len, chosen)), 0
     training, model = [], []
@@ -107,7 +110,7 @@ def residual_covariance(
         nothing = np.zeros((size, len(at.params)))
         training += [one.of(nothing) for one in at.pull.training]
         model += [one.of(nothing) for one in at.pull.model]
-    return _products(at, training, model, None, progress)
+    return _products(at, training, model, None, progress, populations)
 
 
 def _products(
@@ -116,6 +119,7 @@ def _products(
     model: Sequence[Sensitivity],
     extra_sums: np.ndarray | None,
     progress: Callable[[], None],
+    populations: int | None = None,
 ) -> np.ndarray:
     """Covariance (Q, Q) of linear functions of the sums of training catalog and model.
 
@@ -125,6 +129,7 @@ def _products(
             opposite sign.
         extra_sums: (Q, S) derivatives with respect to the S sums of ``loss.extra_sums``.
         progress: called often, equally often in every process.
+        populations: see ``residual_covariance``.
     """
     loss, size = at.loss, training[0].weight.size
     sets = [*loss.compared, *loss.of_custom]
@@ -135,15 +140,24 @@ def _products(
         return covariance + _of_regions(at, training, model, extra_sums, progress)
     if rows.training.rows.total:
         covariance += _training_products(rows.training, sets, training, loss.seed, progress)
-    if loss.fixed_key or loss.objective.data["catalog"]:
-        keys = population_keys(loss.seed, 1 if loss.fixed_key else 2, fixed_key=loss.fixed_key)
-        population = PopulationInfluences(loss, at.params, size, keys, progress)
-        covariance += population.products(
+
+    def of_populations(number: int) -> np.ndarray:
+        keys = population_keys(loss.seed, number, fixed_key=loss.fixed_key)
+        return PopulationInfluences(loss, at.params, size, keys, progress).products(
             model,
             training=None if rows.input_rows is None else rows.pick,
             training_sensitivities=training,
             extra_sums=extra_sums,
         )
+
+    has_rows = bool(loss.objective.data["catalog"])
+    if populations is not None:
+        # One population has the noise of its rows and of its random numbers. Two populations have
+        # the noise of the rows in common, and the mean of many has no other noise.
+        of_rows = of_populations(2) if has_rows and populations > 1 else 0.0
+        covariance += of_rows + (of_populations(1) - of_rows) / populations
+    elif loss.fixed_key or has_rows:
+        covariance += of_populations(1 if loss.fixed_key else 2)
     return covariance
 
 

@@ -31,6 +31,7 @@ def whitening(
     at: Linearization,
     progress: Callable[[], None] = lambda: None,
     noise: np.ndarray | None = None,
+    populations: int | None = None,
 ) -> np.ndarray:
     """A factor (R, M) that maps residuals (n, R) to independent ones (n, M) of unit errors.
 
@@ -39,13 +40,14 @@ def whitening(
         progress: called often, equally often in every process.
         noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
             of the mean is added to the covariance.
+        populations: see ``residual_covariance``.
     """
     chosen = _chosen(at)
     rows = np.concatenate([first + one for first, one in zip(at.firsts, chosen, strict=True)])
     factor = np.zeros((at.slopes.shape[1], 0))
     if not len(rows):
         return factor
-    covariance = residual_covariance(at, chosen, progress)
+    covariance = residual_covariance(at, chosen, progress, populations)
     if noise is not None and len(noise) > 1:
         covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
     if not np.isfinite(covariance).all():

@@ -62,6 +62,15 @@ class LogitMap:
         one_high = -jnp.logaddexp(-unbounded, -high)
         return self.bounds.by_kind(two, one_low, one_high, unbounded)
 
+    def log_slope(self, unbounded: jax.Array) -> jax.Array:
+        """Logarithms of the slopes ``dp / du`` (..., parameters) at unbounded variables."""
+        low, high, _, half = self._constants(unbounded.dtype)
+        at = 2.0 * (unbounded / half)
+        two = np.log(4.0) + jax.nn.log_sigmoid(at) + jax.nn.log_sigmoid(-at)
+        one_low = jax.nn.log_sigmoid(unbounded - low)
+        one_high = jax.nn.log_sigmoid(high - unbounded)
+        return self.bounds.by_kind(two, one_low, one_high, jnp.zeros_like(unbounded))
+
     def _constants(self, dtype: np.dtype) -> tuple[np.ndarray, ...]:
         # Placeholders replace infinite bounds: unused branches stay finite, and their zero
         # cotangents do not become NaN.

@@ -236,6 +236,20 @@ class FitConfig:
 
 
 @dataclass
+class PosteriorConfig:
+    """Chains of the No-U-Turn Sampler, with ``mode=posterior``."""
+
+    chains: int = knob(4, at_least=1)
+    draws: int = knob(1000, at_least=4)  # of each chain, after its warmup
+    warmup: int = knob(300, at_least=20)  # draws that set step size and masses
+    # Populations of which the model is the mean; by default as many as keep the noise of their
+    # random numbers below 0.2 errors of each parameter, and at most 32
+    populations: int | None = knob(at_least=1)
+    seed: int = knob(0, at_least=0)  # other random numbers of model and chains, beside the seed
+    acceptance: float = knob(0.8, above=0)  # mean acceptance at which the step size aims
+
+
+@dataclass
 class CheckpointConfig:
     every_steps: int | None = knob(at_least=1)  # by default saves are due by wall time only
     # Most seconds between saves; less at first, and if saves are cheap. null: not by wall time
@@ -314,9 +328,12 @@ class Config:
 
     name: str = "fit"
     question: str = knob("", resumable=True)  # first paragraph of the report
-    # fit; inspect: a report before a fit; report: draw the report of a run again; coverage: fit
-    # catalogs that are drawn from the model of a finished run, whose config is that of run_dir
-    mode: str = knob("fit", one_of=("fit", "inspect", "report", "coverage"), resumable=True)
+    # fit; posterior: a fit, and then chains of its posterior; inspect: a report before a fit;
+    # report: draw the report of a run again; coverage: fit catalogs that are drawn from the model
+    # of a finished run, whose config is that of run_dir
+    mode: str = knob(
+        "fit", one_of=("fit", "posterior", "inspect", "report", "coverage"), resumable=True
+    )
     seed: int = knob(0, at_least=0)
     # By default runs/<name>-<fingerprint of the problem>
     run_dir: str | None = knob(resumable=True)
@@ -330,6 +347,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    posterior: PosteriorConfig = knob(factory=PosteriorConfig, resumable=True)
     checkpoint: CheckpointConfig = knob(factory=CheckpointConfig, resumable=True)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

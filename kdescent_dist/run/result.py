@@ -11,7 +11,7 @@ OF_START = ("starts", "first_start", "last_start", "wall_s", "waited_s", "useful
 # Entries that belong to the final parameters.
 OF_ANSWER = (
     *("errors", "errors_note", "distance", "distance_noise", "converged", "converged_note"),
-    *("goodness", "acceptable", "scatter", "covariance"),
+    *("goodness", "acceptable", "scatter", "covariance", "posterior"),
 )
 CONTINUED = ("status", "message", "step", "steps", "params", "loss", "phases")
 

@@ -43,6 +43,7 @@ from kdescent_dist.run.first_guess import with_guess_of_run
 from kdescent_dist.run.inspection import inspect_run
 from kdescent_dist.run.logs import logging_to
 from kdescent_dist.run.phases import Phase, PhaseStore
+from kdescent_dist.run.posterior import posterior_phase
 from kdescent_dist.run.prepare import Prepared, first_parameters, prepare
 from kdescent_dist.run.report import draw_report, report_only
 from kdescent_dist.run.result import (
@@ -92,7 +93,7 @@ def run(config: Config) -> dict[str, Any]:
     watchdog = None
     with StopSignals().installed() as signals, logs:
         try:
-            if config.report.enabled and config.mode == "fit":
+            if config.report.enabled and config.mode != "inspect":
                 require_plots()
             cache = _cache(config, directory)
             directory.begin()
@@ -168,6 +169,8 @@ class _Run:
         settings = self.config.report
         if settings.errors or settings.enabled:
             self._diagnose(result, prepared)
+        if self.config.mode == "posterior":
+            self._sample(result, prepared)
         if settings.enabled:
             self._progress("drawing the report")
             path = self.directory.path
@@ -237,7 +240,7 @@ class _Run:
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
         parameters = first_parameters(config)  # first, an invalid guess is reported
-        if config.mode == "fit":
+        if config.mode != "inspect":
             self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
         if step > config.fit.steps:
@@ -402,12 +405,10 @@ class _Run:
         A signal stops the computation, and the next start does the rest.
         """
         problem, settings = prepared.problem, self.config.report
-        step, final = int(result.state.step), result.answer
+        final, of = result.answer, self._of_answer(result, prepared)
         where = "after the fit, before its report"
         progress = self._watched("computing errors and what the report shows", where, result)
         progress()
-        of = {**prepared.identity, "step": step, "params": final.tolist()}
-        of["loss.kind"] = self.config.loss.kind
         if settings.errors:
             of_errors = {**of, **problem.training.digest_of_regions()}
             errors = errors_phase(problem, final, of_errors, self.directory, progress)
@@ -417,6 +418,25 @@ class _Run:
         if settings.enabled:
             directory, samples = self.directory, settings.samples
             self.phases.run(comparison_phase(problem, final, samples, of, directory, progress))
+
+    def _sample(self, result: FitResult, prepared: Prepared) -> None:
+        """Draw from the posterior; a signal stops the chains, and the next start goes on."""
+        progress = self._watched("drawing from the posterior", "in the posterior", result)
+        if self.told.get("converged") is False:
+            log.warning("posterior: of a fit that has not converged: its covariance may be wrong")
+        of = self._of_answer(result, prepared)
+        phase = posterior_phase(
+            prepared.problem, result.answer, self.config.posterior, of, self.directory, progress
+        )
+        found = self.phases.run(phase)
+        self.told |= {"posterior": found}
+        self.directory.write_result(self.told)
+
+    def _of_answer(self, result: FitResult, prepared: Prepared) -> dict[str, Any]:
+        """The identity of the fitted parameters, for what is computed of them."""
+        step, final = int(result.state.step), result.answer
+        of = {**prepared.identity, "step": step, "params": final.tolist()}
+        return {**of, "loss.kind": self.config.loss.kind}
 
     def _last(self, stop: StoppedFitError) -> dict[str, Any]:
         """The last trial with a finite loss of a stopped fit."""

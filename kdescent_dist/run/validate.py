@@ -14,6 +14,7 @@ from kdescent_dist.fitting.schedules import SCHEDULES
 from kdescent_dist.objective.terms import check_prior, check_terms
 from kdescent_dist.pretraining.counting import check_method
 from kdescent_dist.run.catalogs import needs_training
+from kdescent_dist.run.posterior import check_posterior
 
 
 def check(config: Config) -> Found:
@@ -62,6 +63,8 @@ def check(config: Config) -> Found:
             "fit.require_converged=true: needs report.errors=true, with which the distance to the "
             "minimum is computed"
         )
+    if config.mode == "posterior":
+        check_posterior(config)
     check_terms(config.loss, config.bins, custom=config.loss.custom is not None)
     blocks = config.mesh.kernel_blocks or config.mesh.kernels
     if blocks % config.mesh.kernels:

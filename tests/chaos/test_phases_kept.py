@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 from support.command_line import run_told
@@ -111,3 +112,28 @@ def test_a_run_that_is_killed_at_its_errors_goes_on_there_and_keeps_its_fit(kill
     assert "errors: anew" in err
     assert longer["errors"] != after["errors"]
     assert longer["phases"]["errors"]["starts"] == 3
+
+
+@pytest.mark.as_shipped
+def test_a_chain_that_is_killed_goes_on_with_the_bits_of_one_that_is_not(tmp_path):
+    """On another number of devices, too."""
+    alone = [
+        *("mode=posterior", "fit.steps=10", "report.enabled=false", "report.errors=false"),
+        *("posterior.chains=1", "posterior.draws=400", "posterior.warmup=30"),
+        "posterior.populations=1",
+    ]
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    kill_once(killed, lambda: (killed / "run/posterior/chain-0.npz").exists(), *alone)
+    assert status(killed)["posterior"] == "running"
+    assert result(killed / "run")["status"] == "done"
+    ends = []
+    for folder, devices in ((killed, 4), (tmp_path, 1)):
+        given = (f"run_dir={folder / 'run'}", *FIT, *alone)
+        code, _, err = run_told(*given, cwd=tmp_path, devices=devices)
+        assert code == 0, err
+        assert ("posterior: chain 0 continues after draw" in err) == (folder == killed)
+        ends.append(result(folder / "run")["posterior"])
+        with np.load(folder / "run/posterior/chain-0.npz") as chain:
+            ends[-1]["bits"] = {name: chain[name].tobytes() for name in chain if name != "of"}
+    assert ends[0] == ends[1]

@@ -18,6 +18,7 @@ from kdescent_dist.report.plots import (
     loss,
     overview,
     populations,
+    posterior,
     residuals,
     starts,
     traces,
@@ -38,6 +39,7 @@ RUN_PAGE: Registry[Panel[Run]] = Registry(
         loss.PANEL,
         traces.PANEL,
         covariance.PANEL,
+        posterior.PANEL,
         coverage.PANEL,
     ),
 )

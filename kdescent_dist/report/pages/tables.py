@@ -18,7 +18,8 @@ SHARED_ROWS = (
 def verdict(run: Run) -> list[str]:
     """The outcome of the fit, in sentences."""
     sentences = [_status_sentence(run.result), *_finish_sentence(run.result)]
-    sentences += [*_distance_sentence(run), *_goodness_sentence(run.result), *_loss_sentence(run)]
+    sentences += [*_distance_sentence(run), *_goodness_sentence(run.result)]
+    sentences += [*_posterior_sentences(run.result), *_loss_sentence(run)]
     if run.bins:
         sentences.append(_chisq_sentence(run.bins))
         if run.config.input.columns and run.config.input.catalog is None:
@@ -94,6 +95,16 @@ def _goodness_sentence(result: Mapping[str, Any]) -> list[str]:
     if result.get("acceptable"):
         return [f"The model describes the data ({numbers})."]
     return [f"The model does not describe the data ({numbers}): its errors do not tell how wrong."]
+
+
+def _posterior_sentences(result: Mapping[str, Any]) -> list[str]:
+    known = result.get("posterior")
+    if not known:
+        return []
+    found = [one["ess_bulk"] for one in known["params"].values() if one["ess_bulk"] is not None]
+    least = f", at least {number(min(found), 3)} effective ones" if found else ""
+    first = f"The posterior has {known['chains']} chains of {known['draws']} draws{least}."
+    return [first, *(f"Posterior: {text}." for text in known["warnings"])]
 
 
 def _loss_sentence(run: Run) -> list[str]:

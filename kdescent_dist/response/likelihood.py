@@ -47,7 +47,8 @@ class Likelihood:
             argument.
         populations: number of populations.
         dtype: floating-point type.
-        information: (P, P) second derivatives of -log likelihood at the fit (Gauss-Newton).
+        information: (P, P) second derivatives of -log likelihood at the fit (Gauss-Newton), plus
+            those of the prior.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Likelihood:
         self.populations = populations
         factor = whitening(at, progress, populations=populations)
         slopes = at.slopes @ factor
-        self.information = slopes @ slopes.T
+        self.information = slopes @ slopes.T + np.diag(at.of_prior)
         rows = np.flatnonzero(factor.any(axis=1))
         truth = np.concatenate([one.training.vector() for one in at.linear])[rows]
         self.dtype = np.dtype(self._objective.data["shared"]["training_weight"].dtype)
@@ -102,6 +103,16 @@ class Likelihood:
             data["shares"],
         )
         return -value
+
+    def log_posterior(self, params: Any, key: int | jax.Array, data: Any = None) -> jax.Array:
+        """The log likelihood plus the logarithm of the prior, but for a constant.
+
+        Args:
+            params: (P,) parameters within their bounds.
+            key, data: as in ``log_likelihood``.
+        """
+        params = jnp.asarray(params, self.dtype)
+        return self.log_likelihood(params, key, data) + self._objective.log_prior(params)
 
     def residuals(self, params: Any, key: int | jax.Array, data: Any = None) -> jax.Array:
         """The M independent residuals of unit errors, model minus training catalog.

@@ -89,7 +89,7 @@ class Target:
     def log_density(self, z: jax.Array, key: jax.Array, data: Any) -> jax.Array:
         """The log density of variables z (F,), but for a constant.
 
-        The prior is uniform in the parameters, within their bounds.
+        A parameter without a prior has one that is uniform in the parameter, within its bounds.
 
         Args:
             z: the variables.
@@ -97,9 +97,9 @@ class Target:
             data: ``Likelihood.data``.
         """
         u = self._u(z)
-        log_prior = jnp.sum(self.slopes.log_slope(u))
         params = self.coordinates.to_params(u)
-        return self.likelihood.log_likelihood(params, key, data) + log_prior
+        of_map = jnp.sum(self.slopes.log_slope(u))
+        return self.likelihood.log_posterior(params, key, data) + of_map
 
     def _u(self, z: jax.Array) -> jax.Array:
         return jnp.asarray(self.center) + matmul(jnp.asarray(self.factor), z)

@@ -3,8 +3,13 @@
     scripts/answers [--quick] [--only tutorial-1-gls] [--catalogs 12] [--out answers.json]
 
 Rows:
-    tutorial-1-mse, tutorial-1-chisq, tutorial-1-gls
-        rms of the errors in units of those of maximum likelihood; coverage; p-values
+    quickstart, quickstart-chisq, quickstart-mse
+        tutorial 1 as shipped, and with other losses: rms of the errors in units of those of maximum
+        likelihood; coverage; p-values
+    missing
+        p-values of catalogs with a population that the model of quickstart lacks
+    quenching
+        coverage of the experiment of the README
     tutorial-2
         mean absolute errors of the parameters, against those of diffopt from the same catalogs
     endings
@@ -19,7 +24,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +35,19 @@ from scipy.stats import kstest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import answers_catalogs  # noqa: E402
 import bench_cases  # noqa: E402
-from answers_catalogs import TRUTH  # noqa: E402
+from answers_catalogs import TRUTH, two_populations  # noqa: E402
 
 from kdescent_dist import cli  # noqa: E402
 from kdescent_dist.config.compose import from_yaml  # noqa: E402
+from kdescent_dist.diagnostics.coverage import summarize  # noqa: E402
+from kdescent_dist.diagnostics.refits import fit_catalogs  # noqa: E402
 from kdescent_dist.models import color_mass  # noqa: E402
 from kdescent_dist.models.gaussian import training_catalog  # noqa: E402
+from kdescent_dist.run.refits import refits_of  # noqa: E402
 
-LOSSES = {f"{kind}": [f"loss.kind={kind}"] for kind in ("mse", "chisq", "gls")}
+Columns = Mapping[str, np.ndarray]
 OFF = 5.0  # stated errors from the truth of an answer that is wrong
 
 # Names to overrides, and whether an honest fit can end at the truth.
@@ -53,11 +62,10 @@ ENDINGS = {
 }
 
 
-def fit(folder: Path, seed: int, *overrides: str, experiment: str = "quickstart") -> dict[str, Any]:
-    """The result of a fit to a fresh catalog."""
-    given = (f"experiment={experiment}", "report.enabled=false", "runtime.compilation_cache=false")
-    given = (*given, f"seed={seed}", f"catalog.make.seed={1000 + seed}", *overrides)
-    given = (*given, f"run_dir={folder}")
+def fit(folder: Path, seed: int, *overrides: str) -> dict[str, Any]:
+    """The result of a fit."""
+    given = ("report.enabled=false", "runtime.compilation_cache=false", f"seed={seed}")
+    given = (*overrides, *given, f"run_dir={folder}")
     told = io.StringIO()
     sys.argv = ["kdescent-dist", *given]
     with contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
@@ -66,6 +74,11 @@ def fit(folder: Path, seed: int, *overrides: str, experiment: str = "quickstart"
         return json.loads((folder / "result.json").read_text())
     except FileNotFoundError:
         raise RuntimeError(told.getvalue()) from None
+
+
+def _made(seed: int) -> str:
+    """A fresh catalog."""
+    return f"catalog.make.seed={1000 + seed}"
 
 
 def maximum_likelihood(seed: int, size: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
@@ -81,31 +94,65 @@ def maximum_likelihood(seed: int, size: int = 10_000) -> tuple[np.ndarray, np.nd
     return np.array(estimate), np.array([*errors, of_correlation / np.sqrt(size)])
 
 
-def tutorial_1(folder: Path, catalogs: int, loss: str) -> dict[str, Any]:
+def refits(folder: Path, catalogs: Iterable[Columns], *overrides: str) -> list[dict[str, Any]]:
+    """Fits of catalogs with the setup of an experiment; all share the programs of the first."""
+    fit(folder, 0, *overrides)
+    weighted = ((columns, None) for columns in catalogs)
+    return list(fit_catalogs(refits_of(folder), weighted, seed=0))
+
+
+def quickstart(folder: Path, catalogs: int, loss: str) -> dict[str, Any]:
     """The distance from maximum likelihood adds in squares to the errors of maximum likelihood."""
-    apart, in_errors, p_values, converged = [], [], [], 0
-    for seed in range(catalogs):
-        found = fit(folder / str(seed), seed, *LOSSES[loss])
-        names = list(TRUTH)
-        params = np.array([found["params"][name] for name in names])
-        errors = np.array([found["errors"][name] or np.nan for name in names])
+    seeds = range(1000, 1000 + catalogs)
+    drawn = (training_catalog(TRUTH, 10_000, seed) for seed in seeds)
+    found = refits(folder, drawn, f"loss.kind={loss}")
+    apart = []
+    for one, seed in zip(found, seeds, strict=True):
         best, of_best = maximum_likelihood(seed)
-        apart.append((params - best) / of_best)
-        in_errors.append((params - np.array(list(TRUTH.values()))) / errors)
-        p_values.append(found["goodness"]["p_value"])
-        converged += bool(found["converged"])
+        apart.append((np.array([one["params"][name] for name in TRUTH]) - best) / of_best)
     squares = np.mean(np.square(apart), axis=1)
-    scatter = np.std(squares, ddof=1) / np.sqrt(catalogs)
     rms = float(np.sqrt(1 + np.mean(squares)))
-    z = np.abs(in_errors)
-    cover = np.mean(z < 1, axis=1)
+    noise = float(np.std(squares) / np.sqrt(catalogs - 1) / (2 * rms))
+    return {"rms in errors of maximum likelihood": [rms, noise], **_coverage(TRUTH, found)}
+
+
+def missing(folder: Path, catalogs: int) -> dict[str, Any]:
+    """How often a fit of catalogs with a second population is told not to describe the data."""
+    drawn = (two_populations(TRUTH, 10_000, seed) for seed in range(catalogs))
+    p_values = [one["goodness"]["p_value"] for one in refits(folder, drawn)]
+    return {"catalogs": catalogs, "p < 0.001": float(np.mean(np.array(p_values) < 1e-3))}
+
+
+def quenching(folder: Path, catalogs: int) -> dict[str, Any]:
+    """The experiment of the README, for catalogs of as many rows each."""
+    text = (ROOT / "README.md").read_text()
+    for name in ("my_models.py", "my_conf/experiment/quenching.yaml"):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        block = text.split(f'title="{name}"\n')[1].split("```")[0]
+        file.write_text(block)
+    sys.path.insert(0, str(folder))
+    made = "{_target_: answers_catalogs.quenching, size: 18000, seed: 1000}"
+    overrides = ("experiment=quenching", f"catalog={{make: {made}}}")
+    drawn = (answers_catalogs.quenching(18_000, 1000 + seed) for seed in range(catalogs))
+    found = refits(folder / "run", drawn, f"--config-dir={folder / 'my_conf'}", *overrides)
+    return _coverage(answers_catalogs.QUENCHING, found)
+
+
+def _coverage(truth: Mapping[str, float], found: list[dict[str, Any]]) -> dict[str, Any]:
+    known = [one for one in found if "failed" not in one]
+    p_values = [one["goodness"]["p_value"] for one in known]
+    told = summarize(truth, found)
+    each = {name: one["within_68"] for name, one in told["parameters"].items()}
     return {
-        "catalogs": catalogs,
-        "rms in errors of maximum likelihood": [rms, float(scatter / (2 * rms))],
-        "coverage of 68%": [float(np.mean(cover)), float(np.std(cover) / np.sqrt(catalogs))],
-        "rms in stated errors": float(np.sqrt(np.mean(z**2))),
+        **{name: told[name] for name in ("fits", "failed", "converged", "acceptable")},
+        "within 68%, pooled": told["pooled"]["within_68"],
+        "within 68%": each,
+        "scatter over stated": {
+            name: one["scatter_over_stated"] for name, one in told["parameters"].items()
+        },
         "p-values: Kolmogorov-Smirnov": float(kstest(p_values, "uniform").pvalue),
-        "converged": converged,
+        "seconds of a fit": float(np.median([one["seconds"] for one in known])),
     }
 
 
@@ -115,7 +162,7 @@ def tutorial_2(folder: Path, catalogs: int) -> dict[str, Any]:
 
     of_ours, of_theirs, in_errors, converged = [], [], [], 0
     for seed in range(catalogs):
-        found = fit(folder / str(seed), seed, experiment="color_mass")
+        found = fit(folder / str(seed), seed, "experiment=color_mass", _made(seed))
         make = from_yaml((folder / str(seed) / "config.yaml").read_text()).catalog.make
         truth = np.array([make["truth"][name] for name in found["params"]])
         catalog = color_mass.training_catalog(make["truth"], make["size"], make["seed"])
@@ -154,7 +201,7 @@ def endings(folder: Path, catalogs: int) -> dict[str, Any]:
             counted = {"right": 0, "told": 0, "wrong and not told": 0, "right and told": 0}
             for seed in range(catalogs):
                 where = folder / f"{name}-{finish}-{seed}".replace(" ", "-")
-                found = fit(where, seed, *LOSSES["gls"], f"fit.finish={finish}", *overrides)
+                found = fit(where, seed, _made(seed), f"fit.finish={finish}", *overrides)
                 right, told = _judged(found, possible)
                 both = ("right and told" if told else "right") if right else ""
                 counted[both or ("told" if told else "wrong and not told")] += 1
@@ -186,11 +233,14 @@ def main() -> int:
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache/jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     rows: dict[str, tuple[Callable, int, int]] = {
-        f"tutorial-1-{loss}": (lambda f, n, loss=loss: tutorial_1(f, n, loss), 4, 40)
-        for loss in LOSSES
+        "quickstart": (lambda f, n: quickstart(f, n, "gls"), 8, 400),
+        "quickstart-chisq": (lambda f, n: quickstart(f, n, "chisq"), 3, 40),
+        "quickstart-mse": (lambda f, n: quickstart(f, n, "mse"), 3, 40),
+        "missing": (missing, 3, 40),
+        "quenching": (quenching, 4, 400),
+        "tutorial-2": (tutorial_2, 1, 10),
+        "endings": (endings, 1, 6),
     }
-    rows["tutorial-2"] = (tutorial_2, 1, 10)
-    rows["endings"] = (endings, 1, 6)
     chosen = given.only.split(",") if given.only else list(rows)
     found = {}
     for name in chosen:

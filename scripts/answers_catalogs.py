@@ -13,6 +13,28 @@ TRUTH = {
 }
 
 
+QUENCHING = {
+    "logm_quench": 10.6,
+    "blue_slope": 0.12,
+    "blue_scatter": 0.1,
+    "red_color": 0.9,
+    "red_scatter": 0.05,
+}
+
+
+def quenching(size: int, seed: int) -> dict[str, np.ndarray]:
+    """The catalog of the README, selected, with as many rows in each catalog."""
+    rng, rows = np.random.default_rng(seed), 2 * size
+    logm = rng.uniform(9.6, 11.5, rows)
+    quenched = rng.uniform(size=rows) < 1 / (1 + np.exp(-(logm - QUENCHING["logm_quench"]) / 0.2))
+    red = rng.normal(QUENCHING["red_color"], QUENCHING["red_scatter"], rows)
+    blue = rng.normal(0.4, QUENCHING["blue_scatter"], rows)
+    blue += QUENCHING["blue_slope"] * (logm - 10.5)
+    color = np.where(quenched, red, blue)
+    kept = np.flatnonzero(color < 1.5)[:size]
+    return {"logm": logm[kept], "g_r": color[kept]}
+
+
 def _normal(truth: Mapping[str, float], size: int, rng: np.random.Generator) -> np.ndarray:
     both = truth["correlation"] * np.sqrt(truth["variance_1"] * truth["variance_2"])
     covariance = [[truth["variance_1"], both], [both, truth["variance_2"]]]

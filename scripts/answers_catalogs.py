@@ -23,7 +23,11 @@ QUENCHING = {
 
 
 def quenching(size: int, seed: int) -> dict[str, np.ndarray]:
-    """The catalog of the README, selected, with as many rows in each catalog."""
+    """The catalog of the README, selected, with as many rows in each catalog.
+
+    Returns:
+        The columns of the file, and ``g_r``, which the experiment computes from two of them.
+    """
     rng, rows = np.random.default_rng(seed), 2 * size
     logm = rng.uniform(9.6, 11.5, rows)
     quenched = rng.uniform(size=rows) < 1 / (1 + np.exp(-(logm - QUENCHING["logm_quench"]) / 0.2))
@@ -32,7 +36,9 @@ def quenching(size: int, seed: int) -> dict[str, np.ndarray]:
     blue += QUENCHING["blue_slope"] * (logm - 10.5)
     color = np.where(quenched, red, blue)
     kept = np.flatnonzero(color < 1.5)[:size]
-    return {"logm": logm[kept], "g_r": color[kept]}
+    mag_r = rng.uniform(18, 22, size)
+    known = {"logm": logm[kept], "g_r": color[kept]}
+    return {**known, "mag_g": mag_r + color[kept], "mag_r": mag_r}
 
 
 def _normal(truth: Mapping[str, float], size: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ Parts:
     kills     a fit that is killed again and again, at any moment, ends as if it were not
     group     the same of a fit by two processes, of which either is killed, stopped or signaled
     color     a fit of color_mass by two processes is signaled, and ends as one process does
+    answers   scripts/answers, whose numbers go to docs/answers.json: some hours
 """
 
 import argparse
@@ -45,7 +46,8 @@ SOON = 4.0  # seconds, at most, between a start or its first new step and what e
 # Each saves often, so that it gets on however often it is killed.
 FIT = [*RUN, "fit.steps=20000", "fit.steps_per_call=100", "checkpoint.every_steps=200"]
 COLOR = ["experiment=color_mass", "samples.size=8000", "fit.steps=600", "report.enabled=false"]
-COLOR += ["checkpoint.every_seconds=null", "fit.steps_per_call=10"]
+COLOR += ["checkpoint.every_seconds=null", "fit.steps_per_call=10", "fit.finish=none"]
+COLOR += ["report.errors=false"]
 
 
 def tests(folder: Path, seed: int) -> dict[str, Any]:
@@ -136,12 +138,21 @@ def color(folder: Path, seed: int) -> dict[str, Any]:
     return {"stopped_at": stopped}
 
 
+def answers(folder: Path, seed: int) -> dict[str, Any]:
+    told = ROOT / "docs/answers.json"
+    program = [sys.executable, str(ROOT / "scripts/answers.py"), "--out", str(told)]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    return {"rows": list(json.loads(told.read_text()))}
+
+
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "tests": tests,
     "bench": bench,
     "kills": kills,
     "group": group,
     "color": color,
+    "answers": answers,
 }
 
 

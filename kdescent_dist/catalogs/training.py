@@ -53,10 +53,11 @@ class TrainingCatalog:
         if weights is None:
             weights = np.ones(len(next(iter(columns.values()))))
         rows = RowBlocks(len(weights)) if rows is None else rows
-        weights, found = np.asarray(weights), None
+        plain, found = np.asarray(weights), None
         if regions is not None:
-            found = Regions.of(regions, weights, rows)
-        return cls(columns, weights, rows.sum(weights), rows, found)
+            found = Regions.of(regions, plain, rows)
+        # Masked weights stay masked, for the check of the bins.
+        return cls(columns, weights, rows.sum(plain), rows, found)
 
     def pick(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Columns and weights of some rows, in every process; all processes must call this.

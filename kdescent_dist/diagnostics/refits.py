@@ -79,7 +79,7 @@ class Refits:
         )
         answer = result.arrived
         if self.config.finish != "none" and can_finish(objective, problem.parameters):
-            most = most_populations(int(result.state.step), objective.layout.size)
+            most = most_populations(int(result.state.step), problem.linearizer.loss)
             end = finish(problem.linearizer, answer, most=most, progress=self.progress)
             answer = end.params
         params = problem.parameters.named(np.asarray(answer, float).tolist())

@@ -18,7 +18,7 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.protocol import Objective
-from kdescent_dist.response.fixed_loss import CatalogRows
+from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
 from kdescent_dist.response.whitening import check_regions
@@ -26,7 +26,7 @@ from kdescent_dist.response.whitening import check_regions
 log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = MOST_BINS = 1000
-SAMPLES = 10_000_000  # samples that each finish may draw, as populations
+PAIRS = 20_000_000_000  # pairs of a sample and a point that each finish may take
 FEWEST_POPULATIONS = 100
 GivenRows = (
     tuple[Mapping[str, np.ndarray], np.ndarray]
@@ -79,14 +79,15 @@ def finish(
     return state
 
 
-def most_populations(steps: int, samples: int) -> int:
-    """The most populations of a finish: half of those of the fit, and more of a small population.
+def most_populations(steps: int, loss: FixedLoss) -> int:
+    """The most populations of a finish: half of those of the fit, and more of small populations.
 
     Args:
         steps: number of steps of the fit.
-        samples: number of samples of a population.
+        loss: the loss at fixed points.
     """
-    return max(steps // 2, SAMPLES // max(samples, 1), FEWEST_POPULATIONS)
+    pairs = loss.objective.layout.size * max(sum(one.number for one in loss.compared), 1)
+    return max(steps // 2, PAIRS // pairs, FEWEST_POPULATIONS)
 
 
 def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:

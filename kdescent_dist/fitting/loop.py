@@ -210,7 +210,7 @@ def fit(
         log.info("finish: none, as the key of all steps is of another implementation than others")
         return result
     loss = FixedLoss(objective, parameters, seed, fixed_key, rows)
-    most = most_populations(int(result.state.step), objective.layout.size)
+    most = most_populations(int(result.state.step), loss)
     end = finish(Linearizer(loss), result.arrived, most=most, kept=kept, progress=progress)
     return replace(result, finish=end)
 

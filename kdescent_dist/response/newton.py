@@ -194,7 +194,7 @@ class Newton:
             expected = -(2 * gradient @ move + move @ at.curvature @ move)
             if self._agreed(bool(after < before)):
                 gain = self._agreed(float((before - after) / expected))
-                change = -1 if gain > GOOD else 1 if gain < BAD else 0
+                change = -2 if gain > GOOD else -1 if gain > BAD else 0
                 return replace(
                     state,
                     params=params,

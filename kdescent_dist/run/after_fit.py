@@ -44,8 +44,8 @@ def finish_phase(
             return None
         processes = Processes.of(problem.objective.mesh)
         kept = KeptFinish(directory.checkpoints / FINISH_FILE, of, processes)
-        step, size = int(result.state.step), problem.objective.layout.size
-        most, start = most_populations(step, size), result.arrived
+        most = most_populations(int(result.state.step), problem.linearizer.loss)
+        start = result.arrived
         return finish(problem.linearizer, start, most=most, kept=kept, progress=progress)
 
     return Phase("finish", work)

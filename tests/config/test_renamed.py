@@ -252,7 +252,9 @@ FINGERPRINTS = [
 
 @pytest.mark.parametrize(("overrides", "name", "name_1"), FINGERPRINTS)
 def test_a_run_finds_the_directory_that_it_had(composed, overrides, name, name_1):
-    earlier = ["fit.bounds=arctan", "bins.all.column_width=deviation"]
+    earlier = ["fit.bounds=arctan", "bins.all.column_width=deviation", "bins.all.fourier=0"]
+    earlier += ["bins.all.fourier_half_space=false"]
+    earlier += [] if "loss.statistic=chisq" in overrides else ["loss.kind=mse"]
     config = composed(*earlier, *overrides)
     assert (fingerprint(config), fingerprint_1(config)) == (name, name_1)
     assert fingerprint(composed(*overrides)) != name  # quickstart has bounds

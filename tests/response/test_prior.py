@@ -27,17 +27,20 @@ def problem(bins, priors, loss=CHISQ):
 
 
 @pytest.fixture(scope="module")
-def plain(few_points):
-    """The minimum without priors, linearized, and the covariance there."""
-    given = problem(few_points, {})
-    end = carried_out(Newton(given.linearizer), START)[-1].params
-    at = given.linearizer.at(end)
+def without(few_points):
+    return problem(few_points, {})
+
+
+@pytest.fixture(scope="module")
+def plain(without):
+    """The loss without priors, linearized near its minimum, and the covariance there."""
+    at = without.linearizer.at(START)
     return at, parameter_covariance(at)
 
 
 @pytest.fixture(scope="module")
 def prior(plain):
-    """Three errors of the data above the minimum of the data, and as wide as the errors."""
+    """Three errors of the data above the truth, and as wide as the errors."""
     at, _ = plain
     width = np.sqrt(at.inverse[0, 0])
     return float(at.params[0] + 3 * width), float(width)
@@ -49,14 +52,19 @@ def priors(prior):
 
 
 @pytest.fixture(scope="module")
-def narrowed(few_points, priors):
-    given = problem(few_points, priors)
-    return given, carried_out(Newton(given.linearizer), START)[-1]
+def with_priors(few_points, priors):
+    return problem(few_points, priors)
 
 
-def test_the_finish_ends_where_data_and_prior_are_balanced(plain, prior, narrowed):
+@pytest.fixture(scope="module")
+def narrowed(with_priors):
+    return with_priors, carried_out(Newton(with_priors.linearizer), START)[-1]
+
+
+@pytest.mark.nightly
+def test_the_finish_ends_where_data_and_prior_are_balanced(without, prior, narrowed):
     """Of a quadratic loss, (H + K)^-1 K times the way from the minimum to the prior's mean."""
-    at, _ = plain
+    at = without.linearizer.at(carried_out(Newton(without.linearizer), START)[-1].params)
     mean, width = prior
     known = at.determined
     assert known.tolist() == [True] * 4 + [False]
@@ -71,12 +79,11 @@ def test_the_finish_ends_where_data_and_prior_are_balanced(plain, prior, narrowe
     assert end.params[4] == pytest.approx(2.0, abs=0.01)
 
 
-def test_errors_combine_the_widths_of_data_and_prior(plain, prior, narrowed):
+def test_errors_combine_the_widths_of_data_and_prior(plain, prior, with_priors):
     at, covariance = plain
-    given, _ = narrowed
     params = at.params.copy()
     params[4] = 2.0
-    found = parameter_covariance(given.linearizer.at(params))
+    found = parameter_covariance(with_priors.linearizer.at(params))
     curvature, known = at.curvature[:4, :4], np.diag([prior[1] ** -2, 0, 0, 0])
     noise = curvature @ covariance[:4, :4] @ curvature
     inverse = np.linalg.inv(curvature + known)
@@ -86,6 +93,7 @@ def test_errors_combine_the_widths_of_data_and_prior(plain, prior, narrowed):
     np.testing.assert_allclose(found[4, :4], 0.0, atol=1e-12)
 
 
+@pytest.mark.nightly
 def test_a_result_tells_of_priors_and_of_what_they_alone_determine(narrowed):
     given, end = narrowed
     found, covariance = state_errors(given, end.params, lambda: None)

@@ -16,6 +16,7 @@ from support import problems, rings
 from support.process_groups import (
     EVERY_RANK,
     PATIENCE,
+    TWO_DEVICES,
     alone,
     assert_same_fit,
     command,
@@ -55,10 +56,10 @@ def finish(process: subprocess.Popen) -> str:
     return out
 
 
-def test_four_ranks_equal_one_process_with_four_devices_also_after_a_signal(tmp_path):
+def test_two_ranks_of_two_devices_equal_one_process_with_four_also_after_a_signal(tmp_path):
     alone(tmp_path / "alone", cwd=tmp_path, devices=4)
     directory = tmp_path / "ranks"
-    program = mpirun(4, *command(directory))
+    program = mpirun(2, *command(directory, TWO_DEVICES))
     process = start(program, tmp_path)
     while steps(directory) < 50:
         assert process.poll() is None, process.communicate()
@@ -70,7 +71,7 @@ def test_four_ranks_equal_one_process_with_four_devices_also_after_a_signal(tmp_
     assert result(directory)["status"] == "preempted"
     told = finish(start(program, tmp_path))
     assert told.count("status: done") == 1
-    assert result(directory)["devices"]["processes"] == 4
+    assert result(directory)["devices"]["processes"] == 2
     assert_same_fit(directory, tmp_path / "alone")
 
 

@@ -34,5 +34,6 @@ def answer_of(
         chosen = sorted({*lowest.tolist(), len(params) - 1})
         again = np.array([[loss(params[i], key) for key in range(SHARED)] for i in chosen])
         means = np.mean(again, axis=1)
-        return params[chosen[int(np.argmin(np.where(np.isfinite(means), means, np.inf)))]]
+        if np.isfinite(means).any():
+            return params[chosen[int(np.argmin(np.where(np.isfinite(means), means, np.inf)))]]
     return params[-1]

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+MOST = 64  # programs that are kept; a loop over optimizers makes new ones without end
+
 
 class Programs:
     """Programs by name, each of which is made once."""
@@ -25,6 +27,12 @@ class Programs:
                 that share the programs.
             make: makes the program; the arrays of an objective must not be constants in it.
         """
-        if name not in self._made:
+        try:
+            known = name in self._made
+        except TypeError:  # an optimizer that has no hash
+            return make()
+        if not known:
             self._made[name] = make()
+            if len(self._made) > MOST:
+                del self._made[next(iter(self._made))]
         return self._made[name]

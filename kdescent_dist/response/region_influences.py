@@ -1,7 +1,7 @@
 """Influences of the regions of the catalogs on estimates: rows of a region move them together."""
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -91,13 +91,18 @@ class PopulationRegions:
         self._ranked = [self._regions(turn) for turn in self.blocks.turns]
         width = table_width(max(one.width for turn in self._ranked for one in turn))
         whole, split = PartitionSpec(), PartitionSpec("samples")
-        compiled = partial(on_each_device, self.mesh)
-        self._draw = compiled(self._draw_local, (whole, whole, split, split), split)
 
-        @cache
+        def compiled(name: Hashable, local: Callable, in_specs: Any, out_specs: Any) -> Callable:
+            return self.objective.programs.of(
+                ("regions", name), lambda: on_each_device(self.mesh, local, in_specs, out_specs)
+            )
+
+        self._draw = compiled("draw", self._draw_local, (whole, whole, split, split), split)
+
         def sums(hard: tuple[bool, ...]) -> Callable:
             block = (split, split, split)
-            return compiled(_sums_of(hard, width), (block, split, split, whole, whole), whole)
+            specs = (block, split, split, whole, whole)
+            return compiled(("sums", hard, width), _sums_of(hard, width), specs, whole)
 
         self._sums = sums
 

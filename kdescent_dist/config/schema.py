@@ -203,7 +203,8 @@ class StopConfig:
     plateau: int | None = knob(at_least=1, resumable=True)
     # Once the mean loss of ten steps is not above this
     target: float | None = knob(resumable=True)
-    # After as many seconds of steps since this start; a further start goes on as long
+    # After as many seconds of steps of this start, without their compilation; a further start
+    # goes on as long
     seconds: float | None = knob(above=0, resumable=True)
 
 

@@ -1,11 +1,14 @@
 """The answer of the steps of a fit: where the finish begins, and the answer without a finish."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
 
+log = logging.getLogger(__name__)
+
 CANDIDATES = 32  # trials of which the best is chosen
-SHARED = 8  # random keys with which all of them are evaluated
+SHARED = 8  # random keys with which parameters are compared
 
 
 def answer_of(
@@ -15,7 +18,8 @@ def answer_of(
 
     The mean over the last steps has less noise than the last one (Polyak and Juditsky 1992). The
     losses of steps are of different random numbers, and the lowest one is mostly luck: those of the
-    lowest losses are compared by the same random numbers.
+    lowest losses are compared by the same random numbers. Trials that are lost are left out, with a
+    warning.
 
     Args:
         kind: ``last``; ``average``, the mean over the last tenth of the steps; or ``best``, the
@@ -26,9 +30,10 @@ def answer_of(
     """
     if kind == "average":
         last = params[-max(len(params) // 10, 1) :]
-        last = last[np.isfinite(last).all(axis=1)]
+        last = _known(kind, last)
         return np.mean(last, axis=0, dtype=float).astype(params.dtype)
     if kind == "best":
+        _known(kind, params)
         known = np.flatnonzero(np.isfinite(losses) & np.isfinite(params).all(axis=1))
         lowest = known[np.argsort(losses[known], kind="stable")[: CANDIDATES - 1]]
         chosen = sorted({*lowest.tolist(), len(params) - 1})
@@ -37,3 +42,15 @@ def answer_of(
         if np.isfinite(means).any():
             return params[chosen[int(np.argmin(np.where(np.isfinite(means), means, np.inf)))]]
     return params[-1]
+
+
+def _known(kind: str, params: np.ndarray) -> np.ndarray:
+    """The trials that are not lost."""
+    known = params[np.isfinite(params).all(axis=1)]
+    if lost := len(params) - len(known):
+        log.warning(
+            "fit.answer=%s: %d of its %d trials are lost with a part of the history: the answer is "
+            "that of the others, and differs from that of the whole fit",
+            *(kind, lost, len(params)),
+        )
+    return known

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,6 @@ def fit(
             stop_requested,
             samples,
             GrowingHistory(history),
-            Stops(config.stop, processes),
         )
         result = loop.to_the_end(state, parameters)
         if config.answer != "last":
@@ -240,12 +239,13 @@ class _Loop:
     stop_requested: Callable[[], bool]
     samples: int
     history: GrowingHistory
-    stops: Stops
+    stops: Stops = field(init=False)
 
     def to_the_end(self, state: FitState, parameters: Parameters) -> FitResult:
         ending, count = "", 1
         if int(state.step) < self.config.steps:
             state, _ = self._run(state, 0, moving=True)  # compile before the first timed step
+        self.stops = Stops(self.config.stop, self.processes)  # whose clock begins here
         if self.saver is not None:
             self.saver.begin()
         while (step := int(state.step)) < self.config.steps:

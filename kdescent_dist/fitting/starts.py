@@ -10,9 +10,10 @@ INSIDE = 1e-3  # distance of guesses from their bounds, relative to the width
 def guesses(parameters: Parameters, number: int, seed: int) -> np.ndarray:
     """Guesses (number, P) from a scrambled Sobol sequence (Sobol 1967; Owen 1998).
 
-    The first one is the guess of the parameters. Between two bounds, the others are spread evenly.
-    Otherwise they have a normal distribution about the guess, whose width is the size of the guess,
-    or its scale if that is larger; beyond a bound, they are reflected.
+    The first one is the guess of the parameters. The others have the distribution of the prior
+    within the bounds, where its quantiles are known. Without, they are spread evenly between two
+    bounds; or have a normal distribution about the guess, whose width is the size of the guess, or
+    its scale if that is larger; beyond a bound, they are reflected.
 
     Args:
         parameters: the parameters; those that are fixed keep their guess.
@@ -35,5 +36,11 @@ def guesses(parameters: Parameters, number: int, seed: int) -> np.ndarray:
     inner = np.where(from_low, low, high)[one]
     away = np.abs(spread[:, one] - inner)
     spread[:, one] = inner + np.where(from_low[one], away, -away)
+    for i, prior in enumerate(parameters.priors):
+        known = None if prior is None else prior.quantiles(share[:, i], low[i], high[i])
+        if known is not None:
+            spread[:, i] = known
     spread = np.where(parameters.fixed, guess, spread)
-    return np.concatenate([guess[None], spread]).astype(parameters.guess.dtype)
+    found = np.concatenate([guess[None], spread]).astype(parameters.guess.dtype)
+    # In the precision of the fit, a value may be rounded to a bound.
+    return np.array([parameters.with_guess(one).inside().guess for one in found])

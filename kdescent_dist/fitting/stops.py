@@ -14,6 +14,7 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.history import GrowingHistory
 
 OF_TARGET = 10  # steps of which the mean loss is compared with the target
+BY_TIME = "the time: "  # how the reason of a fit that ran out of time begins
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Stops:
     Attributes:
         config: the stops.
         processes: the processes of the fit. The clock of the primary counts.
-        begun: time at which the steps of this start began.
+        begun: time at which the steps of this start began, after their compilation.
     """
 
     config: StopConfig
@@ -53,7 +54,7 @@ class Stops:
                 return f"the target: mean loss {now:.6g} of {of_target} steps"
         late = seconds is not None and time.monotonic() - self.begun > seconds
         if late and self.processes.is_primary:
-            return f"the time: fit.stop.seconds={seconds:g}"
+            return f"{BY_TIME}fit.stop.seconds={seconds:g}"
         return ""
 
     @property

@@ -34,6 +34,28 @@ def test_guesses_are_within_bounds_and_fill_them(spread):
     assert set(counts.tolist()) <= {1, 2}
 
 
+def test_guesses_are_drawn_from_a_prior_whose_quantiles_are_known():
+    """Within its bounds; about one of another library, as without a prior."""
+    priors = {
+        "a": {"normal": [10.0, 2.0]},
+        "b": {"lognormal": [1.0, 0.5]},
+        "c": {"truncated": [0.0, 1.0, -0.5, 2.0]},
+        "d": {"uniform": [3.0, 4.0]},
+        "e": {"normal": [0.0, 1.0]},
+    }
+    guess = np.array([1.0, 1.0, 0.1, 3.5, 0.5], np.float32)
+    pairs = [None, None, None, None, (0, None)]
+    parameters = Parameters.of_vector(guess, list(priors), pairs, priors=priors)
+    found = guesses(parameters, 256, 3)[1:].astype(float)
+    assert np.all((found > parameters.low) & (found < parameters.high))
+    a, b, c, d, e = found.T
+    assert (abs(a.mean() - 10) < 0.1, abs(a.std() - 2) < 0.1) == (True, True)
+    assert (abs(np.log(b).mean() - 1) < 0.03, abs(np.log(b).std() - 0.5) < 0.03) == (True, True)
+    assert c.min() < -0.45
+    assert np.allclose(np.quantile(d, [0.25, 0.75]), [3.25, 3.75], atol=0.02)
+    assert abs(np.median(e) - 0.6745) < 0.03
+
+
 def test_parameters_without_bounds_are_spread_about_their_guess_in_their_own_units(spread):
     _, found = spread
     mass = found[1:, NAMES.index("mass")]

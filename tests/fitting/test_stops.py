@@ -1,5 +1,7 @@
 """Early stops, and the answer of the steps: the same for any dispatches, restarts and devices."""
 
+import logging
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,6 +87,23 @@ def test_the_clock_of_the_primary_counts():
     assert not Stops(stop, Processes(())).reason(3, None)
 
 
+def test_the_clock_begins_after_the_compilation(monkeypatch):
+    """Here, compiling takes longer than the steps may."""
+    patience, compiled = 1.0, []
+
+    def slow(self, state, count, moving, call=loop._Loop._run):
+        if not compiled:
+            time.sleep(patience)
+        compiled.append(count)
+        return call(self, state, count, moving)
+
+    run(StopConfig())  # whose programs are those of the next fit
+    monkeypatch.setattr(loop._Loop, "_run", slow)
+    ended = run(StopConfig(seconds=patience), steps=3)
+    assert compiled[0] == 0
+    assert int(ended.state.step) == 3
+
+
 def test_no_dispatch_goes_past_a_step_at_which_to_look():
     stops = Stops(StopConfig(plateau=7, target=0.0), Processes(()))
     assert [stops.left(step) for step in (0, 3, 7, 9, 10, 14)] == [7, 4, 3, 1, 4, 6]
@@ -122,11 +141,13 @@ def test_the_best_trial_is_that_of_the_lowest_loss_for_the_same_random_numbers()
     assert abs(params[np.nanargmin(losses)][0]) > abs(found[0])
 
 
-def test_the_mean_leaves_out_trials_that_are_lost():
+def test_the_mean_leaves_out_trials_that_are_lost(caplog):
     params = np.arange(40, dtype=np.float32)[:, None]
     params[37] = np.nan
-    found = answer_of("average", params, params[:, 0], lambda *_: 0.0)
+    with caplog.at_level(logging.WARNING):
+        found = answer_of("average", params, params[:, 0], lambda *_: 0.0)
     assert found == pytest.approx([(36 + 38 + 39) / 3])
+    assert "fit.answer=average: 1 of its 4 trials are lost" in caplog.text
     assert answer_of("average", params[:3], params[:3, 0], lambda *_: 0.0) == [2]
 
 

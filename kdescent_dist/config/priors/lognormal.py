@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kdescent_dist.config.priors.prior import Prior, check_width
+import numpy as np
+
+from kdescent_dist.config.priors.prior import Prior, check_width, normal_quantiles
 
 
 @dataclass(frozen=True)
@@ -24,3 +26,8 @@ class Lognormal(Prior):
     def log_prob(self, x: Any, xp: Any) -> Any:
         log = xp.log(x)
         return -0.5 * ((log - self.mean) / self.sd) ** 2 - log
+
+    def quantiles(self, share: np.ndarray, low: float, high: float) -> np.ndarray:
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is that of no bound
+            ends = np.log(low), np.log(high)
+        return np.exp(normal_quantiles(share, self.mean, self.sd, *ends))

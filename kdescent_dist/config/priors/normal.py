@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kdescent_dist.config.priors.prior import Prior, check_width
+import numpy as np
+
+from kdescent_dist.config.priors.prior import Prior, check_width, normal_quantiles
 
 
 @dataclass(frozen=True)
@@ -19,3 +21,6 @@ class Normal(Prior):
 
     def log_prob(self, x: Any, xp: Any) -> Any:
         return -0.5 * ((x - self.mean) / self.sd) ** 2
+
+    def quantiles(self, share: np.ndarray, low: float, high: float) -> np.ndarray:
+        return normal_quantiles(share, self.mean, self.sd, low, high)

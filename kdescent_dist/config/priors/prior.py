@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import astuple
 from typing import Any, ClassVar
 
+import numpy as np
+
 
 class Prior(ABC):
     """A prior of one parameter: a frozen dataclass whose fields are the numbers of the config.
@@ -31,6 +33,18 @@ class Prior(ABC):
             xp: ``numpy`` or ``jax.numpy``, for functions such as ``xp.log``.
         """
 
+    def quantiles(self, share: np.ndarray, low: float, high: float) -> np.ndarray | None:
+        """The values below which the prior within bounds has shares (n,) of its probability.
+
+        Args:
+            share: (n,) shares, above 0 and below 1.
+            low, high: the bounds, which are within ``support``.
+
+        Returns:
+            The values (n,), or None if they are not known.
+        """
+        return None
+
     @property
     def code(self) -> Any:
         """What to describe in the identity of a fit beside ``to_config``."""
@@ -39,6 +53,15 @@ class Prior(ABC):
     def to_config(self) -> dict[str, Any]:
         """The prior in the form of the config."""
         return {self.name: list(astuple(self))}  # type: ignore[call-overload]
+
+
+def normal_quantiles(
+    share: np.ndarray, mean: float, sd: float, low: float, high: float
+) -> np.ndarray:
+    """The quantiles (n,) of a normal distribution within bounds, see ``Prior.quantiles``."""
+    from scipy.stats import truncnorm  # slow to import
+
+    return truncnorm.ppf(share, (low - mean) / sd, (high - mean) / sd, mean, sd)
 
 
 def check_width(sd: float) -> None:

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kdescent_dist.config.priors.prior import Prior, check_range, check_width
+import numpy as np
+
+from kdescent_dist.config.priors.prior import (
+    Prior,
+    check_range,
+    check_width,
+    normal_quantiles,
+)
 
 
 @dataclass(frozen=True)
@@ -26,3 +33,6 @@ class Truncated(Prior):
 
     def log_prob(self, x: Any, xp: Any) -> Any:
         return -0.5 * ((x - self.mean) / self.sd) ** 2
+
+    def quantiles(self, share: np.ndarray, low: float, high: float) -> np.ndarray:
+        return normal_quantiles(share, self.mean, self.sd, low, high)

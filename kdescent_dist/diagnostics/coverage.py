@@ -1,16 +1,46 @@
 """Bias, scatter and coverage of the stated errors, from fits of catalogs whose truth is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from kdescent_dist.config.priors.uniform import Uniform
+from kdescent_dist.diagnostics.problem import Problem
 
 # Half-widths of intervals in stated errors, and how often a normal distribution is within.
 INTERVALS = {"68": (1.0, 0.6827), "95": (1.96, 0.95)}
 SURE = 3.0  # Monte Carlo errors beyond which a difference is told
 
 
-def summarize(truth: Mapping[str, float], fits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def names_with_prior(problem: Problem) -> tuple[str, ...]:
+    """The parameters whose stated errors include a prior; a uniform one acts as bounds alone."""
+    prior = problem.objective.prior
+    each = () if prior is None else prior.priors
+    return tuple(problem.parameters.names[i] for i, one in each if not isinstance(one, Uniform))
+
+
+def notes_of(problem: Problem) -> list[str]:
+    """What the coverage of a fit does not measure, as sentences."""
+    notes = []
+    if problem.training.regions is not None:
+        notes.append(
+            "the rows of simulated catalogs are independent, without catalog.regions: the table is "
+            "that of errors of independent rows, and tells nothing of errors from regions"
+        )
+    if names := names_with_prior(problem):
+        notes.append(
+            f"parameters with a prior ({', '.join(names)}) are not judged, and do not count in the "
+            "row all: the prior is a measurement in the stated errors, but the same in all fits"
+        )
+    return notes
+
+
+def summarize(
+    truth: Mapping[str, float],
+    fits: Sequence[Mapping[str, Any]],
+    of_priors: Collection[str] = (),
+) -> dict[str, Any]:
     """Compare fits with the truth.
 
     Every pair of numbers is a value and its Monte Carlo error. Of a fraction k / n, the error is
@@ -21,17 +51,19 @@ def summarize(truth: Mapping[str, float], fits: Sequence[Mapping[str, Any]]) -> 
     Args:
         truth: names of parameters to their true values.
         fits: results of ``Refits.fit``.
+        of_priors: names of the parameters that have a prior, which are not judged.
 
     Returns:
         Ready for JSON:
 
+        - ``truth``: the true values;
         - ``fits``, ``failed``, ``converged``, ``acceptable``: numbers of fits;
         - ``parameters``: for each parameter with errors, ``truth``; ``fits``, the number of fits
           that state an error; ``bias``; ``scatter``, the standard deviation; ``stated``, the root
           mean square of the stated errors; ``scatter_over_stated``; ``within_68`` and
-          ``within_95``;
-        - ``pooled``: ``within_68`` and ``within_95`` of all parameters and fits, and
-          ``converged_within_68`` of the fits that converged.
+          ``within_95``; and ``prior``, whether the parameter has a prior;
+        - ``pooled``: ``within_68`` and ``within_95`` of all fits and all parameters without a
+          prior, and ``converged_within_68`` of the fits that converged.
     """
     known = [one for one in fits if "failed" not in one]
     parameters = {}
@@ -39,11 +71,14 @@ def summarize(truth: Mapping[str, float], fits: Sequence[Mapping[str, Any]]) -> 
         pairs = [(one["params"][name], one["errors"].get(name)) for one in known]
         pairs = [(found, error) for found, error in pairs if error]
         if len(pairs) > 1:
-            parameters[name] = _of_parameter(value, *np.transpose(pairs))
+            found = _of_parameter(value, *np.transpose(pairs))
+            parameters[name] = {**found, "prior": name in of_priors}
     converged = [one for one in known if one["converged"]]
-    pooled = {f"within_{level}": _pooled(truth, known, level) for level in INTERVALS}
-    pooled["converged_within_68"] = _pooled(truth, converged, "68")
+    judged = {name: value for name, value in truth.items() if name not in of_priors}
+    pooled = {f"within_{level}": _pooled(judged, known, level) for level in INTERVALS}
+    pooled["converged_within_68"] = _pooled(judged, converged, "68")
     return {
+        "truth": dict(truth),
         "fits": len(fits),
         "failed": len(fits) - len(known),
         "converged": len(converged),
@@ -85,7 +120,8 @@ def _pooled(
     width, _ = INTERVALS[level]
     inside, number = [], []
     for one in fits:
-        stated = {name: error for name, error in one["errors"].items() if error}
+        stated = {name: one["errors"].get(name) for name in truth}
+        stated = {name: error for name, error in stated.items() if error}
         within = [abs(one["params"][n] - truth[n]) < width * error for n, error in stated.items()]
         inside.append(sum(within))
         number.append(len(within))
@@ -105,7 +141,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
     for name, one in summary["parameters"].items():
         rows.append(
             (
-                name,
+                f"{name} (prior)" if one["prior"] else name,
                 "{:+.2g} +- {:.1g}".format(*one["bias"]),
                 "{:.2f} +- {:.2f}".format(*one["scatter_over_stated"]),
                 _percent(one["within_68"]),
@@ -124,9 +160,14 @@ def table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the errors of each parameter beyond its Monte Carlo error."""
+    """What is wrong with the errors of each parameter beyond its Monte Carlo error.
+
+    Parameters that have a prior are left out.
+    """
     told = []
     for name, one in summary["parameters"].items():
+        if one["prior"]:
+            continue
         (ratio, noise), (bias, of_bias) = one["scatter_over_stated"], one["bias"]
         if abs(ratio - 1) > SURE * noise:
             size = "too small" if ratio > 1 else "too large"

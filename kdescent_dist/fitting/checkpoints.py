@@ -44,6 +44,18 @@ def latest_step(directory: Path) -> int | None:
     return max((int(d.name) for d in directory.iterdir() if d.name.isdigit()), default=None)
 
 
+def begun_with(directory: Path) -> list[float] | None:
+    """The guess (parameters,) of the fit whose checkpoints are in a folder; None if not known."""
+    steps = sorted(int(d.name) for d in directory.glob("*") if d.name.isdigit())
+    for step in reversed(steps):
+        try:
+            meta = json.loads((directory / str(step) / "meta" / "metadata").read_text())
+            return [float(value) for value in meta["identity"]["guess"]]
+        except (OSError, ValueError, KeyError, TypeError):  # a damaged one
+            continue
+    return None
+
+
 class Checkpoints:
     """Saves states in ``<directory>/<step>/`` in the background; restores the latest intact one.
 

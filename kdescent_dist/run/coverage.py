@@ -8,15 +8,20 @@ import fcntl
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config.compose import read_config
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import Config
-from kdescent_dist.diagnostics.coverage import summarize, table, warnings
+from kdescent_dist.diagnostics.coverage import (
+    names_with_prior,
+    notes_of,
+    summarize,
+    table,
+    warnings,
+)
 from kdescent_dist.diagnostics.refits import Refits
 from kdescent_dist.diagnostics.simulated import Simulation
 from kdescent_dist.distributed.processes import Processes
@@ -24,6 +29,7 @@ from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.kept_parts import KeptParts
 from kdescent_dist.run.prepare import Prepared
 from kdescent_dist.run.report import draw_report
+from kdescent_dist.run.setup import config_of_answer, refits_as_fitted
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +51,13 @@ def config_of_run(config: Config, directory: RunDirectory) -> Config:
             f"run_dir={directory.path}: no finished fit is there, of which to find the coverage: "
             "run the fit first, and give mode=coverage the same run_dir"
         )
-    known, _ = read_config(file)
-    steps, finished = result.get("steps"), result.get("finish") is not None
+    known = config_of_answer(directory)
     return replace(
         known,
         mode="coverage",
         run_dir=str(directory.path),
         coverage=config.coverage,
         report=config.report,
-        # The run may have been continued with other values.
-        fit=replace(
-            known.fit,
-            steps=steps if isinstance(steps, int) else known.fit.steps,
-            finish="newton" if finished else "none",
-            answer=result.get("answer", known.fit.answer),
-            stop=replace(known.fit.stop, seconds=None),
-        ),
         mesh=replace(known.mesh, samples=config.mesh.samples),
         runtime=replace(config.runtime, x64=known.runtime.x64, fast_cpu=known.runtime.fast_cpu),
     )
@@ -96,16 +93,10 @@ def cover(
     problem, settings = prepared.problem, config.coverage
     params = processes.on_primary(directory.result)["params"]
     fitted = np.array([params[name] for name in problem.parameters.names], problem.guess.dtype)
-    store = KeptParts(directory, processes, "coverage", _identity(config, prepared, fitted))
-    simulation = Simulation(problem, fitted)
     now = ""
-    refits = Refits(
-        problem,
-        prepared.optimizer,
-        config.fit,
-        config.counts.pretrain,
-        lambda: progress(now),
-    )
+    refits = refits_as_fitted(config, prepared, directory, processes, lambda: progress(now))
+    store = KeptParts(directory, processes, "coverage", _identity(config, prepared, refits, fitted))
+    simulation = Simulation(problem, fitted)
     number, (part, parts) = settings.repeats, settings.part or (0, 1)
     own = [i for i in range(number) if i % parts == part % parts]
     missing = [i for i in own if store.read(i) is None]
@@ -126,15 +117,25 @@ def cover(
     if len(fits) < number:
         log.info("coverage: %d of %d repeats are done; other parts do the rest", len(fits), number)
         return
-    processes.on_primary(lambda: _tell(config, directory, dict(params), fits))
+    of_priors, notes = names_with_prior(problem), notes_of(problem)
+    for line in notes:
+        log.warning("coverage: %s", line)
+    summary = {**summarize(params, fits, of_priors), "notes": notes}
+    processes.on_primary(lambda: _tell(config, directory, summary, fits))
 
 
-def _identity(config: Config, prepared: Prepared, fitted: np.ndarray) -> dict[str, Any]:
+def _identity(
+    config: Config, prepared: Prepared, refits: Refits, fitted: np.ndarray
+) -> dict[str, Any]:
+    fit = refits.config
     return {
         **prepared.identity,
         "params": fitted.tolist(),
-        "fit.steps": config.fit.steps,
-        "fit.finish": config.fit.finish,
+        "guess": refits.problem.guess.tolist(),
+        "fit.steps": fit.steps,
+        "fit.finish": fit.finish,
+        "fit.answer": fit.answer,
+        "fit.stop": asdict(fit.stop),
         "loss.kind": config.loss.kind,
     }
 
@@ -148,7 +149,7 @@ def _seed(config: Config, repeat: int, what: str) -> int:
 def _tell(
     config: Config,
     directory: RunDirectory,
-    truth: Mapping[str, float],
+    summary: Mapping[str, Any],
     fits: list[dict[str, Any]],
 ) -> None:
     """Write and log the table, and draw the report; another task may do so at this moment."""
@@ -160,7 +161,6 @@ def _tell(
             return
         except OSError:  # a file system without locks
             pass
-        summary = summarize(truth, fits)
         directory.write_json("coverage.json", {**summary, "repeats": fits})
         for line in table(summary):
             log.info("coverage: %s", line)

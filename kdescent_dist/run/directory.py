@@ -215,6 +215,10 @@ class RunDirectory:
         if self._writes:
             _write(self.path / name, json.dumps(known, indent=2) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The contents of a JSON file, empty if there is no such file or the file is damaged."""
+        return _read_object(self.path / name)
+
     def read_phase(self, name: str) -> dict[str, Any]:
         """The result of a phase, empty if there is no such file or the file is damaged."""
         return _read_object(self.path / "phases" / f"{name}.json")

@@ -54,7 +54,8 @@ from kdescent_dist.run.result import (
     with_phases,
     with_saved_step,
 )
-from kdescent_dist.run.starts import starts_phase
+from kdescent_dist.run.setup import setup_of
+from kdescent_dist.run.starts import begun_guess, starts_phase
 from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ class _Run:
     def _cover(self) -> dict[str, Any]:
         """Fit simulated catalogs of a finished fit, without changing its result."""
         self.done = True
-        prepared = self._with_best_start(self._prepare())
+        prepared = self._prepare()
 
         def progress(phase: str) -> None:
             self._progress(phase)
@@ -240,10 +241,11 @@ class _Run:
         if config.fit.guess_from is not None:
             log.info("guess: the parameters of %s", config.fit.guess_from)
         parameters = first_parameters(config)  # first, an invalid guess is reported
-        if config.mode != "inspect":
+        if config.mode not in ("inspect", "coverage"):
             self.processes.on_primary(self._refuse_lost_checkpoints)
         step = latest_step(self.directory.checkpoints) or 0
-        if step > config.fit.steps:
+        # The answer of a coverage may be older than the checkpoint.
+        if step > config.fit.steps and config.mode != "coverage":
             raise InputError(
                 f"fit.steps={config.fit.steps}: the fit in {self.directory.path} is already at "
                 f"step {step}; raise it, or choose another run_dir"
@@ -284,7 +286,8 @@ class _Run:
             message = f"stopped by {self.signals.received or 'a signal'} {where}"
             if known is not None:
                 raise Preempted(message, int(known.state.step), known.params, known.losses)
-            raise Preempted(message, 0, np.zeros((0, len(self.parameters))), np.zeros(0))
+            step = latest_step(self.directory.checkpoints) or 0
+            raise Preempted(message, step, np.zeros((0, len(self.parameters))), np.zeros(0))
 
     def _fit(self, prepared: Prepared, tell: Callable[[int], None]) -> FitResult:
         config, problem = self.config, prepared.problem
@@ -324,7 +327,12 @@ class _Run:
 
     def _with_best_start(self, prepared: Prepared) -> Prepared:
         """The fit, with the best of many starts as its guess."""
-        if self.config.fit.starts == 1:
+
+        def begun() -> bool:
+            known = (self.directory.path / "starts.json").is_file()
+            return known and begun_guess(self.directory) is not None
+
+        if self.config.fit.starts == 1 and not self.processes.on_primary(begun):
             return prepared
 
         def progress() -> None:
@@ -394,6 +402,7 @@ class _Run:
             step=int(result.state.step),
             params=result.final,
             answer=self.config.fit.answer,
+            setup=setup_of(self.config, result),
             finish=None if result.finish is None else result.finish.summary(),
             scatter=self.parameters.named(scatter),
             loss=float(result.losses[-1]),

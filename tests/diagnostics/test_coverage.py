@@ -1,5 +1,8 @@
 """Simulated catalogs, their fits, and the table of coverage."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import optax
 import pytest
@@ -10,12 +13,13 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.schema import FitConfig
-from kdescent_dist.diagnostics.coverage import summarize, table, warnings
+from kdescent_dist.diagnostics.coverage import notes_of, summarize, table, warnings
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.refits import Refits, fit_catalogs
 from kdescent_dist.diagnostics.simulated import Simulation
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.models.population import Population
+from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.population_objective import PopulationObjective
 from support import problems
 from support.fits import fit_once_compiled
@@ -230,6 +234,30 @@ def test_the_table_tells_of_errors_that_are_wrong():
     assert small[0].startswith("the errors of a are too small: the scatter is 1.96 +- ")
     assert "a is biased by +" in biased[0]
     assert "stated errors" in biased[0]
+
+
+def test_parameters_with_a_prior_are_not_judged():
+    summary = summarize({"a": 1.0, "b": -5.0}, of_normal(200, ratio=0.1, bias=3.0), ["a"])
+    assert warnings(summary) == []
+    assert {n: one["prior"] for n, one in summary["parameters"].items()} == {"a": True, "b": False}
+    assert table(summary)[2].startswith("a (prior)  ")
+    b = summary["parameters"]["b"]
+    assert summary["pooled"]["within_68"][0] == b["within_68"][0]
+
+
+def test_what_a_coverage_does_not_measure_is_told():
+    """A uniform prior acts as bounds, and is no measurement."""
+    priors = {"offset": {"normal": [0.4, 0.1]}, "slope": {"uniform": [0.0, 2.0]}}
+    priors = dict(zip(problems.NAMES, priors.values(), strict=False))
+    parameters = Parameters.of_vector(problems.GUESS, problems.NAMES, priors=priors)
+    prior, rows = LogPrior.of(parameters), TrainingCatalog.of({"x": np.zeros(2)})
+    plain = SimpleNamespace(objective=SimpleNamespace(prior=prior), parameters=parameters)
+    plain.training = rows
+    (of_prior,) = notes_of(plain)
+    assert of_prior.startswith(f"parameters with a prior ({problems.NAMES[0]}) are not judged")
+    plain.training = replace(rows, regions=object())
+    of_regions, _ = notes_of(plain)
+    assert "errors of independent rows" in of_regions
 
 
 def test_a_table_of_too_few_fits_has_no_numbers():

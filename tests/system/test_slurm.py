@@ -117,6 +117,7 @@ def test_a_task_of_an_array_takes_its_line_of_a_file(stub_jobs):
     assert "no line 3 in sweep.txt" in jobs.log(f"{array}_3")
 
 
+@pytest.mark.nightly
 def test_tasks_of_an_array_share_a_coverage(jobs):
     run = jobs.folder / "runs/covered"
     run_here(*SMALL, "report.enabled=false", f"run_dir={run}", cwd=jobs.folder)

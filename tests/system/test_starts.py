@@ -1,6 +1,7 @@
 """Many starts: each is kept, and the best of them is the guess of the fit."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ GIVEN = (
     "fit.starts=4",
     "fit.start_steps=20",
     "fit.steps=40",
+    "optimizer.schedule=constant",
+    "optimizer.warmup_steps=0",
     "report.errors=false",
     "report.enabled=false",
     "runtime.compilation_cache=false",
@@ -65,8 +68,23 @@ def test_a_run_that_was_stopped_goes_on_at_the_missing_start(whole, devices):
     assert again == known
     assert (kept / "0001.json").stat().st_mtime_ns == before
     assert result(run)["params"] == result(folder / "run")["params"]
-    told, _ = start(folder, run.name, devices=devices)
-    assert told == known
+
+
+@pytest.mark.slow
+def test_a_fit_that_was_begun_keeps_its_guess(whole):
+    """Whatever the number of starts, and their steps, and with none of them left."""
+    folder, _, _ = whole
+    run = folder / "longer"
+    shutil.copytree(folder / "run", run)
+    shutil.rmtree(run / "phases")
+    given = ("fit.starts=3", "fit.start_steps=30")
+    known, err = start(folder, run.name, *given, "fit.steps=50")
+    assert "starts: the fit was begun, and keeps its guess" in err
+    assert known == whole[1]
+    assert not (run / "phases/starts").exists()
+    assert result(run)["step"] == 50
+    assert result(run)["setup"]["guess"] == result(folder / "run")["setup"]["guess"]
+    assert result(run)["setup"]["fit"]["starts"] == 3
 
 
 def test_the_number_of_starts_is_positive(tmp_path):

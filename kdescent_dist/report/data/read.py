@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,11 +37,51 @@ def read_run(run_dir: Path) -> Run:
     if covariance is not None and not covariance.is_of(result.get("params") or {}):
         notes.append("covariance.npz is of other parameters than result.json: it is not drawn.")
         covariance = None
-    further = []
-    for name in ("coverage.json", "starts.json"):  # most runs have none
-        present = (run_dir / name).is_file()
-        further.append((_optional(run_dir / name, _read_result, notes) if present else None) or {})
+    further = [
+        _of_this_fit(run_dir / name, given, of, notes)
+        for name, given, of in (
+            ("coverage.json", result.get("params"), _truth),
+            ("starts.json", (result.get("setup") or {}).get("guess"), _best),
+        )
+    ]
     return Run(run_dir, config, text, result, history, bins, samples, notes, covariance, *further)
+
+
+def _of_this_fit(
+    path: Path,
+    given: Mapping[str, float] | None,
+    of: Callable[[dict[str, Any]], Mapping[str, float]],
+    notes: list[str],
+) -> dict[str, Any]:
+    """The contents of a file that most runs lack; empty, with a note, if it is of another fit.
+
+    Args:
+        path: the file.
+        given: parameters of the fit, None if not known.
+        of: ``of(contents)`` are the same parameters according to the file, or some of them.
+        notes: notes of the report.
+    """
+    if not path.is_file():
+        return {}
+
+    def read(path: Path) -> tuple[dict[str, Any], bool]:
+        known = _read_result(path)
+        return known, given is None or of(known).items() <= given.items()
+
+    known, same = _optional(path, read, notes) or ({}, True)
+    if same:
+        return known
+    notes.append(f"{path.name} is of other parameters than result.json: it is not drawn.")
+    return {}
+
+
+def _truth(coverage: dict[str, Any]) -> Mapping[str, float]:
+    return coverage["truth"]
+
+
+def _best(starts: dict[str, Any]) -> Mapping[str, float]:
+    best = starts["starts"][starts["best"]]["params"]
+    return dict(zip(starts["names"], best, strict=True))
 
 
 def _optional(path: Path, read: Callable[[Path], T], notes: list[str]) -> T | None:

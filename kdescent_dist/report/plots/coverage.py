@@ -55,7 +55,11 @@ def _coverage(stem: str, coverage: Mapping[str, Any], names: Sequence[str]) -> P
             **{"fmt": marker, "ms": 4.5, "color": color, "elinewidth": 1.2, "zorder": 2},
         )
     covers.set_xlabel("intervals with the truth, %", fontsize=style.FONT)
-    bias.set_yticks(rows, [safe(name) for name in names], fontsize=8)
+    labels = [
+        safe(name) + (" (prior)" if one.get("prior") else "")
+        for name, one in zip(names, found, strict=True)
+    ]
+    bias.set_yticks(rows, labels, fontsize=8)
     bias.set_ylim(len(names) - 0.5, -0.5)
     for ax in (bias, scatter, covers):
         ax.grid(axis="y", lw=0.4, color=style.FAINT)
@@ -66,6 +70,8 @@ def _coverage(stem: str, coverage: Mapping[str, Any], names: Sequence[str]) -> P
         f"{counts} Bars: Monte Carlo errors, from the number of catalogs. Dashed: what honest "
         "errors have."
     )
+    for note in coverage.get("notes", ()):
+        caption += f" {note[0].upper()}{note[1:]}."
     return Plot(stem, figure, caption)
 
 

@@ -122,16 +122,29 @@ def rows_of(
     if not isinstance(objective, PopulationObjective) or objective.config.kind != "gls":
         return None
     if training is not None:
-        columns, weights, *regions = training
-        rows = CatalogRows(TrainingCatalog.of(columns, weights, None, *regions))
-        check_regions(rows.training.regions, int(np.sum(~parameters.fixed)))
-        return rows
+        return given_rows(training, parameters, "loss.kind=gls")
     if any(pretrained.counts is not None for pretrained in objective.bins):
         raise InputError(
             "loss.kind=gls: its covariance needs the training catalog: fit(..., training=(columns, "
             "weights))"
         )
     return None
+
+
+def given_rows(training: GivenRows, parameters: Parameters, what: str) -> CatalogRows:
+    """The given rows of a training catalog.
+
+    Args:
+        training, parameters: see ``rows_of``.
+        what: what takes the inverse of their covariance, see ``check_regions``.
+
+    Raises:
+        InputError: the regions of the rows cannot be used, or are too few.
+    """
+    columns, weights, *regions = training
+    rows = CatalogRows(TrainingCatalog.of(columns, weights, None, *regions))
+    check_regions(rows.training.regions, int(np.sum(~parameters.fixed)), what)
+    return rows
 
 
 def finish_of(

@@ -137,8 +137,11 @@ def _products(
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
     rows = loss.rows
     if rows.training.regions is not None:
-        return covariance + _of_regions(at, training, model, extra_sums, progress)
-    if rows.training.rows.total:
+        moved = training_regions(rows.training, sets, training, progress)
+        if rows.input_rows is not None:
+            return covariance + _of_shared(at, moved, model, extra_sums, progress, populations)
+        covariance += jackknife(moved, moved)
+    elif rows.training.rows.total:
         covariance += _training_products(rows.training, sets, training, loss.seed, progress)
 
     def of_populations(number: int) -> np.ndarray:
@@ -161,26 +164,30 @@ def _products(
     return covariance
 
 
-def _of_regions(
+def _of_shared(
     at: Linearization,
-    training: Sequence[Sensitivity],
+    moved: np.ndarray,
     model: Sequence[Sensitivity],
     extra_sums: np.ndarray | None,
     progress: Callable[[], None],
+    populations: int | None,
 ) -> np.ndarray:
-    """The covariance (Q, Q) from the scatter between regions; arguments as for ``_products``."""
-    loss, size = at.loss, training[0].weight.size
-    sets, rows = [*loss.compared, *loss.of_custom], loss.rows
-    moved = training_regions(rows.training, sets, training, progress)
-    keys = population_keys(loss.seed, 1 if loss.fixed_key else 2, fixed_key=loss.fixed_key)
-    if rows.input_rows is not None:  # a region moves both, the training catalog and the model
-        population = PopulationRegions(loss, at.params, progress)
-        both = [moved - population.influences(key, model, extra_sums) for key in keys]
-        return jackknife(both[0], both[-1])
-    covariance = jackknife(moved, moved)
-    if loss.fixed_key or loss.objective.data["catalog"]:
-        influences = PopulationInfluences(loss, at.params, size, keys, progress)
-        covariance += influences.products(model, extra_sums=extra_sums)
+    """The jackknife (Q, Q) of regions that move both, the training catalog and the model.
+
+    Args:
+        moved: (K, Q) influences of the regions through the training catalog.
+        at, model, extra_sums, progress, populations: as for ``_products``.
+    """
+    loss = at.loss
+    number = 1 if loss.fixed_key and populations is None else 2
+    keys = population_keys(loss.seed, number, fixed_key=loss.fixed_key)
+    population = PopulationRegions(loss, at.params, progress)
+    both = [moved - population.influences(key, model, extra_sums) for key in keys]
+    covariance = jackknife(both[0], both[-1])
+    if populations is not None:
+        # Two populations differ by their random numbers alone, with twice the variance of one.
+        apart = both[0] - both[1]
+        covariance += 0.5 * jackknife(apart, apart) / populations
     return covariance
 
 

@@ -4,7 +4,8 @@ With the residuals r, model minus training catalog, at fixed points, and their c
 log likelihood is -1/2 r^T S^-1 r. S is taken at one set of parameters, and is a constant: its
 factor F (R, M) makes residuals r F independent, of unit errors (``whitening``). The model is a mean
 over populations whose random numbers follow from one key. S includes the noise of these random
-numbers, so that the key shifts the maximum within the stated width.
+numbers, so that the key shifts the maximum within the stated width. S from regions is scaled, so
+that widths are the errors of generalized least squares (``region_sums.noise_of_inverse``).
 
 The likelihood is a loss of sums over samples. Its value and gradient are those of ``ChainRule``: on
 any mesh, with one collective each way.
@@ -28,6 +29,7 @@ from kdescent_dist.response.fixed_loss import FixedLoss
 from kdescent_dist.response.linear_response import inverse_curvature
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.population_keys import population_keys
+from kdescent_dist.response.region_sums import noise_of_inverse
 from kdescent_dist.response.whitening import whitening
 
 PROBES = 16  # populations from which the noise of one population is estimated
@@ -59,7 +61,7 @@ class Likelihood:
     ) -> None:
         self._objective = at.loss.objective
         self.populations = populations
-        factor = whitening(at, progress, populations=populations)
+        factor = _factor(at, populations, progress)
         slopes = at.slopes @ factor
         self.information = slopes @ slopes.T + np.diag(at.of_prior)
         rows = np.flatnonzero(factor.any(axis=1))
@@ -188,7 +190,7 @@ def noise_of_a_population(
     Returns:
         Standard deviations in errors of the parameters, 0 if a parameter is not determined.
     """
-    factor = whitening(at, progress, populations=PROBES)
+    factor = _factor(at, PROBES, progress)
     slopes = at.slopes @ factor
     inverse, determined = inverse_curvature(slopes @ slopes.T, ~at.loss.parameters.fixed)
     sums = []
@@ -198,6 +200,16 @@ def noise_of_a_population(
     scatter = np.std(at.residuals(sums) @ factor @ slopes.T @ inverse, axis=0, ddof=1)
     errors = np.sqrt(np.maximum(np.diagonal(inverse), 0.0))
     return np.where(determined, scatter / np.where(determined, errors, 1.0), 0.0)
+
+
+def _factor(at: Linearization, populations: int, progress: Callable[[], None]) -> np.ndarray:
+    """The factor (R, M) of S^-1; S from few regions is wider by the noise of its inverse."""
+    factor = whitening(at, progress, populations=populations)
+    regions = at.loss.rows.training.regions
+    if regions is None:
+        return factor
+    numbers, parameters = factor.shape[1], int(np.sum(at.determined))
+    return factor / np.sqrt(noise_of_inverse(regions.effective, numbers, parameters))
 
 
 def _points(loss: FixedLoss) -> list[dict[str, np.ndarray]]:

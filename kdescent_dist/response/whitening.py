@@ -92,12 +92,13 @@ def _spread(chosen: list[np.ndarray], most: int) -> list[np.ndarray]:
     return [places[of_bin[kept] == i] for i in range(len(chosen))]
 
 
-def check_regions(regions: Regions | None, parameters: int) -> None:
-    """Check that there are enough regions for ``loss.kind=gls``.
+def check_regions(regions: Regions | None, parameters: int, what: str = "loss.kind=gls") -> None:
+    """Check that there are enough regions for the inverse of a covariance.
 
     Args:
         regions: regions of the training catalog, None if rows are independent.
         parameters: number of free parameters.
+        what: what takes the inverse: ``loss.kind=gls``, or a posterior.
 
     Raises:
         InputError: the covariance would have fewer than three numbers for each parameter.
@@ -106,7 +107,7 @@ def check_regions(regions: Regions | None, parameters: int) -> None:
     if regions is not None and regions.effective < least:
         raise InputError(
             f"{REGIONS}: there are {regions.effective:.0f} effective regions (of equal weight), "
-            f"and loss.kind=gls needs {least} for {parameters} free parameters: use "
-            "loss.kind=chisq, whose errors are a jackknife, too; or divide the survey into more "
-            "regions"
+            f"and {what} needs {least} for {parameters} free parameters: use "
+            "loss.kind=chisq with mode=fit, whose errors are a jackknife, too; or divide the "
+            "survey into more regions"
         )

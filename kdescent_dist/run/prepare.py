@@ -113,8 +113,9 @@ def prepare(
     begin("reading the catalogs")
     catalogs = RunCatalogs(config, processes, needs_training(config, found))
     training = catalogs.training()
-    if loss.kind == "gls":
-        check_regions(training.regions, int(np.sum(~parameters.fixed)))
+    needs = {"loss.kind=gls": loss.kind == "gls", "mode=posterior": config.mode == "posterior"}
+    for what in (name for name, needed in needs.items() if needed):
+        check_regions(training.regions, int(np.sum(~parameters.fixed)), what)
     begin("reading the input catalog and checking the model")
     layout, first_row, given = catalogs.input(mesh)
     inputs = {} if given is None else given.columns

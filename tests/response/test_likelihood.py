@@ -1,14 +1,19 @@
 """The likelihood near a fit: against double precision, on any mesh, in every transformation."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.response.covariance import residual_covariance
+from kdescent_dist.response.fixed_loss import CatalogRows
 from kdescent_dist.response.likelihood import Likelihood, noise_of_a_population
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.population_totals import mean_totals
+from kdescent_dist.response.region_sums import noise_of_inverse
 from kdescent_dist.response.whitening import whitening
 from support import problems
 from support.minima import CHISQ
@@ -72,6 +77,7 @@ def test_the_gradient_is_that_of_finite_differences(at, likelihood, compiled):
         assert gradient[i] * step[i] == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.nightly
 def test_vmap_and_eager_calls_agree_with_the_compiled_function(likelihood, compiled):
     params = jnp.asarray(problems.TRUTH) * jnp.array([[1.0], [1.01]])
     values = jax.jit(jax.vmap(likelihood.log_likelihood, (0, None, None)))(
@@ -84,7 +90,7 @@ def test_vmap_and_eager_calls_agree_with_the_compiled_function(likelihood, compi
 
 
 @pytest.mark.as_shipped
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_bits_are_those_of_any_mesh(few_points):
     found = []
     for devices in (1, 4):
@@ -97,7 +103,15 @@ def test_the_bits_are_those_of_any_mesh(few_points):
     assert found[0] == found[1]
 
 
-def test_the_covariance_has_the_noise_of_the_random_numbers(at):
+def in_regions(at, number=100, **more):
+    """The same, with rows of the training catalog in regions."""
+    columns, weights = problems.training()
+    numbers = np.random.default_rng(2).permutation(len(weights)) % number
+    rows = CatalogRows(TrainingCatalog.of(columns, weights, None, numbers), **more)
+    return replace(at, loss=replace(at.loss, catalogs=rows))
+
+
+def check_noise(at):
     """That of one population is the scatter of populations; that of many vanishes."""
     chosen = [np.arange(0, 20, 4) for _ in at.linear]
     none = residual_covariance(at, chosen)
@@ -109,6 +123,29 @@ def test_the_covariance_has_the_noise_of_the_random_numbers(at):
     scatter = np.var(at.residuals(sums)[:, rows], axis=0, ddof=1)
     ratio = np.diagonal(one - none) / scatter
     assert np.mean(ratio) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_the_covariance_has_the_noise_of_the_random_numbers(at, regions):
+    check_noise(in_regions(at) if regions else at)
+
+
+def test_regions_that_move_the_model_leave_it_the_noise_of_its_random_numbers(few_points):
+    """The rows of the training catalog are the input of the model."""
+    catalog = {"mass": problems.training()[0]["mass"][: problems.SIZE]}
+    objective = problems.objective(few_points, loss=CHISQ, catalog=catalog)
+    at = Linearizer(problems.problem(objective).fixed_loss).at(problems.TRUTH)
+    check_noise(in_regions(at, input_rows=range(problems.SIZE)))
+
+
+def test_few_regions_widen_the_likelihood_by_the_noise_of_the_inverse(at):
+    few = in_regions(at, 70)
+    factor = whitening(few, populations=POPULATIONS)
+    slopes = few.slopes @ factor
+    wider = noise_of_inverse(few.loss.rows.training.regions.effective, factor.shape[1], 4)
+    assert wider > 1.2
+    found = Likelihood(few, POPULATIONS).information
+    assert np.allclose(found * wider, slopes @ slopes.T, rtol=1e-6)
 
 
 def test_the_noise_of_a_population_is_in_errors(at):

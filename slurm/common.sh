@@ -8,7 +8,7 @@
 # 75   a signal came, and saved   it goes back to the queue, and continues from what was saved
 # 1    failed, 2 bad config       it ends as failed: it would fail again
 # 130  stopped by Ctrl-C, unsaved it ends as failed
-# 69   a process was lost or hung it goes back to the queue if it saved a checkpoint since it was
+# 69   a process was lost or hung it goes back to the queue if it saved something since it was
 # other codes above 128: killed   started: without progress, it would be lost again; or if the
 #      by signal (code - 128)     signal was one that asks it to stop (it was not listening yet)
 #
@@ -38,9 +38,10 @@ run_step() {
         say "restarted $restarts times, more than max_restarts=$max_restarts: not again"
         exit 1
     fi
-    local code=0 before step
-    before=$(newest_checkpoint)
-    say "start $((restarts + 1)) on $SLURM_JOB_NODELIST in $run_dir${before:+, step $before}"
+    local code=0 before saved_step step
+    before=$(saved)
+    saved_step=$(newest_checkpoint)
+    say "start $((restarts + 1)) on $SLURM_JOB_NODELIST in $run_dir${saved_step:+, step $saved_step}"
     # In the background, because a shell hears a signal only while it waits. What is meant for the
     # batch shell (--signal=B:...) is handed on to the step; srun forwards USR1 to every rank, but
     # would end the step by force at TERM.
@@ -61,14 +62,22 @@ newest_checkpoint() {
         grep -x '[0-9]*' | sort -n | tail -n 1 || true
 }
 
-# worth_a_restart CODE CHECKPOINT: whether a step that ended with this code, and found this
-# checkpoint when it started, would get further by another start.
+# saved: a text that changes whenever the run has saved what a later start goes on from: a
+# checkpoint, a step of the finish, a short fit, a repeat of a coverage, draws of a chain.
+saved() {
+    newest_checkpoint
+    find "$run_dir/checkpoints/finish.json" "$run_dir/phases" "$run_dir/posterior" \
+        -type f -not -name '.*' -printf '%p %T@\n' 2>/dev/null | sort | cksum || true
+}
+
+# worth_a_restart CODE SAVED: whether a step that ended with this code, and found this saved when it
+# started, would get further by another start.
 worth_a_restart() {
     local stopped=75 usr1=138 term=143 interrupted=130 lost=69
     case $1 in
         "$stopped" | "$usr1" | "$term") ;;
         "$interrupted") return 1 ;;
-        *) (($1 == lost || $1 > 128)) && [[ $(newest_checkpoint) != "$2" ]] ;;
+        *) (($1 == lost || $1 > 128)) && [[ $(saved) != "$2" ]] ;;
     esac
 }
 

@@ -4,12 +4,14 @@ The file is HDF5 with dimension scales, so that h5py writes it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+DIMENSIONS = ("chain", "draw")
 
 
 def write_draws(
@@ -30,14 +32,16 @@ def write_draws(
             group = opened.create_group(name, track_order=True)
             group.attrs.update(attributes)
             shape = next(iter(variables.values())).shape
-            scales = []
-            for dimension, size in zip(("chain", "draw"), shape, strict=True):
+            scales, safe = [], _safe(variables)
+            for dimension, size in zip(DIMENSIONS, shape, strict=True):
                 scale = group.create_dataset(dimension, data=np.arange(size))
                 scale.make_scale(dimension)
                 scales.append(scale)
             for variable, values in variables.items():
                 kind = np.int8 if values.dtype == bool else values.dtype
-                data = group.create_dataset(_safe(variable), data=values.astype(kind))
+                data = group.create_dataset(safe[variable], data=values.astype(kind))
+                if safe[variable] != variable:
+                    data.attrs["long_name"] = variable
                 if values.dtype == bool:
                     data.attrs["dtype"] = "bool"  # as xarray writes it
                 for axis, scale in enumerate(scales):
@@ -45,7 +49,16 @@ def write_draws(
     os.replace(temporary, file)
 
 
-def _safe(name: str) -> str:
-    """A name of a variable; a parameter may not be called as a dimension, or as a path."""
-    name = name.replace("/", "_")
-    return f"{name}_" if name in ("chain", "draw") else name
+def _safe(names: Iterable[str]) -> dict[str, str]:
+    """Names to names of variables, of which none is a dimension, a path or another name."""
+    names = list(names)
+    found = {name: name for name in names if "/" not in name and name not in DIMENSIONS}
+    taken = {*found, *DIMENSIONS}
+    for name in names:
+        if name not in found:
+            safe = name.replace("/", "_")
+            while safe in taken:
+                safe += "_"
+            found[name] = safe
+            taken.add(safe)
+    return found

@@ -18,7 +18,7 @@ def read_draws(file: Path) -> dict[str, np.ndarray]:
         group = opened["posterior"]
         assert isinstance(group, h5py.Group)
         return {
-            name: np.asarray(data, float)
+            str(data.attrs.get("long_name", name)): np.asarray(data, float)
             for name, data in group.items()
             if isinstance(data, h5py.Dataset) and data.ndim == 2
         }

@@ -83,7 +83,7 @@ def _made(seed: int) -> str:
 
 def maximum_likelihood(seed: int, size: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
     """The estimate of maximum likelihood from a catalog, and its errors at the truth."""
-    catalog = training_catalog(TRUTH, size, 1000 + seed)
+    catalog = training_catalog(TRUTH, size, seed)
     x = np.array([catalog["x1"], catalog["x2"]], float)
     covariance = np.cov(x, bias=True)
     scale = np.sqrt(np.diagonal(covariance))

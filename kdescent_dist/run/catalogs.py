@@ -86,6 +86,7 @@ class RunCatalogs:
         found = TrainingCatalog.of(columns, training.weights, rows, regions)
         if found.regions is not None:
             self.facts["catalog"]["regions"] = found.regions.count
+            self.facts["catalog"]["regions_digest"] = found.digest_of_regions()[REGIONS]
             log.info("catalog: %d regions, over which errors are a jackknife", found.regions.count)
         return found
 

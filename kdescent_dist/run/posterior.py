@@ -11,6 +11,8 @@ from kdescent_dist.config.schema import Config, PosteriorConfig
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.finish import MOST_BINS, MOST_PARAMETERS
+from kdescent_dist.identity.versions import versions
+from kdescent_dist.report.data.posterior import FILE as DRAWS_FILE
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase
 from kdescent_dist.sampling.chain import require_blackjax
@@ -22,7 +24,7 @@ from kdescent_dist.sampling.summary import groups, summary
 log = logging.getLogger(__name__)
 
 FOLDER = "posterior"  # of the chains, in the run directory
-DRAWS_FILE = "posterior.nc"
+PACKAGES = ("jax", "jaxlib", "blackjax")
 
 
 def check_posterior(config: Config) -> None:
@@ -69,7 +71,9 @@ def posterior_phase(
         processes = Processes.of(problem.objective.mesh)
         check_likelihood(problem.objective)
         _check_size(problem)
-        chains = Chains(directory.path / FOLDER, config, of, processes)
+        # Other versions draw other numbers from the same state.
+        of_chains = {**of, "packages": versions(PACKAGES)}
+        chains = Chains(directory.path / FOLDER, config, of_chains, processes)
         tell(chains.number)
         if not chains.done:
             chains.carry_out(problem.linearizer, final, tell, progress)

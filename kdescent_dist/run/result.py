@@ -33,10 +33,16 @@ def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
         return {**kept, **times, "continued": {n: now[n] for n in CONTINUED if now.get(n)}}
     if now["status"] == "done":
         same = all(before.get(name) == now.get(name) for name in ("step", "params"))
+        same = same and _regions(before) == _regions(now)
         return {**now, **{n: before[n] for n in OF_ANSWER if same and n in before}}
     if now.get("params") is None and before.get("params") is not None:
         return {**now, "params": before["params"], "loss": before.get("loss")}
     return dict(now)
+
+
+def _regions(result: Mapping[str, Any]) -> Any:
+    catalog = result.get("catalog")
+    return catalog.get("regions_digest") if isinstance(catalog, Mapping) else None
 
 
 def with_lost_rows(

@@ -15,6 +15,7 @@ from kdescent_dist.bins.further import Found
 from kdescent_dist.config.errors import (
     CheckpointError,
     InputError,
+    NonFiniteLossError,
     NotConvergedError,
     Preempted,
     SaveError,
@@ -171,7 +172,10 @@ class _Run:
         if settings.errors or settings.enabled:
             self._diagnose(result, prepared)
         if self.config.mode == "posterior":
-            self._sample(result, prepared)
+            if self._is_refused():
+                log.warning("posterior: not drawn, as fit.require_converged refuses the fit")
+            else:
+                self._sample(result, prepared)
         if settings.enabled:
             self._progress("drawing the report")
             path = self.directory.path
@@ -190,11 +194,15 @@ class _Run:
             log.warning("not converged: %s", note)
         if self.told.get("acceptable") is False:
             log.warning("not acceptable: the model does not describe the data: %s", self._p_value())
-        if self.config.fit.require_converged and not converged:
+        if self._is_refused():
             raise NotConvergedError(
                 f"fit.require_converged: {note or 'the distance to the minimum is not known'}; the "
                 f"result is in {self.directory.path}; raise fit.steps, and start the run again"
             )
+
+    def _is_refused(self) -> bool:
+        """Whether the fit has not converged, and the config requires so."""
+        return self.config.fit.require_converged and not self.told.get("converged")
 
     def _p_value(self) -> str:
         known = self.told["goodness"]
@@ -433,11 +441,21 @@ class _Run:
         progress = self._watched("drawing from the posterior", "in the posterior", result)
         if self.told.get("converged") is False:
             log.warning("posterior: of a fit that has not converged: its covariance may be wrong")
-        of = self._of_answer(result, prepared)
+        regions = prepared.problem.training.digest_of_regions()
+        of = {**self._of_answer(result, prepared), **regions}
         phase = posterior_phase(
             prepared.problem, result.answer, self.config.posterior, of, self.directory, progress
         )
-        found = self.phases.run(phase)
+        try:
+            found = self.phases.run(phase)
+        except StoppedFitError:
+            raise
+        except FloatingPointError as error:
+            raise NonFiniteLossError(
+                f"posterior: {error}; the fit stands in {self.directory.path}: see where the model "
+                "is not finite near the fitted parameters, or set bounds that leave this out",
+                *(int(result.state.step), result.params, result.losses),
+            ) from error
         self.told |= {"posterior": found}
         self.directory.write_result(self.told)
 

@@ -47,14 +47,15 @@ class ChainKeys:
     moves: np.ndarray
 
     @classmethod
-    def of(cls, seed: int, number: int) -> "ChainKeys":
+    def of(cls, seed: int, seed_of_chains: int, number: int) -> "ChainKeys":
         """The keys of a chain.
 
         Args:
-            seed: seed of all chains, any non-negative integer.
+            seed: seed of the fit, any non-negative integer.
+            seed_of_chains: seed of all chains of the fit, any non-negative integer.
             number: number of the chain.
         """
-        roots = np.random.SeedSequence(seed).generate_state(2)
+        roots = np.random.SeedSequence(seed, spawn_key=(seed_of_chains,)).generate_state(2)
         model, moves = (jax.random.key(int(root)) for root in roots)
         moves = jax.random.fold_in(moves, number)
         return cls(*(np.asarray(jax.random.key_data(key)) for key in (model, moves)))
@@ -174,7 +175,7 @@ class Sampler:
             at = state["position"]
             if np.isfinite(at["logdensity"]) and np.isfinite(at["logdensity_grad"]).all():
                 return state
-        raise FloatingPointError("posterior: the likelihood near the fit is not finite")
+        raise FloatingPointError("the likelihood near the fit is not finite")
 
     def advance(self, state: Any, first: int, number: int, keys: ChainKeys) -> tuple[Any, Any]:
         """Draw up to ``AT_ONCE`` times.

@@ -25,10 +25,12 @@ class Drawn:
     Attributes:
         state: arrays of the state, the leaves of a pytree.
         told: names to arrays (draws, ...) of what is told of each draw, with the warmup.
+        of_another: whether the saved chain is of something else, and does not count.
     """
 
     state: list[np.ndarray] = field(default_factory=list)
     told: dict[str, np.ndarray] = field(default_factory=dict)
+    of_another: bool = False
 
     @property
     def number(self) -> int:
@@ -73,8 +75,7 @@ class KeptChain:
             with np.load(self.file) as known:
                 arrays = dict(known)
             if str(arrays.pop("of")) != _text(self.of):
-                log.info("%s: anew, as its draws are of another fit", self.file.name)
-                return Drawn()
+                return Drawn(of_another=True)
             leaves = [arrays[f"state.{i}"] for i in range(int(arrays.pop("leaves")))]
             told = {n.removeprefix("told."): a for n, a in arrays.items() if n.startswith("told.")}
             return Drawn(leaves, told)

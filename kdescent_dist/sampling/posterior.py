@@ -11,6 +11,7 @@ import numpy as np
 
 from kdescent_dist.config.schema import PosteriorConfig
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.numerics.prng import seed_number
 from kdescent_dist.response.likelihood import Likelihood
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.sampling.chain import AT_ONCE, ChainKeys, Sampler
@@ -45,7 +46,14 @@ class Chains:
         self._setup = KeptChain(folder / "setup.npz", of, processes)
         self.drawn = [kept.read() for kept in self._kept]
         # Names to numbers: populations of the likelihood, and the noise of their random numbers.
-        self.noise = self._setup.read().told
+        setup = self._setup.read()
+        self.noise = setup.told
+        if setup.of_another or any(one.of_another for one in self.drawn):
+            log.info(
+                "posterior: chains begin anew, as those in %s are of another fit, other options of "
+                "posterior, or other versions of JAX or blackjax",
+                folder,
+            )
 
     @property
     def most(self) -> int:
@@ -84,20 +92,24 @@ class Chains:
         """
         config, loss = self._config, linearizer.loss
         at = linearizer.at(fitted, progress=progress)
-        number, noise = number_of_populations(at, config.populations, progress)
+        if self.noise:
+            number, noise = int(self.noise["populations"]), float(self.noise["noise"])
+        else:
+            number, noise = number_of_populations(at, config.populations, progress)
         log.info(
             "posterior: %d populations, whose random numbers shift it by %.2g errors", number, noise
         )
         likelihood = Likelihood(at, number, progress)
         target = Target.of(likelihood, loss.parameters, at.params)
         sampler = Sampler(target, config.warmup, config.acceptance)
-        self.noise = {"populations": np.array(number), "noise": np.array(noise)}
-        self._setup.write(Drawn([], self.noise))
+        if not self.noise:
+            self.noise = {"populations": np.array(number), "noise": np.array(noise)}
+            self._setup.write(Drawn([], self.noise))
         pace = 0.0  # seconds of a draw
         for i, kept in enumerate(self._kept):
             if self.drawn[i].number >= self.most:
                 continue
-            keys = ChainKeys.of(config.seed, i)
+            keys = ChainKeys.of(seed_number(loss.seed), config.seed, i)
             progress()
             state = sampler.start(keys)
             form, drawn = jax.tree.structure(state), self.drawn[i]

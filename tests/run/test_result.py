@@ -34,6 +34,14 @@ def test_errors_are_kept_with_the_parameters_that_they_are_of():
     assert "errors" not in told(DONE, {**now, "params": {"a": 1.6}})
 
 
+def test_other_regions_have_other_errors_and_another_posterior():
+    now = {name: DONE[name] for name in ("status", "step", "params", "loss")}
+    known = {**DONE, "posterior": {"draws": 40}, "catalog": {"rows": 100}}
+    assert told(known, {**now, "catalog": {"rows": 100}})["posterior"] == {"draws": 40}
+    after = told(known, {**now, "catalog": {"rows": 100, "regions_digest": "a"}})
+    assert not {"errors", "posterior"} & after.keys()
+
+
 def test_a_later_failure_stands_beside_the_answer():
     now = {"status": "failed", "step": 80, "params": {"a": 9.0}, "message": "why", "starts": 2}
     after = told(DONE, now)

@@ -69,7 +69,7 @@ class Case:
     def draws(self, draws, warmup=100, seed=0):
         """Draws (draws, P) of one chain after its warmup."""
         target = Target.of(self.likelihood, self.parameters, self.truth)
-        sampler, keys = Sampler(target, warmup), ChainKeys.of(seed, 0)
+        sampler, keys = Sampler(target, warmup), ChainKeys.of(7, seed, 0)
         state, found, number = sampler.start(keys), [], 0
         while number < warmup + draws:
             some = min(64, warmup + draws - number)

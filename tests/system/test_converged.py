@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stopped(folder):
     """Ten short steps, without a finish, of which convergence is required."""
-    given = (*FEW, "fit.require_converged=true", f"run_dir={folder / 'run'}")
+    given = (*FEW, "mode=posterior", "fit.require_converged=true", f"run_dir={folder / 'run'}")
     return run_told(*given, cwd=folder)
 
 
@@ -38,6 +38,8 @@ def test_a_fit_that_has_not_arrived_is_done_and_is_told_not_to_have_converged(fo
     lines = err.strip().splitlines()
     assert any(line.endswith(f"not converged: {known['converged_note']}") for line in lines)
     assert lines[-1].startswith("kdescent-dist: fit.require_converged: expected moves")
+    assert "posterior: not drawn, as fit.require_converged refuses the fit" in err
+    assert not (folder / "run/posterior").exists()
     page = (folder / "run/report.html").read_text()
     assert "The fit has not converged" in page
     assert "Traceback" not in err

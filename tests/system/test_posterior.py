@@ -77,7 +77,7 @@ def test_the_report_has_a_panel_and_a_sentence(done):
     assert (folder / "run/plots/posterior.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_more_draws_continue_the_chains_and_a_fit_keeps_the_posterior(done):
     folder, _ = done
 

@@ -12,6 +12,12 @@ import jax
 from kdescent_dist import Population
 
 
+def at_one_place(params, key, size):
+    # Not finite but at the guess.
+    away = jax.numpy.where(params["mean"] == 0.25, 0.0, jax.numpy.nan)
+    return Population({"x": params["mean"] + away + jax.random.normal(key, (size,))})
+
+
 def normal(params, key, size):
     return Population({"x": params["mean"] + jax.random.normal(key, (size,))})
 """
@@ -64,6 +70,36 @@ def test_regions_are_added_to_a_run_that_is_done(command, tmp_path):
     assert 1.5 < after["errors"]["mean"] / before["errors"]["mean"] < 3.5
 
 
+CHAINS = ("mode=posterior", "posterior.chains=1", "posterior.draws=4", "posterior.warmup=20")
+
+
+@pytest.mark.nightly
+def test_regions_that_are_added_begin_chains_anew(command, tmp_path, capsys):
+    def found():
+        return json.loads((tmp_path / "run" / "result.json").read_text())
+
+    chains = (*CHAINS, "posterior.populations=1", "report.errors=false")
+    assert command(*chains) == 0
+    before = found()["posterior"]["params"]["mean"]
+    regions = "catalog.regions=cluster // 5"
+    assert command(regions, "report.errors=false") == 0
+    assert "posterior" not in found()
+    capsys.readouterr()
+    assert command(*chains, regions) == 0
+    assert capsys.readouterr().err.count("chains begin anew") == 1
+    assert found()["posterior"]["params"]["mean"] != before
+
+
+def test_a_likelihood_that_is_not_finite_is_told_without_a_traceback(command, tmp_path, capsys):
+    model = ("model._target_=region_model.at_one_place", "parameters.mean.guess=0.25")
+    still = ("fit.steps=1", "optimizer.learning_rate=1e-30", "report.errors=false")
+    assert command(*CHAINS, *model, *still) == 1
+    told = capsys.readouterr().err
+    assert "posterior: the likelihood near the fit is not finite; the fit stands in run" in told
+    assert "Traceback" not in told
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -71,6 +107,7 @@ def test_regions_are_added_to_a_run_that_is_done(command, tmp_path):
         (["catalog.regions=cluster // 40"], "there are 5 regions, fewer than 10"),
         (["catalog.regions=patch"], "catalog.regions: no column 'patch'"),
         (["catalog.regions=cluster // 20", "loss.kind=gls"], "needs 15 for 1 free"),
+        (["catalog.regions=cluster // 20", "mode=posterior"], "mode=posterior needs 15 for 1 free"),
         (["loss.kind=mse", "loss.errors=model"], "loss.errors=model: loss.kind=mse"),
     ],
 )

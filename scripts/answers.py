@@ -132,9 +132,9 @@ def quenching(folder: Path, catalogs: int) -> dict[str, Any]:
         block = text.split(f'title="{name}"\n')[1].split("```")[0]
         file.write_text(block)
     sys.path.insert(0, str(folder))
-    made = "{_target_: answers_catalogs.quenching, size: 18000, seed: 1000}"
+    made = "{_target_: answers_catalogs.quenching, size: 7000, seed: 1000}"
     overrides = ("experiment=quenching", "catalog.path=null", f"catalog.make={made}")
-    drawn = (answers_catalogs.quenching(18_000, 1000 + seed) for seed in range(catalogs))
+    drawn = (answers_catalogs.quenching(7_000, 1000 + seed) for seed in range(catalogs))
     found = refits(folder / "run", drawn, f"--config-dir={folder / 'my_conf'}", *overrides)
     return _coverage(answers_catalogs.QUENCHING, found)
 

@@ -27,6 +27,7 @@ def test_a_few_steps_of_galaxy_colors_go_most_of_the_way(tmp_path):
     assert np.median(losses[-10:]) < 4
 
 
+@pytest.mark.nightly
 def test_a_smaller_halo_catalog_recovers_its_parameters_from_the_weighted_halos(tmp_path):
     """The whole program, on a sixth of the volume; halos trade peak, slopes and scatter."""
     options = [

@@ -289,6 +289,7 @@ def linearized(**options):
     return given.linearizer.at(TRUTH)
 
 
+@pytest.mark.nightly
 def test_a_custom_term_that_is_a_prior_narrows_the_errors_by_the_formula_of_a_prior():
     """The term states no noise: (H + K)^-1 M (H + K)^-1, where the errors without are H^-1 M H^-1.
 

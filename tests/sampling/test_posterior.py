@@ -18,9 +18,7 @@ def moves(case, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "within"), [(2, 0.4), pytest.param(60, 0.15, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize(("number", "within"), [pytest.param(60, 0.15, marks=pytest.mark.nightly)])
 def test_the_width_is_the_scatter_over_catalogs(number, within):
     """With the noise of two populations in both; each catalog has its own key.
 

@@ -90,6 +90,7 @@ def test_regions_that_are_added_begin_chains_anew(command, tmp_path, capsys):
     assert found()["posterior"]["params"]["mean"] != before
 
 
+@pytest.mark.nightly
 def test_a_likelihood_that_is_not_finite_is_told_without_a_traceback(command, tmp_path, capsys):
     model = ("model._target_=region_model.at_one_place", "parameters.mean.guess=0.25")
     still = ("fit.steps=1", "optimizer.learning_rate=1e-30", "report.errors=false")

@@ -22,6 +22,7 @@ from kdescent_dist.config.schema import Config
 from kdescent_dist.distributed.launchers import restarts
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.distributed.runtime import complain
+from kdescent_dist.distributed.whole_file import whole_file
 from kdescent_dist.identity.earlier_settings import earlier_settings
 from kdescent_dist.identity.fit_identity import FORMAT, FitIdentity, keys_of
 from kdescent_dist.run.kept_counts import KeptCounts
@@ -205,15 +206,14 @@ class RunDirectory:
 
     def write_phase(self, name: str, known: dict[str, Any]) -> None:
         """Write the result of a phase to ``phases/<name>.json``."""
-        if self._writes:
-            file = self.path / "phases" / f"{name}.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            _write(file, json.dumps(known, indent=2) + "\n")
+        self.write_json(f"phases/{name}.json", known)
 
     def write_json(self, name: str, known: dict[str, Any]) -> None:
         """Write a JSON file."""
         if self._writes:
-            _write(self.path / name, json.dumps(known, indent=2) + "\n")
+            file = self.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write(file, json.dumps(known, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The contents of a JSON file, empty if there is no such file or the file is damaged."""
@@ -221,7 +221,7 @@ class RunDirectory:
 
     def read_phase(self, name: str) -> dict[str, Any]:
         """The result of a phase, empty if there is no such file or the file is damaged."""
-        return _read_object(self.path / "phases" / f"{name}.json")
+        return self.read_json(f"phases/{name}.json")
 
     def counts(self, source: str) -> KeptCounts:
         """The saved training counts of a source, in ``pretrain/``."""
@@ -238,16 +238,10 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 def _write(file: Path, text: str, mark: str = "") -> None:
     """Write a file atomically, so that a killed run leaves no partial file."""
-    temporary = file.with_name(f".{file.name}{mark}")
     try:
-        with temporary.open("w") as opened:
+        with whole_file(file, mark=mark) as opened:
             opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(temporary, file)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _may_be_overwritten(file, text):
             raise
         with file.open("r+") as opened:

@@ -1,9 +1,7 @@
 """Saves the state of a chain with its draws, so that a chain goes on with the same bits."""
 
-import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from kdescent_dist.config.errors import CheckpointError
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +85,14 @@ class KeptChain:
             return Drawn()
 
     def _write(self, drawn: Drawn) -> None:
-        temporary = self.file.with_name(f".{self.file.name}")
         arrays = {f"state.{i}": leaf for i, leaf in enumerate(drawn.state)}
         arrays |= {f"told.{name}": values for name, values in drawn.told.items()}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as opened:
+            with whole_file(self.file, "wb") as opened:
                 leaves = np.array(len(drawn.state))
                 np.savez(opened, of=np.array(_text(self.of)), leaves=leaves, **arrays)  # type: ignore[arg-type]
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(temporary, self.file)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"{self.file}: the chain could not be saved: {error.strerror}; the draws before it "
                 "stand"

@@ -12,22 +12,12 @@ from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting import loop
 from kdescent_dist.fitting.answer import CANDIDATES, answer_of
 from kdescent_dist.fitting.stops import Stops
-from support import problems
+from support import fits, problems
 from support.fits import ADAM, BOUNDS, fit_once_compiled, objective
 
 
 def run(stop, per_call=10, devices=1, steps=40, answer="last", **options):
-    return fit_once_compiled(
-        objective(devices),
-        problems.GUESS,
-        ADAM,
-        bounds=BOUNDS,
-        names=problems.NAMES,
-        config=FitConfig(
-            finish="none", steps=steps, steps_per_call=per_call, stop=stop, answer=answer
-        ),
-        **options,
-    )
+    return fits.run(devices, steps, per_call, {"stop": stop, "answer": answer}, **options)
 
 
 @pytest.fixture(scope="module")

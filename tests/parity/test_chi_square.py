@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.objective.residuals import (
     errors_of_difference,
     model_errors,
     normalized,
     norms,
 )
+from support.table_sums import table_sums
 
 DATA, MODEL = 500, 1000  # expected rows
 DRAWS, AT_ONCE = 2400, 200
@@ -52,14 +52,7 @@ def compared(kind, x, weights, inside, centers, modes):
     kernels = jnp.exp(-2 * jnp.sum((x[:, :, None] - centers) ** 2, axis=-1))[..., None]
     phases = x @ modes.T
     tables = {"kde": kernels, "fourier": jnp.stack([jnp.cos(phases), jnp.sin(phases)], axis=-1)}
-    of_norm = {"conditional": inside, "density": weights, "counts": 0 * weights}[kind]
-
-    def added(weights, power=1):
-        return {n: jnp.einsum("mn,mnkp->mkp", weights, t**power) for n, t in tables.items()}
-
-    sums = BinSums(inside.sum(axis=1), added(inside))
-    square, norm = ((w * w).sum(axis=1) for w in (inside, of_norm))
-    squares = BinSquares(square, norm, added(inside**2, 2), added(inside * of_norm))
+    sums, squares = table_sums(kind, tables, weights, inside)
     factors = norms((kind,), sums.weight, weights.sum(axis=1))
     return normalized(sums, factors, 1.0), model_errors(sums, squares, factors, 1.0)
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.bins.bin_sums import BinSquares, BinSums
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.config.schema import BinsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
@@ -19,6 +18,7 @@ from kdescent_dist.objective.residuals import (
     norms,
 )
 from kdescent_dist.objective.terms import check_terms
+from support.table_sums import table_sums
 
 ROWS, MODEL = 400, 60_000  # expected rows of a catalog, samples of the model
 DRAWS = 600
@@ -47,16 +47,7 @@ def added(kind, x, weights, window):
     phases = x[..., None] * MODES
     kernels = jnp.exp(-8 * (x[..., None] - CENTERS) ** 2)[..., None]
     tables = {"kde": kernels, "fourier": jnp.stack([jnp.cos(phases), jnp.sin(phases)], axis=-1)}
-    inside = window * weights
-    of_norm = {"conditional": inside, "density": weights, "counts": 0 * weights}[kind]
-
-    def of_tables(weights, power=1):
-        return {n: jnp.einsum("mn,mnkp->mkp", weights, t**power) for n, t in tables.items()}
-
-    sums = BinSums(inside.sum(axis=1), of_tables(inside))
-    square, norm = ((w * w).sum(axis=1) for w in (inside, of_norm))
-    squares = BinSquares(square, norm, of_tables(inside**2, 2), of_tables(inside * of_norm))
-    return sums, squares, weights.sum(axis=1)
+    return *table_sums(kind, tables, weights, window * weights), weights.sum(axis=1)
 
 
 def catalogs(kind, softness, weighted, number=ROWS, draws=DRAWS):

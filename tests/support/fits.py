@@ -55,14 +55,19 @@ def fit_once_compiled(*arguments, **options) -> FitResult:
         return fit(*arguments, **options)
 
 
-def run(devices: int, steps: int = STEPS, steps_per_call: int = 10, **options) -> FitResult:
+def run(
+    devices: int, steps: int = STEPS, steps_per_call: int = 10, settings=None, **options
+) -> FitResult:
+    """The fit on some devices; ``settings`` are further values of ``FitConfig``."""
     return fit_once_compiled(
         objective(devices),
         problems.GUESS,
         ADAM,
         bounds=BOUNDS,
         names=problems.NAMES,
-        config=FitConfig(finish="none", steps=steps, steps_per_call=steps_per_call),
+        config=FitConfig(
+            finish="none", steps=steps, steps_per_call=steps_per_call, **(settings or {})
+        ),
         **options,
     )
 

@@ -20,7 +20,7 @@ from kdescent_dist.diagnostics.reported_errors import state_errors
 from kdescent_dist.diagnostics.simulated import SimulatedCatalog
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.row_blocks import RowBlocks
-from kdescent_dist.fitting.finish import can_finish, finish, most_populations
+from kdescent_dist.fitting.finish import can_finish, finish
 from kdescent_dist.fitting.loop import fit
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
 
@@ -79,8 +79,8 @@ class Refits:
         )
         answer = result.arrived
         if self.config.finish != "none" and can_finish(objective, problem.parameters):
-            most = most_populations(int(result.state.step), problem.linearizer.loss)
-            end = finish(problem.linearizer, answer, most=most, progress=self.progress)
+            steps = int(result.state.step)
+            end = finish(problem.linearizer, answer, steps=steps, progress=self.progress)
             answer = end.params
         params = problem.parameters.named(np.asarray(answer, float).tolist())
         found, _ = state_errors(problem, answer, self.progress)

@@ -39,15 +39,18 @@ _ROOM = 128 * 1024  # bytes of the small files of a checkpoint
 
 def latest_step(directory: Path) -> int | None:
     """Step of the latest committed checkpoint in a folder, None if there is no checkpoint."""
+    return max(_steps(directory), default=None)
+
+
+def _steps(directory: Path) -> list[int]:
     if not directory.is_dir():
-        return None
-    return max((int(d.name) for d in directory.iterdir() if d.name.isdigit()), default=None)
+        return []
+    return [int(one.name) for one in directory.iterdir() if one.name.isdigit()]
 
 
 def begun_with(directory: Path) -> list[float] | None:
     """The guess (parameters,) of the fit whose checkpoints are in a folder; None if not known."""
-    steps = sorted(int(d.name) for d in directory.glob("*") if d.name.isdigit())
-    for step in reversed(steps):
+    for step in sorted(_steps(directory), reverse=True):
         try:
             meta = json.loads((directory / str(step) / "meta" / "metadata").read_text())
             return [float(value) for value in meta["identity"]["guess"]]

@@ -1,9 +1,7 @@
 """The finish of a fit: Newton steps to the minimum of the loss, after the last step."""
 
-import contextlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,9 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import CheckpointError, InputError
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.distributed.processes import Processes
+from kdescent_dist.distributed.whole_file import whole_file
 from kdescent_dist.fitting.result import FitResult
+from kdescent_dist.identity.fit_identity import as_text
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.protocol import Objective
 from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
@@ -39,7 +39,7 @@ def finish(
     linearizer: Linearizer,
     start: np.ndarray,
     *,
-    most: int | None = None,
+    steps: int,
     kept: "KeptFinish | None" = None,
     progress: Callable[[], None] = lambda: None,
 ) -> NewtonState:
@@ -48,7 +48,7 @@ def finish(
     Args:
         linearizer: linearizes the loss.
         start: (P,) parameters.
-        most: most populations, see ``most_populations``.
+        steps: number of steps of the fit before.
         kept: saves the state after each step; the same saved state is continued.
         progress: called often, equally often in every process; may raise to stop.
 
@@ -59,7 +59,7 @@ def finish(
     Raises:
         CheckpointError: the state could not be saved.
     """
-    newton = Newton(linearizer, progress, most)
+    newton = Newton(linearizer, progress, most_populations(steps, linearizer.loss))
     state = kept.read(start.dtype) if kept is not None else None
     if state is None:
         state = NewtonState.begin(start)
@@ -193,7 +193,7 @@ class KeptFinish:
     def _read(self, dtype: Any) -> NewtonState | None:
         try:
             known = json.loads(self.file.read_bytes())
-            if json.dumps(known["of"], sort_keys=True) != json.dumps(self.of, sort_keys=True):
+            if as_text(known["of"]) != as_text(self.of):
                 return None
             return NewtonState.of_json(known["state"], dtype)
         except FileNotFoundError:
@@ -203,17 +203,11 @@ class KeptFinish:
             return None
 
     def _write(self, state: NewtonState) -> None:
-        temporary = self.file.with_name(f".{self.file.name}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w") as opened:
+            with whole_file(self.file) as opened:
                 json.dump({"of": dict(self.of), "state": state.to_json()}, opened)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(temporary, self.file)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"{self.file}: the state of the finish could not be saved: {error.strerror}; the "
                 "checkpoint before the finish stands"

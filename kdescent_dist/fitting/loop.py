@@ -28,7 +28,6 @@ from kdescent_dist.fitting.finish import (
     can_finish,
     finish,
     finish_of,
-    most_populations,
     rows_of,
 )
 from kdescent_dist.fitting.given_parameters import (
@@ -209,8 +208,8 @@ def fit(
         log.info("finish: none, as the key of all steps is of another implementation than others")
         return result
     loss = FixedLoss(objective, parameters, seed, fixed_key, rows)
-    most = most_populations(int(result.state.step), loss)
-    end = finish(Linearizer(loss), result.arrived, most=most, kept=kept, progress=progress)
+    linearizer, steps = Linearizer(loss), int(result.state.step)
+    end = finish(linearizer, result.arrived, steps=steps, kept=kept, progress=progress)
     return replace(result, finish=end)
 
 

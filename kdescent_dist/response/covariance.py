@@ -73,14 +73,24 @@ def parameter_covariance(
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
     covariance = _without_negative(_products(at, training, model, extra_sums, progress))
-    regions = at.loss.rows.training.regions
-    if regions is not None and isinstance(at.weights, FullWeights):
-        # The weights come from the same regions.
-        numbers, parameters = at.weights.factor.shape[1], int(np.sum(determined))
-        covariance *= noise_of_inverse(regions.effective, numbers, parameters)
+    if isinstance(at.weights, FullWeights):
+        covariance *= noise_of_weights(at, at.weights.factor)
     covariance = covariance + inverse @ np.diag(at.of_prior) @ inverse
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
+
+
+def noise_of_weights(at: Linearization, factor: np.ndarray) -> float:
+    """The result of ``noise_of_inverse`` if S comes from the regions of the catalog, else 1.
+
+    Args:
+        at: the linearized loss.
+        factor: (R, M) factor of S^-1, see ``whitening``.
+    """
+    regions = at.loss.rows.training.regions
+    if regions is None:
+        return 1.0
+    return noise_of_inverse(regions.effective, factor.shape[1], int(np.sum(at.determined)))
 
 
 def residual_covariance(

@@ -62,7 +62,10 @@ class Sensitivity:
         return jax.tree.map(lambda a: np.tensordot(matrix, a, axes=1), self)
 
 
-def dependent(sensitivities: Sequence[Sensitivity]) -> list[tuple[int, Sensitivity]]:
+Dependent = list[tuple[int, Sensitivity]]
+
+
+def dependent(sensitivities: Sequence[Sensitivity]) -> Dependent:
     """For each bin, the numbers that depend on its sums, if they are some of Q consecutive numbers.
 
     Args:

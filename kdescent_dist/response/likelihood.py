@@ -25,11 +25,11 @@ from kdescent_dist.numerics.prng import as_key
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.objective.chain_rule import SumsLoss, UnitSums
 from kdescent_dist.objective.residuals import normalized, norms
-from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.covariance import noise_of_weights
 from kdescent_dist.response.linear_response import inverse_curvature
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.points import indices_of_stacks
 from kdescent_dist.response.population_keys import population_keys
-from kdescent_dist.response.region_sums import noise_of_inverse
 from kdescent_dist.response.whitening import whitening
 
 PROBES = 16  # populations from which the noise of one population is estimated
@@ -69,7 +69,9 @@ class Likelihood:
         self.dtype = np.dtype(self._objective.data["shared"]["training_weight"].dtype)
         high = truth.astype(self.dtype)
         own = {
-            "points": _points(at.loss),
+            "points": jax.tree.map(
+                np.int32, indices_of_stacks(self._objective.stacks, at.loss.compared)
+            ),
             "rows": rows.astype(np.int32),
             "factor": factor[rows].astype(self.dtype),
             # The rounding of the first part would be an error of all differences.
@@ -205,20 +207,4 @@ def noise_of_a_population(
 def _factor(at: Linearization, populations: int, progress: Callable[[], None]) -> np.ndarray:
     """The factor (R, M) of S^-1; S from few regions is wider by the noise of its inverse."""
     factor = whitening(at, progress, populations=populations)
-    regions = at.loss.rows.training.regions
-    if regions is None:
-        return factor
-    numbers, parameters = factor.shape[1], int(np.sum(at.determined))
-    return factor / np.sqrt(noise_of_inverse(regions.effective, numbers, parameters))
-
-
-def _points(loss: FixedLoss) -> list[dict[str, np.ndarray]]:
-    """For each stack, names of statistics to indices (m, k) of the compared points."""
-    sets = iter(loss.compared)
-    found = []
-    for stack in loss.objective.stacks:
-        of_stack = [next(sets).indices for _ in stack.bins]
-        found.append(
-            {n: np.stack([one[n] for one in of_stack]).astype(np.int32) for n in stack.drawn}
-        )
-    return found
+    return factor / np.sqrt(noise_of_weights(at, factor))

@@ -11,6 +11,7 @@ import numpy as np
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.ratio_errors import norm_factors
+from kdescent_dist.bins.stacks import BinStack
 from kdescent_dist.bins.sums import draw_rows
 from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.counts.statistic import Points
@@ -113,6 +114,23 @@ class EvaluationPoints:
         bin_ = self.pretrained.bin
         x, conditions = (tuple(columns[n] for n in names) for names in (bin_.columns, bin_.window))
         return x, conditions
+
+
+def indices_of_stacks(
+    stacks: Sequence[BinStack], *sets: Sequence[EvaluationPoints]
+) -> list[dict[str, np.ndarray]]:
+    """For each stack, names of statistics to indices (m, k) of the points of all sets.
+
+    Args:
+        stacks: the stacks.
+        sets: sets of points of each bin, in the order of the bins in the stacks.
+    """
+    bins = zip(*sets, strict=True)
+    each = [[next(bins) for _ in stack.bins] for stack in stacks]
+    return [
+        {n: np.stack([np.concatenate([one.indices[n] for one in b]) for b in of]) for n in s.drawn}
+        for s, of in zip(stacks, each, strict=True)
+    ]
 
 
 def points_of_a_step(

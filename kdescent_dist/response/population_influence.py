@@ -19,7 +19,13 @@ from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.compensated import CompensatedSum
 from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.influence import CHUNK, Sensitivity, dependent, influences
+from kdescent_dist.response.influence import (
+    CHUNK,
+    Dependent,
+    Sensitivity,
+    dependent,
+    influences,
+)
 from kdescent_dist.response.population_blocks import (
     ChosenBlocks,
     block_of,
@@ -101,12 +107,15 @@ class PopulationInfluences:
             extra_sums: (Q, S) derivatives with respect to the S sums of ``loss.extra_sums``, None
                 without.
         """
+        of_bins, of_training = (
+            dependent(given) if given else [] for given in (sensitivities, training_sensitivities)
+        )
         found = CompensatedSum()
         for turn, numbers in zip(self.blocks.turns, self.blocks.numbers, strict=True):
-            of_keys = [self._turn(turn, key, sensitivities, extra_sums) for key in self._keys]
+            of_keys = [self._turn(turn, key, of_bins, extra_sums) for key in self._keys]
             rows = self._zeros()
             if training is not None:
-                rows = self._of_rows(turn, numbers, training, training_sensitivities)
+                rows = self._of_rows(turn, numbers, training, of_training)
             found.add_each(jax.device_get(self._products(of_keys[0], of_keys[-1], rows)))
         total, first_sum = found.total()
         if not self.catalog:
@@ -118,11 +127,11 @@ class PopulationInfluences:
         self,
         turn: np.ndarray,
         key: np.ndarray,
-        sensitivities: Sequence[Sensitivity],
+        of_bins: Dependent,
         extra_sums: np.ndarray | None,
     ) -> jax.Array:
         population = self._draw(self.params, key, turn, self.catalog)
-        total = self._add_up(population, sensitivities)
+        total = self._add_up(population, of_bins)
         if extra_sums is not None and extra_sums.size:
             total = self._of_extra_sums(total, population, extra_sums)
         return total
@@ -132,7 +141,7 @@ class PopulationInfluences:
         turn: np.ndarray,
         numbers: np.ndarray,
         training: Callable,
-        sensitivities: Sequence[Sensitivity],
+        of_bins: Dependent,
     ) -> jax.Array:
         """Influences of the same rows in the training catalog."""
         size = self.layout.block_size
@@ -144,11 +153,11 @@ class PopulationInfluences:
         weights = np.where(np.arange(size) < numbers[:, None], of_block, 0)
         of_rows = {n: dealt(v[places.reshape(rows.shape)], self.mesh) for n, v in columns.items()}
         of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
-        return self._add_up((of_rows, of_weights), sensitivities)
+        return self._add_up((of_rows, of_weights), of_bins)
 
-    def _add_up(self, population: Any, sensitivities: Sequence[Sensitivity]) -> jax.Array:
+    def _add_up(self, population: Any, of_bins: Dependent) -> jax.Array:
         total = self._zeros()
-        for counted, (first, of_bin) in zip(self.sets, dependent(sensitivities), strict=True):
+        for counted, (first, of_bin) in zip(self.sets, of_bins, strict=True):
             program = self._added(counted.pretrained.bin.hard)
             chosen = block_of(population, counted)
             total = program(total, first, chosen, counted.window, counted.points, of_bin)

@@ -10,6 +10,7 @@ import numpy as np
 from kdescent_dist.bins.bin_sums import BinSums
 from kdescent_dist.objective.sums_at_points import SumsAtPoints
 from kdescent_dist.response.fixed_loss import FixedLoss
+from kdescent_dist.response.points import indices_of_stacks
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,8 @@ class WholePopulations:
         self._numbers = [
             {name: len(rows) for name, rows in one.indices.items()} for one in loss.compared
         ]
-        rows, first = [], 0
-        for stack in loss.objective.stacks:
-            of_stack = slice(first, first + len(stack.bins))
-            sets = [loss.compared[of_stack]]
-            sets += [loss.of_custom[of_stack]] if loss.of_custom else []
-            rows.append(
-                {
-                    name: np.concatenate([[b.indices[name] for b in one] for one in sets], axis=1)
-                    for name in stack.drawn
-                }
-            )
-            first = of_stack.stop
+        sets = [loss.compared, loss.of_custom] if loss.of_custom else [loss.compared]
+        rows = indices_of_stacks(loss.objective.stacks, *sets)
         self._sums = SumsAtPoints(loss.objective, rows)
         self._known: tuple[bytes, dict[bytes, PopulationTotals]] = b"", {}
 

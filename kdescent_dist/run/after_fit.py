@@ -9,13 +9,7 @@ from kdescent_dist.diagnostics.comparison import diagnose
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.diagnostics.reported_errors import FAILED, state_errors
 from kdescent_dist.distributed.processes import Processes
-from kdescent_dist.fitting.finish import (
-    FINISH_FILE,
-    KeptFinish,
-    can_finish,
-    finish,
-    most_populations,
-)
+from kdescent_dist.fitting.finish import FINISH_FILE, KeptFinish, can_finish, finish
 from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.response.newton import NewtonState
 from kdescent_dist.run.directory import RunDirectory
@@ -44,9 +38,8 @@ def finish_phase(
             return None
         processes = Processes.of(problem.objective.mesh)
         kept = KeptFinish(directory.checkpoints / FINISH_FILE, of, processes)
-        most = most_populations(int(result.state.step), problem.linearizer.loss)
-        start = result.arrived
-        return finish(problem.linearizer, start, most=most, kept=kept, progress=progress)
+        start, steps = result.arrived, int(result.state.step)
+        return finish(problem.linearizer, start, steps=steps, kept=kept, progress=progress)
 
     return Phase("finish", work)
 

@@ -16,7 +16,6 @@ from kdescent_dist.report.data.posterior import FILE as DRAWS_FILE
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase
 from kdescent_dist.sampling.chain import require_blackjax
-from kdescent_dist.sampling.likelihood import check_likelihood
 from kdescent_dist.sampling.netcdf import write_draws
 from kdescent_dist.sampling.posterior import Chains
 from kdescent_dist.sampling.summary import groups, summary
@@ -69,7 +68,6 @@ def posterior_phase(
 
     def work(tell: Callable[[int], None]) -> dict[str, Any]:
         processes = Processes.of(problem.objective.mesh)
-        check_likelihood(problem.objective)
         _check_size(problem)
         # Other versions draw other numbers from the same state.
         of_chains = {**of, "packages": versions(PACKAGES)}

@@ -94,18 +94,26 @@ def maximum_likelihood(seed: int, size: int = 10_000) -> tuple[np.ndarray, np.nd
     return np.array(estimate), np.array([*errors, of_correlation / np.sqrt(size)])
 
 
-def refits(folder: Path, catalogs: Iterable[Columns], *overrides: str) -> list[dict[str, Any]]:
+def refits(
+    folder: Path, truth: Mapping[str, float], catalogs: Iterable[Columns], *overrides: str
+) -> list[dict[str, Any]]:
     """Fits of catalogs with the setup of an experiment; all share the programs of the first."""
     fit(folder, 0, *overrides)
     weighted = ((columns, None) for columns in catalogs)
-    return list(fit_catalogs(refits_of(folder), weighted, seed=0))
+    found: list[dict[str, Any]] = []
+    for one in fit_catalogs(refits_of(folder), weighted, seed=0):
+        found.append(one)
+        if len(found) % 20 == 0:
+            told = summarize(truth, found)["pooled"]["within_68"]
+            print(f"  {len(found)} fits, within 68%: {told}", flush=True)
+    return found
 
 
 def quickstart(folder: Path, catalogs: int, loss: str) -> dict[str, Any]:
     """The distance from maximum likelihood adds in squares to the errors of maximum likelihood."""
     seeds = range(1000, 1000 + catalogs)
     drawn = (training_catalog(TRUTH, 10_000, seed) for seed in seeds)
-    found = refits(folder, drawn, f"loss.kind={loss}")
+    found = refits(folder, TRUTH, drawn, f"loss.kind={loss}")
     apart = []
     for one, seed in zip(found, seeds, strict=True):
         best, of_best = maximum_likelihood(seed)
@@ -119,7 +127,7 @@ def quickstart(folder: Path, catalogs: int, loss: str) -> dict[str, Any]:
 def missing(folder: Path, catalogs: int) -> dict[str, Any]:
     """How often a fit of catalogs with a second population is told not to describe the data."""
     drawn = (two_populations(TRUTH, 10_000, seed) for seed in range(catalogs))
-    p_values = [one["goodness"]["p_value"] for one in refits(folder, drawn)]
+    p_values = [one["goodness"]["p_value"] for one in refits(folder, TRUTH, drawn)]
     return {"catalogs": catalogs, "p < 0.001": float(np.mean(np.array(p_values) < 1e-3))}
 
 
@@ -135,8 +143,8 @@ def quenching(folder: Path, catalogs: int) -> dict[str, Any]:
     made = "{_target_: answers_catalogs.quenching, size: 7000, seed: 1000}"
     overrides = ("experiment=quenching", "catalog.path=null", f"catalog.make={made}")
     drawn = (answers_catalogs.quenching(7_000, 1000 + seed) for seed in range(catalogs))
-    found = refits(folder / "run", drawn, f"--config-dir={folder / 'my_conf'}", *overrides)
-    return _coverage(answers_catalogs.QUENCHING, found)
+    truth, given = answers_catalogs.QUENCHING, f"--config-dir={folder / 'my_conf'}"
+    return _coverage(truth, refits(folder / "run", truth, drawn, given, *overrides))
 
 
 def _coverage(truth: Mapping[str, float], found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -64,11 +64,15 @@ def in_window(
     return window_weights(conditions, low, high, softness, weights) * weights
 
 
-def reach(softness: Any, dtype: Any) -> Any:
-    """The reach of a window beyond its edges, in units of the width of the bin.
+def cutoff(dtype: Any) -> float:
+    """The value below which a window does not count: eps^(3/2), with the rounding error eps.
 
-    Beyond its reach, a window is below eps^(3/2), where eps is the rounding error: 4e-11 in single
-    precision. Even thousands of times as many samples as in the bin then add less than the
-    rounding error.
+    It is 4e-11 in single precision. Even thousands of times as many samples as in the bin then add
+    less than the rounding error.
     """
-    return -1.5 * math.log(np.finfo(dtype).eps) * softness
+    return float(np.finfo(dtype).eps) ** 1.5
+
+
+def reach(softness: Any, dtype: Any) -> Any:
+    """The reach of a window beyond its edges, in units of the width of the bin; see ``cutoff``."""
+    return -math.log(cutoff(dtype)) * softness

@@ -27,7 +27,7 @@ from kdescent_dist.response.goodness import goodness_of_fit
 log = logging.getLogger(__name__)
 
 AT_BOUND = 0.01  # errors from a bound within which the finish may have left a parameter
-SHARE = 0.05  # noise of the distance that is accepted, as a fraction of a large distance
+SHARE = 0.1  # noise of the distance that is accepted, as a fraction of a large distance
 NEGLIGIBLE = 1e-6  # error from noise, as a fraction of the error if loss.custom were a prior
 FAILED = "none: "  # prefix of the note if errors could not be computed
 

@@ -80,14 +80,14 @@ def finish(
 
 
 def most_populations(steps: int, loss: FixedLoss) -> int:
-    """The most populations of a finish: half of those of the fit, and more of small populations.
+    """The most populations of a finish: a quarter of those of the fit, or more of small ones.
 
     Args:
         steps: number of steps of the fit.
         loss: the loss at fixed points.
     """
     pairs = loss.objective.layout.size * max(sum(one.number for one in loss.compared), 1)
-    return max(steps // 2, PAIRS // pairs, FEWEST_POPULATIONS)
+    return max(steps // 4, PAIRS // pairs, FEWEST_POPULATIONS)
 
 
 def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:

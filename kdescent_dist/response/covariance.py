@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdescent_dist.bins.windows import in_window
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
@@ -282,5 +281,4 @@ def _training_products(
 
 @partial(jax.jit, static_argnames="hard")
 def _row_influences(x, conditions, weights, window, points, sensitivity, hard):
-    inside = in_window(conditions, weights, window, hard)
-    return influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)
+    return influences(x, conditions, weights, (window, hard), points, sensitivity)

@@ -6,21 +6,22 @@ samples x points elements. Derivatives are in forward mode, through the samples 
 values of a statistic are computed once for all parameters; the rest are matrix products.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from kdescent_dist.bins.bin_sums import BinSquares, BinSums
+from kdescent_dist.bins.windows import in_window
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.origin import near_origin
 from kdescent_dist.counts.statistic import Points, Statistic
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.tiles import matmul
+from kdescent_dist.response.bin_samples import at_rows, over_chunks, reached
 
 CHUNK = 4096  # samples
 
@@ -87,37 +88,53 @@ def dependent(sensitivities: Sequence[Sensitivity]) -> Dependent:
     ]
 
 
+@dataclass(frozen=True)
+class BinSamples:
+    """Samples in a bin, and their derivatives with respect to P parameters.
+
+    Attributes:
+        x: d columns (n,) of the samples.
+        weights: (n,) weights, window included.
+        dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
+        of_norm: (n,) contributions of the samples to the norm of the counts.
+        galaxies: the same as ``weights`` and ``of_norm``, of samples with the square roots of
+            their weights; None to leave out ``SumDerivatives.expected``.
+    """
+
+    x: Sequence[jax.Array]
+    weights: jax.Array
+    dx: Sequence[jax.Array]
+    dweights: jax.Array
+    of_norm: jax.Array
+    galaxies: tuple[jax.Array, jax.Array] | None = None
+
+
 def sum_derivatives(
     x: jax.Array,
-    weights: jax.Array,
-    dx: Sequence[jax.Array],
-    dweights: jax.Array,
+    chosen: jax.Array,
+    samples: Callable[[jax.Array], BinSamples],
     points: Mapping[str, Points],
-    of_norm: jax.Array,
-    galaxies: tuple[jax.Array, jax.Array] | None = None,
 ) -> SumDerivatives:
     """The sums over samples in a bin, and their derivatives with respect to P parameters.
 
     Args:
-        x: (n, d) samples.
-        weights: (n,) weights, window included.
-        dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
+        x: (n, d) samples of a block.
+        chosen: (n,) whether a sample is in the bin.
+        samples: returns samples of the block at indices, see ``over_chunks``.
         points: the points of each statistic.
-        of_norm: (n,) contributions of the samples to the norm of the counts.
-        galaxies: the same as ``weights`` and ``of_norm``, of samples with the square roots of
-            their weights; None to leave out ``expected``.
     """
     statistics, prepared = prepared_at(x, points)
 
-    def of_chunk(chunk: Any) -> dict[str, Any]:
-        x, w, norm, dx, dw, drawn = chunk
-        dw = dw.T
+    def of_chunk(rows: jax.Array) -> dict[str, Any]:
+        one_chunk = samples(rows)
+        columns, w, dw = list(one_chunk.x), one_chunk.weights, one_chunk.dweights
         # Column by column: products of slices of one table (P, n, d) have come out wrong on CPUs.
-        wdx = [w * column.T for column in dx]
+        wdx = [w * column for column in one_chunk.dx]
         raw = {}
-        pairs = [(w, norm)] if drawn is None else [(w, norm), drawn]
+        pairs = [(w, one_chunk.of_norm)]
+        pairs += [] if one_chunk.galaxies is None else [one_chunk.galaxies]
         for name, one in statistics.items():
-            tables, moved = _tables(one, list(x.T), prepared[name])
+            tables, moved = _tables(one, columns, prepared[name])
             slopes = [matmul(dw, table.T) for table in tables]
             for along, by_column in zip(wdx, moved, strict=True):
                 more = [matmul(along, table.T) for table in by_column]
@@ -127,7 +144,7 @@ def sum_derivatives(
                 jnp.stack(slopes, axis=1),
                 [
                     (
-                        jnp.stack(one.square_sums(list(x.T), a * a, prepared[name])),
+                        jnp.stack(one.square_sums(columns, a * a, prepared[name])),
                         jnp.stack([matmul(table, a * b) for table in tables]),
                     )
                     for a, b in pairs
@@ -136,15 +153,13 @@ def sum_derivatives(
         squares = [(jnp.sum(a * a), jnp.sum(b * b)) for a, b in pairs]
         return {"weight": (jnp.sum(w), jnp.sum(dw, axis=1), squares), "raw": raw}
 
-    moved = tuple(column.T for column in dx)
-    chunks = jax.tree.map(in_chunks, (x, weights, of_norm, moved, dweights.T, galaxies))
-    shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], chunks))
+    shapes = jax.eval_shape(of_chunk, jnp.zeros(1, jnp.int32))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def add(total: Any, chunk: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
+    def add(total: Any, rows: jax.Array) -> Any:
+        return jax.tree.map(jnp.add, total, of_chunk(rows))
 
-    found = lax.scan(add, zero, chunks)[0]
+    found = over_chunks(add, chosen, zero)
     weight, slope, of_samples = found["weight"]
     counts, slopes = {}, {}
     for name, one in statistics.items():
@@ -161,43 +176,46 @@ def sum_derivatives(
         cross = {n: one.finish(both[n][1], prepared[n]) for n, one in statistics.items()}
         squares.append(BinSquares(square, norm, doubled, cross))
     sums, of_sums = BinSums(weight, counts), BinSums(slope, slopes)
-    return SumDerivatives(sums, of_sums, squares[0], squares[1] if galaxies else None)
+    return SumDerivatives(sums, of_sums, squares[0], squares[1] if len(squares) > 1 else None)
 
 
 def influences(
-    x: jax.Array,
+    x: Sequence[jax.Array],
+    conditions: Sequence[jax.Array],
     weights: jax.Array,
-    all_weights: jax.Array,
+    bin_window: tuple[Any, Sequence[bool]],
     points: Mapping[str, Points],
     sensitivity: Sensitivity,
 ) -> jax.Array:
     """Influence (n, P) of each sample on P numbers that are linear in the sums of a bin.
 
     Args:
-        x: (n, d) samples.
-        weights: (n,) weights, window included.
-        all_weights: (n,) weights without the window.
+        x: d columns (n,) of the samples.
+        conditions: c conditional columns, each (n,).
+        weights: (n,) weights without the window.
+        bin_window: the window, and whether its edges are hard, see ``in_window``.
         points: the points of each statistic.
         sensitivity: derivatives of the P numbers with respect to the sums.
     """
-    statistics, prepared = prepared_at(x, points)
-    sensitivity = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), sensitivity)
+    statistics, prepared = prepared_at(jnp.stack(x, axis=1), points)
+    sensitivity = jax.tree.map(lambda a: jnp.asarray(a, weights.dtype), sensitivity)
     raw = {
         name: jax.vmap(one.pull_back, (0, None))(sensitivity.sums.counts[name], prepared[name])
         for name, one in statistics.items()
     }
 
-    def of_chunk(chunk: Any) -> jax.Array:
-        x, w, everywhere = chunk
+    def add(total: jax.Array, rows: jax.Array) -> jax.Array:
+        columns, near, w = at_rows((list(x), list(conditions), weights), rows)
         linear = sensitivity.sums.weight
         for name, one in statistics.items():
-            tables = one.values(list(x.T), prepared[name])
+            tables = one.values(columns, prepared[name])
             for i, table in enumerate(tables):
                 linear = linear + matmul(table.T, raw[name][:, i].T)
-        return w[:, None] * linear + everywhere[:, None] * sensitivity.weight
+        inside = in_window(near, w, *bin_window)
+        return total.at[rows].add(inside[:, None] * linear, mode="drop", unique_indices=False)
 
-    by_chunk = lax.map(of_chunk, jax.tree.map(in_chunks, (x, weights, all_weights)))
-    return by_chunk.reshape(-1, by_chunk.shape[-1])[: len(x)]
+    everywhere = weights[:, None] * sensitivity.weight
+    return over_chunks(add, reached(conditions, weights, *bin_window), everywhere)
 
 
 def prepared_at(

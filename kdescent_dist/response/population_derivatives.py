@@ -14,12 +14,14 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from kdescent_dist.bins.bin_sums import BinSquares
 from kdescent_dist.bins.windows import in_window
 from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.compensated import CompensatedSum
 from kdescent_dist.numerics.reductions import tree_sum
+from kdescent_dist.response.bin_samples import at_rows, reached
 from kdescent_dist.response.fixed_loss import FixedLoss
-from kdescent_dist.response.influence import SumDerivatives, sum_derivatives
+from kdescent_dist.response.influence import BinSamples, SumDerivatives, sum_derivatives
 from kdescent_dist.response.population_blocks import (
     PAIRS,
     ChosenBlocks,
@@ -185,22 +187,37 @@ def _derivatives_of(hard: tuple[bool, ...], expected: bool) -> Callable:
             lambda a: a[0], (population, tangents)
         )
 
-        def weigh(conditions: Any, weights: Any) -> jax.Array:
-            return in_window(conditions, weights, window, hard)
+        def samples(rows: jax.Array) -> BinSamples:
+            columns, near, own = at_rows((list(x), list(conditions), weights), rows)
+            moved, dnear, down = at_rows((list(dx), list(dconditions), dweights), rows)
 
-        def slope(dconditions: Any, dweights: Any) -> jax.Array:
-            return jax.jvp(weigh, (conditions, weights), (dconditions, dweights))[1]
+            def weigh(conditions: Any, weights: Any) -> jax.Array:
+                return in_window(conditions, weights, window, hard)
 
-        inside = weigh(conditions, weights)
-        slopes = jax.vmap(slope)(dconditions, dweights)
-        of_norm = factors[0] * inside + factors[1] * weights
-        galaxies = None
-        if expected:
-            drawn = jnp.sqrt(weights)
-            within = weigh(conditions, drawn)
-            galaxies = within, factors[0] * within + factors[1] * drawn
-        given = jnp.stack(x, axis=1), inside, dx, slopes, points, of_norm
-        sums = sum_derivatives(*given, galaxies)
+            def slope(dconditions: Any, dweights: Any) -> jax.Array:
+                return jax.jvp(weigh, (near, own), (dconditions, dweights))[1]
+
+            inside = weigh(near, own)
+            of_norm = factors[0] * inside + factors[1] * own
+            galaxies = None
+            if expected:
+                drawn = jnp.sqrt(own)
+                within = weigh(near, drawn)
+                galaxies = within, factors[0] * within + factors[1] * drawn
+            slopes = jax.vmap(slope)(dnear, down)
+            return BinSamples(columns, inside, moved, slopes, of_norm, galaxies)
+
+        chosen = reached(conditions, weights, window, hard)
+        sums = sum_derivatives(jnp.stack(x, axis=1), chosen, samples, points)
+        left = jnp.where(chosen, 0, factors[1] ** 2 * weights)
+        sums = replace(sums, squares=_with_norm(sums.squares, jnp.sum(left * weights)))
+        if sums.expected is not None:
+            sums = replace(sums, expected=_with_norm(sums.expected, jnp.sum(left)))
         return lax.all_gather(sums, "samples")
 
     return local
+
+
+def _with_norm(squares: BinSquares, of_others: jax.Array) -> BinSquares:
+    """The squares with those of samples that count in the norm, but not in the bin."""
+    return replace(squares, norm=squares.norm + of_others)

@@ -13,7 +13,6 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
-from kdescent_dist.bins.windows import in_window
 from kdescent_dist.distributed.mesh import dealt
 from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.compensated import CompensatedSum
@@ -189,8 +188,7 @@ class PopulationInfluences:
 def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
     def local(total, first, population, window, points, sensitivity):
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
-        inside = in_window(conditions, weights, window, hard)
-        more = influences(jnp.stack(x, axis=1), inside, weights, points, sensitivity)
+        more = influences(x, conditions, weights, (window, hard), points, sensitivity)
         more = _over_copies(more, size)
         known = lax.dynamic_slice_in_dim(total, first, more.shape[2], axis=2)
         return lax.dynamic_update_slice_in_dim(total, known + more, first, axis=2)

@@ -18,8 +18,9 @@ from kdescent_dist.models.population import Population
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.response import covariance as errors_module
 from kdescent_dist.response import population_blocks, population_derivatives
+from kdescent_dist.response.bin_samples import at_rows
 from kdescent_dist.response.covariance import parameter_covariance
-from kdescent_dist.response.influence import sum_derivatives
+from kdescent_dist.response.influence import BinSamples, sum_derivatives
 from support.points import by_name, kernels_and_modes
 from support.thread_processes import in_threads
 
@@ -356,8 +357,24 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
     )
     given = [np.asarray(a, np.float32) for a in (x, weights, dx, dweights)]
     points = kernels_and_modes(*(np.asarray(a, np.float32) for a in (centers, cov, modes)))
-    x, weights, dx, dweights = given
-    found = jax.jit(sum_derivatives)(x, weights, tuple(dx), dweights, points, 2 * weights)
+
+    # Of three times as many samples, the others are in no bin.
+    chosen = np.repeat(np.arange(3) == 1, rows)
+    columns, weights, dx, dweights = (
+        np.concatenate([np.full_like(a, 7), a, np.full_like(a, 9)], axis=-1)
+        for a in (given[0].T, *given[1:])
+    )
+
+    @jax.jit
+    def derivatives(columns, weights, dx, dweights):
+        def samples(picked):
+            of_bin = at_rows((list(columns), weights, list(dx), dweights), picked)
+            return BinSamples(*of_bin, of_norm=2 * of_bin[1])
+
+        return sum_derivatives(columns.T, chosen, samples, points)
+
+    found = derivatives(columns, weights, dx, dweights)
+    weights = given[1]
     expected = {"sums": weights @ table, "squares": weights**2 @ table**2, "slopes": slopes}
     for name, values in expected.items():
         of_kind = by_name(getattr(found, name))

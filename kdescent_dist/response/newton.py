@@ -5,7 +5,8 @@ in forward mode, and cost about as much as one population for each parameter. Th
 the parameters stay within one error. Gradients are in reverse mode. Each step draws as many
 populations as it needs for a noise below a fifth of its length. The last step draws as many as it
 needs for a noise below a tenth of the errors. A step is taken if it lowers the loss of the same
-random numbers.
+random numbers. At the minimum, the next step is short, or the last step has lowered the loss so
+much as expected that the next step will be short.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kdescent_dist.response.bounded_step import Box, bounded_step
-from kdescent_dist.response.distance import Populations, distance_to_minimum
+from kdescent_dist.response.distance import NOISE, Populations, distance_to_minimum
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.population_totals import mean_totals
@@ -30,6 +31,7 @@ PARAMETERS_OF_POPULATION = 4  # derivatives of a population that cost as much as
 NEARBY = 1.0  # errors within which second derivatives are kept
 NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step
 ARRIVED = 0.05  # length of the step at the minimum, in errors of the parameters
+AT_MINIMUM = "at the minimum"
 MARGIN = 1e-3  # distance of held parameters from a bound, in their errors
 
 
@@ -139,9 +141,9 @@ class Newton:
             FloatingPointError: a derivative is not finite.
         """
         if state.steps >= MOST_STEPS:
-            return state.ending(f"not at the minimum after {MOST_STEPS} steps")
+            return state.ending(f"as many as {MOST_STEPS} steps were taken")
         if self.most is not None and state.populations >= self.most:
-            return state.ending(f"not at the minimum after {state.populations} populations")
+            return state.ending(f"as many as {state.populations} populations were drawn")
         known = state.expanded_at if state.steps else None
         at = self._expand(state.expanded_at)
         errors = at.rough_errors()
@@ -163,8 +165,8 @@ class Newton:
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
-            arrived = np.max(np.abs(move / errors)[at.determined]) < ARRIVED
-            arrived = self._agreed(bool(arrived))
+            length = float(np.max(np.abs(move / errors)[at.determined]))
+            arrived = self._agreed(length < ARRIVED)
             if not arrived or not share:
                 break
             share = 0.0
@@ -172,8 +174,10 @@ class Newton:
         populations = state.populations + sum(found.populations)
         state = replace(state, held=names, populations=populations)
         if arrived:
-            return state.ending("at the minimum")
-        return self._accepted(state, at, found.gradient, box, here)
+            return state.ending(AT_MINIMUM)
+        # With the noise of the last step, what is left of the step is known from how right it was.
+        last = length if share * length <= NOISE else np.inf
+        return self._accepted(state, at, found.gradient, box, here, last)
 
     def _accepted(
         self,
@@ -182,8 +186,18 @@ class Newton:
         gradient: np.ndarray,
         box: Box,
         here: Populations,
+        length: float,
     ) -> NewtonState:
-        """The state after the first of ever shorter steps that lowers the loss."""
+        """The state after the first of ever shorter steps that lowers the loss.
+
+        Args:
+            state: the state before.
+            at: the linearized loss.
+            gradient: (P,) half the gradient.
+            box: the bounds.
+            here: the populations of the gradient.
+            length: length of the step without damping, in errors, if it may be the last.
+        """
         before = at.value(mean_totals(here.sums), state.params)
         for i in range(state.damping, len(DAMPINGS)):
             move, _ = bounded_step(state.params, gradient, at, box, DAMPINGS[i])
@@ -195,6 +209,7 @@ class Newton:
             if self._agreed(bool(after < before)):
                 gain = self._agreed(float((before - after) / expected))
                 change = -2 if gain > GOOD else -1 if gain > BAD else 0
+                arrived = i == 0 and abs(1 - gain) * length < ARRIVED
                 return replace(
                     state,
                     params=params,
@@ -202,6 +217,7 @@ class Newton:
                     losses=(*state.losses, (before / at.squares, after / at.squares)),
                     drawn=len(there.sums),
                     damping=min(max(i + change, 0), len(DAMPINGS) - 1),
+                    message=AT_MINIMUM if arrived else "",
                 )
         return state.ending("no step lowers the loss")
 

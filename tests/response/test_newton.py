@@ -92,9 +92,7 @@ def test_a_saved_state_continues_with_the_same_bits(given, finished, number):
 def test_no_step_is_begun_after_the_most_populations(given, finished):
     state = finished[1]
     end = Newton(given, most=state.populations).step(state)
-    assert end == replace(
-        state, message=f"not at the minimum after {state.populations} populations"
-    )
+    assert end == replace(state, message=f"as many as {state.populations} populations were drawn")
     assert Newton(given, most=state.populations + 1).step(state).message != end.message
 
 

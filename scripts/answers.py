@@ -13,13 +13,15 @@ Rows:
     tutorial-2
         mean absolute errors of the parameters, against those of diffopt from the same catalogs
     endings
-        fits that end too early, diverge, run into a bound, or have a wrong model: whether each ends
-        right, or says that it has not converged or does not describe the data
+        fits of three experiments that end too early, diverge, run into a bound, or have a wrong
+        model: whether each ends right, or says that it has not converged or does not describe the
+        data
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import sys
 import tempfile
@@ -36,8 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import answers_catalogs  # noqa: E402
+import answers_endings  # noqa: E402
 import bench_cases  # noqa: E402
-from answers_catalogs import TRUTH, two_populations  # noqa: E402
+from answers_catalogs import NORMAL as TRUTH  # noqa: E402
 
 from kdescent_dist import cli  # noqa: E402
 from kdescent_dist.config.compose import from_yaml  # noqa: E402
@@ -48,18 +51,6 @@ from kdescent_dist.models.gaussian import training_catalog  # noqa: E402
 from kdescent_dist.run.refits import refits_of  # noqa: E402
 
 Columns = Mapping[str, np.ndarray]
-OFF = 5.0  # stated errors from the truth of an answer that is wrong
-
-# Names to overrides, and whether an honest fit can end at the truth.
-ENDINGS = {
-    "frozen schedule": (["fit.steps=100"], True),
-    "too few steps": (["fit.steps=60", "optimizer.learning_rate=0.03"], True),
-    "bound at the truth": (["parameters.mean_1.high=1.6"], True),
-    "few rows": (["catalog.make.size=150"], True),
-    "diverged": (["optimizer.learning_rate=100"], False),
-    "two populations": (["catalog.make._target_=answers_catalogs.two_populations"], False),
-    "heavy tails": (["catalog.make._target_=answers_catalogs.heavy_tails"], False),
-}
 
 
 def fit(folder: Path, seed: int, *overrides: str) -> dict[str, Any]:
@@ -126,13 +117,24 @@ def quickstart(folder: Path, catalogs: int, loss: str) -> dict[str, Any]:
 
 def missing(folder: Path, catalogs: int) -> dict[str, Any]:
     """How often a fit of catalogs with a second population is told not to describe the data."""
-    drawn = (two_populations(TRUTH, 10_000, seed) for seed in range(catalogs))
+    wrong = answers_catalogs.TWO_POPULATIONS
+    drawn = (answers_catalogs.normal(10_000, seed, wrong) for seed in range(catalogs))
     p_values = [one["goodness"]["p_value"] for one in refits(folder, TRUTH, drawn)]
     return {"catalogs": catalogs, "p < 0.001": float(np.mean(np.array(p_values) < 1e-3))}
 
 
 def quenching(folder: Path, catalogs: int) -> dict[str, Any]:
     """The experiment of the README, for catalogs of as many rows each."""
+    conf = _experiment_of_readme(folder)
+    made = "{_target_: answers_catalogs.quenching, size: 7000, seed: 1000}"
+    overrides = ("experiment=quenching", "catalog.path=null", f"catalog.make={made}")
+    drawn = (answers_catalogs.quenching(7_000, 1000 + seed) for seed in range(catalogs))
+    truth, given = answers_catalogs.QUENCHING, f"--config-dir={conf}"
+    return _coverage(truth, refits(folder / "run", truth, drawn, given, *overrides))
+
+
+def _experiment_of_readme(folder: Path) -> Path:
+    """The configs that the README shows; their model can be imported from then on."""
     text = (ROOT / "README.md").read_text()
     for name in ("my_models.py", "my_conf/experiment/quenching.yaml"):
         file = folder / name
@@ -140,11 +142,7 @@ def quenching(folder: Path, catalogs: int) -> dict[str, Any]:
         block = text.split(f'title="{name}"\n')[1].split("```")[0]
         file.write_text(block)
     sys.path.insert(0, str(folder))
-    made = "{_target_: answers_catalogs.quenching, size: 7000, seed: 1000}"
-    overrides = ("experiment=quenching", "catalog.path=null", f"catalog.make={made}")
-    drawn = (answers_catalogs.quenching(7_000, 1000 + seed) for seed in range(catalogs))
-    truth, given = answers_catalogs.QUENCHING, f"--config-dir={folder / 'my_conf'}"
-    return _coverage(truth, refits(folder / "run", truth, drawn, given, *overrides))
+    return folder / "my_conf"
 
 
 def _coverage(truth: Mapping[str, float], found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -202,31 +200,14 @@ def _with_error(values: Any) -> list[float]:
 
 
 def endings(folder: Path, catalogs: int) -> dict[str, Any]:
-    """Each fit with and without the finish."""
-    rows: dict[str, Any] = {}
-    for name, (overrides, possible) in ENDINGS.items():
-        for finish in ("newton", "none"):
-            counted = {"right": 0, "told": 0, "wrong and not told": 0, "right and told": 0}
-            for seed in range(catalogs):
-                where = folder / f"{name}-{finish}-{seed}".replace(" ", "-")
-                found = fit(where, seed, _made(seed), f"fit.finish={finish}", *overrides)
-                right, told = _judged(found, possible)
-                both = ("right and told" if told else "right") if right else ""
-                counted[both or ("told" if told else "wrong and not told")] += 1
-            rows[f"{name}, finish={finish}"] = counted
-            print(f"  {name}, finish={finish}: {counted}", flush=True)
-    return rows
+    """Fits that can end wrong, of three experiments."""
+    of = answers_endings.experiments(_experiment_of_readme(folder), ROOT / "scripts/answers_conf")
+    number = itertools.count()
 
+    def numbered(seed: int, *overrides: str) -> dict[str, Any]:
+        return fit(folder / str(next(number)), seed, *overrides)
 
-def _judged(found: dict[str, Any], possible: bool) -> tuple[bool, bool]:
-    """Whether the answer is right, and whether the result says that it may not be."""
-    told = not (found["status"] == "done" and found.get("converged") and found.get("acceptable"))
-    errors = found.get("errors") or {}
-    known = {name: error for name, error in errors.items() if error}
-    if found["status"] != "done" or not known:
-        return False, True
-    away = [abs(found["params"][name] - TRUTH[name]) / known[name] for name in known]
-    return possible and max(away) < OFF, told
+    return answers_endings.endings(of, numbered, catalogs)
 
 
 def main() -> int:
@@ -247,7 +228,7 @@ def main() -> int:
         "missing": (missing, 3, 40),
         "quenching": (quenching, 4, 400),
         "tutorial-2": (tutorial_2, 1, 10),
-        "endings": (endings, 1, 6),
+        "endings": (endings, 1, 1),
     }
     chosen = given.only.split(",") if given.only else list(rows)
     found = {}

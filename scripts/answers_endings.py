@@ -74,7 +74,9 @@ def experiments(readme: Path, conf: Path) -> dict[str, Experiment]:
     of_readme = (f"--config-dir={readme}", "experiment=quenching", "catalog.path=null")
     of_units = (f"--config-dir={conf}", "experiment=data_units")
     return {
-        "quickstart": Experiment(("~catalog.make.truth",), "normal", (10_000, 150), NORMAL, "mean_1"),
+        "quickstart": Experiment(
+            ("~catalog.make.truth",), "normal", (10_000, 150), NORMAL, "mean_1"
+        ),
         "quenching": Experiment(of_readme, "quenching", (7_000, 700), QUENCHING, "red_color"),
         "data_units": Experiment(of_units, "data_units", (5_000, 150), DATA_UNITS, "center"),
     }

@@ -28,6 +28,8 @@ import numpy as np
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
+from kdescent_dist.response.compared import BinComparison
+from kdescent_dist.response.effective_number import is_predicted, number_of_covariance
 from kdescent_dist.response.influence import Sensitivity, dependent, influences
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.loss_weights import FullWeights
@@ -72,7 +74,7 @@ def parameter_covariance(
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
     covariance = _without_negative(_products(at, training, model, extra_sums, progress))
-    if isinstance(at.weights, FullWeights):
+    if isinstance(at.weights, FullWeights) and not is_predicted(at):
         covariance *= noise_of_weights(at, at.weights.factor)
     covariance = covariance + inverse @ np.diag(at.of_prior) @ inverse
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
@@ -80,16 +82,21 @@ def parameter_covariance(
 
 
 def noise_of_weights(at: Linearization, factor: np.ndarray) -> float:
-    """The result of ``noise_of_inverse`` if S comes from the regions of the catalog, else 1.
+    """The result of ``noise_of_inverse`` for S from regions of the catalog, or from samples.
 
     Args:
         at: the linearized loss.
         factor: (R, M) factor of S^-1, see ``whitening``.
     """
-    regions = at.loss.rows.training.regions
-    if regions is None:
-        return 1.0
-    return noise_of_inverse(regions.effective, factor.shape[1], int(np.sum(at.determined)))
+    of_bins = np.split(np.any(factor != 0, axis=1), at.firsts[1:])
+    # The errors of given counts are known.
+    estimated = [
+        int(np.sum(of_bin))
+        for of_bin, counted in zip(of_bins, at.loss.compared, strict=True)
+        if counted.pretrained.counts is not None
+    ]
+    numbers = min(factor.shape[1], sum(estimated))
+    return noise_of_inverse(number_of_covariance(at), numbers, int(np.sum(at.determined)))
 
 
 def residual_covariance(
@@ -107,19 +114,37 @@ def residual_covariance(
         populations: number of populations of which the model is the mean, if their random numbers
             are constants, whose noise is then included; None as in ``parameter_covariance``.
     """
-    size, first = sum(map(len, chosen)), 0
-    training, model = [], []
-    for one, indices in zip(at.linear, chosen, strict=True):
-        linear = np.zeros((size, len(one.errors)))
-        linear[first + np.arange(len(indices)), indices] = 1.0
-        first += len(indices)
-        training.append(one.training.sensitivity(linear))
-        model.append(one.model.sensitivity(linear))
+    training = selected(at, chosen, [one.training for one in at.linear])
+    model = selected(at, chosen, [one.model for one in at.linear])
     if at.pull is not None:
-        nothing = np.zeros((size, len(at.params)))
+        nothing = np.zeros((len(training[0].weight), len(at.params)))
         training += [one.of(nothing) for one in at.pull.training]
         model += [one.of(nothing) for one in at.pull.model]
     return _products(at, training, model, None, progress, populations)
+
+
+def selected(
+    at: Linearization,
+    chosen: Sequence[np.ndarray],
+    compared: Sequence[BinComparison],
+    factors: Sequence[np.ndarray] | None = None,
+) -> list[Sensitivity]:
+    """Sensitivities of Q compared numbers to the sums of each bin.
+
+    Args:
+        at: the linearized loss.
+        chosen: for each bin, indices of some of its compared numbers, Q in all.
+        compared: for each bin, the map from the sums to the numbers.
+        factors: for each bin, factors (R,) of the numbers, by default 1.
+    """
+    size, first, found = sum(map(len, chosen)), 0, []
+    for i, (one, indices) in enumerate(zip(compared, chosen, strict=True)):
+        linear = np.zeros((size, len(at.linear[i].errors)))
+        place = first + np.arange(len(indices))
+        linear[place, indices] = 1.0 if factors is None else factors[i][indices]
+        first += len(indices)
+        found.append(one.sensitivity(linear))
+    return found
 
 
 def _products(
@@ -142,7 +167,7 @@ def _products(
     """
     loss, size = at.loss, training[0].weight.size
     sets = [*loss.compared, *loss.of_custom]
-    covariance = _given_products(sets, training)
+    covariance = given_products(sets, training)
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
     rows = loss.rows
     if rows.training.regions is not None:
@@ -200,7 +225,7 @@ def _of_shared(
     return covariance
 
 
-def _given_products(
+def given_products(
     sets: Sequence[EvaluationPoints], sensitivities: Sequence[Sensitivity]
 ) -> np.ndarray:
     """Sum of outer products (P, P) of the influences of given counts, from their errors.

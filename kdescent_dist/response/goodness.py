@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.response.distance import Populations
+from kdescent_dist.response.effective_number import effective_number
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.population_totals import mean_totals
-from kdescent_dist.response.whitening import whitening
+from kdescent_dist.response.whitening import ROWS_OF_TEST, whitening
 
 ACCEPTABLE = 1e-3  # smallest p-value of an acceptable fit
 
@@ -53,7 +54,9 @@ def goodness_of_fit(
         populations: populations at the same parameters.
         progress: called often, equally often in every process.
     """
-    factor = whitening(at, progress, at.residuals(populations.sums))
+    noise = at.residuals(populations.sums)
+    # Where the model has no samples, it predicts no variance for the rows that it lacks.
+    factor = whitening(at, progress, noise, predicted=False, rows_of_number=ROWS_OF_TEST)
     residual = at.residuals([mean_totals(populations.sums)])[0] @ factor
     moved = at.slopes[at.determined] @ factor
     size = np.linalg.norm(moved, axis=1, keepdims=True)
@@ -64,7 +67,7 @@ def goodness_of_fit(
     if degrees < 1:
         return None
     chi_square = float(left @ left)
-    return Goodness(chi_square, degrees, _p_value(chi_square, degrees, _effective_rows(at)))
+    return Goodness(chi_square, degrees, _p_value(chi_square, degrees, effective_number(at)))
 
 
 def _p_value(chi_square: float, degrees: int, rows: float) -> float:
@@ -75,14 +78,3 @@ def _p_value(chi_square: float, degrees: int, rows: float) -> float:
     rows = max(rows, degrees + 1.0)
     ratio = chi_square / degrees * (rows - degrees) / (rows - 1)
     return float(f.sf(ratio, degrees, rows - degrees))
-
-
-def _effective_rows(at: Linearization) -> float:
-    """Effective number of independent regions or rows (Kish 1965); infinite without a catalog."""
-    training = at.loss.rows.training
-    if training.regions is not None:
-        return training.regions.effective
-    rows, weights = training.rows, np.asarray(training.weights, float)
-    if not rows.total:
-        return np.inf
-    return training.weight**2 / rows.sum(weights**2)

@@ -36,13 +36,13 @@ class SumDerivatives:
         slopes: derivatives with respect to P parameters: weight (P,) and counts (P, k, parts).
         squares: the sums of squares and products of the contributions of the samples.
         expected: the same for galaxies that are drawn from the samples, see
-            ``bins.expected_errors``; None if the loss does not need them.
+            ``bins.expected_errors``.
     """
 
     sums: BinSums
     slopes: BinSums
     squares: BinSquares
-    expected: BinSquares | None
+    expected: BinSquares
 
 
 @jax.tree_util.register_dataclass
@@ -98,7 +98,7 @@ class BinSamples:
         dx, dweights: derivatives of ``x``, d columns (P, n), and of ``weights``, (P, n).
         of_norm: (n,) contributions of the samples to the norm of the counts.
         galaxies: the same as ``weights`` and ``of_norm``, of samples with the square roots of
-            their weights; None to leave out ``SumDerivatives.expected``.
+            their weights.
     """
 
     x: Sequence[jax.Array]
@@ -106,7 +106,7 @@ class BinSamples:
     dx: Sequence[jax.Array]
     dweights: jax.Array
     of_norm: jax.Array
-    galaxies: tuple[jax.Array, jax.Array] | None = None
+    galaxies: tuple[jax.Array, jax.Array]
 
 
 def sum_derivatives(
@@ -131,8 +131,7 @@ def sum_derivatives(
         # Column by column: products of slices of one table (P, n, d) have come out wrong on CPUs.
         wdx = [w * column for column in one_chunk.dx]
         raw = {}
-        pairs = [(w, one_chunk.of_norm)]
-        pairs += [] if one_chunk.galaxies is None else [one_chunk.galaxies]
+        pairs = [(w, one_chunk.of_norm), one_chunk.galaxies]
         for name, one in statistics.items():
             tables, moved = _tables(one, columns, prepared[name])
             slopes = [matmul(dw, table.T) for table in tables]
@@ -176,7 +175,7 @@ def sum_derivatives(
         cross = {n: one.finish(both[n][1], prepared[n]) for n, one in statistics.items()}
         squares.append(BinSquares(square, norm, doubled, cross))
     sums, of_sums = BinSums(weight, counts), BinSums(slope, slopes)
-    return SumDerivatives(sums, of_sums, squares[0], squares[1] if len(squares) > 1 else None)
+    return SumDerivatives(sums, of_sums, *squares)
 
 
 def influences(

@@ -39,6 +39,8 @@ class LinearSums:
         errors: (R,) errors of the numbers of the training catalog, 0 if not known.
         count: expected number of squares of the bin in the mean of a step.
         model, training: maps from the sums to the R numbers.
+        of_galaxies: (R,) factors of the influences of samples, with the square roots of their
+            weights, that make them influences of galaxies; 0 for given numbers.
     """
 
     slopes: np.ndarray
@@ -47,6 +49,7 @@ class LinearSums:
     count: float
     model: BinComparison
     training: BinComparison
+    of_galaxies: np.ndarray
 
 
 def linear_sums(
@@ -72,7 +75,29 @@ def linear_sums(
     weights, count = _loss_weights(config, counted, found, model, training)
     errors = as_vector(counted.normalized_errors(training_weight, config.volume))
     errors = np.where(np.isfinite(errors), errors, 0.0)
-    return LinearSums(slopes, weights, errors, count, model, training)
+    galaxies = _of_galaxies(counted, found, model, training_weight)
+    return LinearSums(slopes, weights, errors, count, model, training, galaxies)
+
+
+def _of_galaxies(
+    counted: EvaluationPoints, found: SumDerivatives, model: BinComparison, training_weight: float
+) -> np.ndarray:
+    """See ``LinearSums.of_galaxies``; the square of a factor is the ratio of two variances.
+
+    The one is that of a number of the training catalog, see ``bins.expected_errors``, the other the
+    sum over samples of weight times squared influence.
+    """
+    sums, squares = found.sums, found.expected
+    units = unit_variances(counted.pretrained, training_weight)
+    kind = counted.pretrained.bin.config.normalization
+    in_bin, of_norm = float(sums.weight), float(squares.norm)
+    in_window = in_bin / float(squares.weight) if squares.weight > 0 else 0.0
+    norm = {"conditional": in_bin, "density": model.weight}.get(kind)
+    times = in_window if norm is None else norm**2 / of_norm if of_norm > 0 else 0.0
+    variances = [
+        np.full(np.size(sums.counts[name]), times * units[name]) for name in ordered(sums.counts)
+    ]
+    return np.sqrt(np.concatenate([*variances, [in_window * units[""]]]))
 
 
 def _loss_weights(
@@ -90,7 +115,7 @@ def _loss_weights(
     errors = of_training = None
     if config.of_steps == "chisq":
         of_training = counted.normalized_errors(training.weight, config.volume)
-        if found.expected is not None:
+        if config.expects_errors:
             units = unit_variances(pretrained, training.weight)
             of_training = model.expected_errors(of_training, found.expected, units)
         of_model = model.errors(found.squares) if config.model_errors else None
@@ -118,7 +143,7 @@ def _loss_weights(
             enough = _effective(found.sums.counts[name], found.squares.counts[name]) >= FEWEST
             if not pretrained.statistics[name].given:
                 truth, error = counted.truth.counts[name], counted.errors.counts[name]
-                if of_training is not None and found.expected is not None:
+                if of_training is not None and config.expects_errors:
                     # Which counts are compared must not depend on the noise of the data.
                     truth, error = both[0].counts[name], of_training.counts[name]
                 enough &= _effective(truth, error**2) >= FEWEST

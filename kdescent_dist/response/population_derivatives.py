@@ -82,7 +82,7 @@ class PopulationSlopes:
 
         def derivatives(hard: tuple[bool, ...]) -> Callable:
             specs = (block, block, whole, whole, whole)
-            local = _derivatives_of(hard, self.objective.config.expects_errors)
+            local = _derivatives_of(hard)
             return programs.of(
                 ("derivatives", hard), lambda: on_each_device(mesh, local, specs, whole)
             )
@@ -181,7 +181,7 @@ def _directions(params: np.ndarray, size: int) -> Iterator[np.ndarray]:
     yield from units.reshape(-1, size, number)
 
 
-def _derivatives_of(hard: tuple[bool, ...], expected: bool) -> Callable:
+def _derivatives_of(hard: tuple[bool, ...]) -> Callable:
     def local(population, tangents, window, points, factors):
         (x, conditions, weights), (dx, dconditions, dweights) = jax.tree.map(
             lambda a: a[0], (population, tangents)
@@ -199,20 +199,18 @@ def _derivatives_of(hard: tuple[bool, ...], expected: bool) -> Callable:
 
             inside = weigh(near, own)
             of_norm = factors[0] * inside + factors[1] * own
-            galaxies = None
-            if expected:
-                drawn = jnp.sqrt(own)
-                within = weigh(near, drawn)
-                galaxies = within, factors[0] * within + factors[1] * drawn
+            drawn = jnp.sqrt(jnp.abs(own))
+            within = weigh(near, drawn)
+            galaxies = within, factors[0] * within + factors[1] * drawn
             slopes = jax.vmap(slope)(dnear, down)
             return BinSamples(columns, inside, moved, slopes, of_norm, galaxies)
 
         chosen = reached(conditions, weights, window, hard)
         sums = sum_derivatives(jnp.stack(x, axis=1), chosen, samples, points)
         left = jnp.where(chosen, 0, factors[1] ** 2 * weights)
-        sums = replace(sums, squares=_with_norm(sums.squares, jnp.sum(left * weights)))
-        if sums.expected is not None:
-            sums = replace(sums, expected=_with_norm(sums.expected, jnp.sum(left)))
+        of_norm = jnp.sum(left * weights), jnp.sum(jnp.abs(left))
+        squares, galaxies = map(_with_norm, (sums.squares, sums.expected), of_norm)
+        sums = replace(sums, squares=squares, expected=galaxies)
         return lax.all_gather(sums, "samples")
 
     return local

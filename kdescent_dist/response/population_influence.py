@@ -75,10 +75,11 @@ class PopulationInfluences:
         of_sums = (split, split, whole)
         self._of_extra_sums = compiled("extra sums", self._extra_sums_local, of_sums, split)
 
+        self._own_products = compiled("own products", _own_products, (split,), whole)
+
         def added(hard: tuple[bool, ...]) -> Callable:
-            local = _influences_of(hard, self.layout.block_size)
             of_block = (split, whole, block, whole, whole, whole)
-            return compiled(("added", hard), local, of_block, split)
+            return compiled(("added", hard), _influences_of(hard), of_block, split)
 
         self._added = added
 
@@ -122,6 +123,22 @@ class PopulationInfluences:
             total -= np.outer(first_sum, first_sum) * self.blocks.scale / self.layout.size
         return self.blocks.scale * 0.5 * (total + total.T)
 
+    def products_of_galaxies(self, sensitivities: Sequence[Sensitivity]) -> np.ndarray:
+        """Sum of outer products (Q, Q) of the influences of samples, each times its weight.
+
+        It is of the population of the first key.
+
+        Args:
+            sensitivities: for each bin, as in ``influences``.
+        """
+        of_bins, found = dependent(sensitivities), CompensatedSum()
+        for turn in self.blocks.turns:
+            columns, weights = self._draw(self.params, self._keys[0], turn, self.catalog)
+            roots = columns, jnp.sqrt(jnp.abs(weights))
+            size = weights.shape[1]
+            found.add_each(jax.device_get(self._own_products(self._add_up(roots, of_bins, size))))
+        return self.blocks.scale * found.total()
+
     def _turn(
         self,
         turn: np.ndarray,
@@ -154,8 +171,9 @@ class PopulationInfluences:
         of_weights = dealt(weights.astype(self.params.dtype), self.mesh)
         return self._add_up((of_rows, of_weights), of_bins)
 
-    def _add_up(self, population: Any, of_bins: Dependent) -> jax.Array:
-        total = self._zeros()
+    def _add_up(self, population: Any, of_bins: Dependent, rows: int | None = None) -> jax.Array:
+        """Influences (devices, rows, Q); by default of the rows of a block."""
+        total = self._zeros(rows)
         for counted, (first, of_bin) in zip(self.sets, of_bins, strict=True):
             program = self._added(counted.pretrained.bin.hard)
             chosen = block_of(population, counted)
@@ -163,8 +181,8 @@ class PopulationInfluences:
             self.progress()
         return total
 
-    def _zeros(self) -> jax.Array:
-        devices, size = self.mesh.shape["samples"], self.layout.block_size
+    def _zeros(self, rows: int | None = None) -> jax.Array:
+        devices, size = self.mesh.shape["samples"], rows or self.layout.block_size
         return dealt(np.zeros((devices, size, self.size), self.params.dtype), self.mesh)
 
     def _draw_local(self, params, key, turn, catalog):
@@ -185,11 +203,11 @@ class PopulationInfluences:
         return total + _over_copies(more, self.layout.block_size)
 
 
-def _influences_of(hard: tuple[bool, ...], size: int) -> Callable:
+def _influences_of(hard: tuple[bool, ...]) -> Callable:
     def local(total, first, population, window, points, sensitivity):
         x, conditions, weights = jax.tree.map(lambda a: a[0], population)
         more = influences(x, conditions, weights, (window, hard), points, sensitivity)
-        more = _over_copies(more, size)
+        more = _over_copies(more, total.shape[1])
         known = lax.dynamic_slice_in_dim(total, first, more.shape[2], axis=2)
         return lax.dynamic_update_slice_in_dim(total, known + more, first, axis=2)
 
@@ -207,3 +225,9 @@ def _products(first, second, training):
     one, two, known = (a[0] for a in (first, second, training))
     products = matmul(one.T, two) - matmul(known.T, two) - matmul(one.T, known)
     return lax.all_gather((products, jnp.sum(one, axis=0)), "samples")
+
+
+def _own_products(influences):
+    """Products of the influences of a block with themselves."""
+    own = influences[0]
+    return lax.all_gather(matmul(own.T, own), "samples")

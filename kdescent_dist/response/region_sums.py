@@ -156,20 +156,22 @@ def jackknife(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return number / (number - 1) * 0.5 * (products + products.T)
 
 
-def noise_of_inverse(regions: float, numbers: int, parameters: int) -> float:
+def noise_of_inverse(number: float, numbers: int, parameters: int) -> float:
     """The variance of parameters of generalized least squares over (J^T S^-1 J)^-1.
 
-    For normal residuals whose covariance S is estimated from n independent regions, with
+    For normal residuals whose covariance S is estimated from n independent regions or rows, with
     v = n - 1 degrees of freedom: (J^T S^-1 J)^-1 is too small by (v - M + P) / v (Hartlap et al.
     2007), and the parameters scatter more by (v - 1) / (v - M + P - 1) than with the true
     covariance (Rao 1967; Percival et al. 2014).
 
     Args:
-        regions: effective number n of regions.
+        number: effective number n, infinite if S is known.
         numbers: number M of directions.
         parameters: number P of determined parameters.
     """
-    degrees = regions - 1
+    if not np.isfinite(number):
+        return 1.0
+    degrees = number - 1
     left = degrees - numbers + parameters
     return degrees * (degrees - 1) / (left * (left - 1))
 

@@ -1,14 +1,16 @@
 """Directions in which residuals are independent and have unit errors.
 
 Counts at the points of all bins and statistics share rows, so their noise is correlated. The
-covariance of the residuals is estimated from the rows (``covariance.residual_covariance``). Its
-inverse needs many more rows than compared numbers, so some numbers of each bin represent all.
+covariance of the residuals is estimated from the rows (``covariance.residual_covariance``), or
+predicted by the model (``predicted_covariance``). The inverse of an
+estimate needs many more rows than compared numbers, so some numbers of each bin represent all.
 Directions in which the correlation matrix has small eigenvalues are left out: the counts of
 overlapping kernels hardly differ there, and the estimate is mostly noise.
 
-With regions, the covariance comes from as many independent numbers as there are regions, for all
-bins together. The noise of its inverse makes errors of generalized least squares too small, and the
-parameters noisier; both are known for a normal distribution, see ``region_sums.noise_of_inverse``.
+The noise of the inverse makes errors of generalized least squares too small, and the parameters
+noisier; both are known for a normal distribution, see ``region_sums.noise_of_inverse``. With
+regions, the covariance comes from as many independent numbers as there are regions, for all bins
+together.
 """
 
 from collections.abc import Callable
@@ -18,11 +20,15 @@ import numpy as np
 from kdescent_dist.catalogs.regions import REGIONS, Regions
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.response.covariance import residual_covariance
+from kdescent_dist.response.effective_number import effective_number, is_predicted
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.predicted_covariance import predicted_covariance
 
 FEWEST_NUMBERS, MOST_NUMBERS = 1000, 3000  # most compared numbers of all bins, by parameters
 NUMBERS_OF_PARAMETER = 3
-ROWS_OF_NUMBER = 10  # effective training rows of a bin, for each of its compared numbers
+# Effective training rows of a bin, and of all bins, for each compared number: of least squares, and
+# of least squares with many parameters or a test.
+ROWS_OF_NUMBER, ROWS_OF_TEST = 20, 10
 REGIONS_OF_NUMBER = 5  # effective regions, for each compared number of all bins
 SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relative to the largest
 
@@ -32,6 +38,8 @@ def whitening(
     progress: Callable[[], None] = lambda: None,
     noise: np.ndarray | None = None,
     populations: int | None = None,
+    predicted: bool = True,
+    rows_of_number: int | None = None,
 ) -> np.ndarray:
     """A factor (R, M) that maps residuals (n, R) to independent ones (n, M) of unit errors.
 
@@ -41,13 +49,17 @@ def whitening(
         noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
             of the mean is added to the covariance.
         populations: see ``residual_covariance``.
+        predicted: whether the model predicts the covariance, if it can.
+        rows_of_number: least effective rows for each compared number; by default
+            ``ROWS_OF_NUMBER``, or less if that leaves too few numbers for the parameters.
     """
-    chosen = _chosen(at)
+    chosen = _chosen(at, rows_of_number)
     rows = np.concatenate([first + one for first, one in zip(at.firsts, chosen, strict=True)])
     factor = np.zeros((at.slopes.shape[1], 0))
     if not len(rows):
         return factor
-    covariance = residual_covariance(at, chosen, progress, populations)
+    estimate = predicted_covariance if predicted and is_predicted(at) else residual_covariance
+    covariance = estimate(at, chosen, progress, populations)
     if noise is not None and len(noise) > 1:
         covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
     if not np.isfinite(covariance).all():
@@ -64,24 +76,28 @@ def whitening(
     return factor
 
 
-def _chosen(at: Linearization) -> list[np.ndarray]:
+def _chosen(at: Linearization, rows_of_number: int | None) -> list[np.ndarray]:
     """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated."""
+    of_parameters, number = NUMBERS_OF_PARAMETER * len(at.params), effective_number(at)
+    if rows_of_number is None:
+        enough = number / ROWS_OF_NUMBER >= of_parameters
+        rows_of_number = ROWS_OF_NUMBER if enough else ROWS_OF_TEST
     chosen = []
-    wanted = max(NUMBERS_OF_PARAMETER * len(at.params), FEWEST_NUMBERS)
-    share = max(min(wanted, MOST_NUMBERS) // len(at.linear), 1)
+    share = max(min(max(of_parameters, FEWEST_NUMBERS), MOST_NUMBERS) // len(at.linear), 1)
     for one, counted in zip(at.linear, at.loss.compared, strict=True):
         pretrained = counted.pretrained
         known = np.flatnonzero((one.weights > 0) & (one.errors > 0))
         most = min(len(known), share)
         if pretrained.counts is not None:  # given counts are taken as independent
             effective = (pretrained.training_sum / pretrained.number_err) ** 2
-            most = min(most, int(effective / ROWS_OF_NUMBER))
+            most = min(most, int(effective / rows_of_number))
         spread = np.linspace(0, len(known) - 1, most)
         chosen.append(known[np.rint(spread).astype(int)])
-    regions = at.loss.rows.training.regions
-    if regions is None:
-        return chosen
-    return _spread(chosen, int(regions.effective / REGIONS_OF_NUMBER))
+    if at.loss.rows.training.regions is not None:
+        return _spread(chosen, int(number / REGIONS_OF_NUMBER))
+    if all(counted.pretrained.counts is not None for counted in at.loss.compared):
+        return _spread(chosen, int(number / rows_of_number))
+    return chosen
 
 
 def _spread(chosen: list[np.ndarray], most: int) -> list[np.ndarray]:

@@ -369,7 +369,7 @@ def test_derivatives_of_sums_are_those_of_float64_sums(rows):
     def derivatives(columns, weights, dx, dweights):
         def samples(picked):
             of_bin = at_rows((list(columns), weights, list(dx), dweights), picked)
-            return BinSamples(*of_bin, of_norm=2 * of_bin[1])
+            return BinSamples(*of_bin, 2 * of_bin[1], (of_bin[1], of_bin[1]))
 
         return sum_derivatives(columns.T, chosen, samples, points)
 

@@ -2,8 +2,8 @@
 
 Counts at the points of all bins and statistics share rows, so their noise is correlated. The
 covariance of the residuals is estimated from the rows (``covariance.residual_covariance``), or
-predicted by the model (``predicted_covariance``). The inverse of an
-estimate needs many more rows than compared numbers, so some numbers of each bin represent all.
+predicted by the model (``predicted_covariance``). The inverse of an estimate needs many more rows
+than compared numbers, so some numbers of each bin represent all.
 Directions in which the correlation matrix has small eigenvalues are left out: the counts of
 overlapping kernels hardly differ there, and the estimate is mostly noise.
 

@@ -12,6 +12,11 @@ Rows:
         coverage of the experiment of the README
     tutorial-2
         mean absolute errors of the parameters, against those of diffopt from the same catalogs
+    chi-square
+        the reduced chi-square at the truth, of all normalizations
+    colors, halos
+        time of the finish and the errors over that of the steps, of 314 parameters; and of a fit to
+        10^7 halos with the shipped guess, whether it converges
     endings
         fits of three experiments that end too early, diverge, run into a bound, or have a wrong
         model: whether each ends right, or says that it has not converged or does not describe the
@@ -35,7 +40,7 @@ import numpy as np
 from scipy.stats import kstest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import answers_catalogs  # noqa: E402
 import answers_endings  # noqa: E402
@@ -49,6 +54,7 @@ from kdescent_dist.diagnostics.refits import fit_catalogs  # noqa: E402
 from kdescent_dist.models import color_mass  # noqa: E402
 from kdescent_dist.models.gaussian import training_catalog  # noqa: E402
 from kdescent_dist.run.refits import refits_of  # noqa: E402
+from support.chi_squares import chi_squares  # noqa: E402
 
 Columns = Mapping[str, np.ndarray]
 
@@ -145,6 +151,48 @@ def _experiment_of_readme(folder: Path) -> Path:
     return folder / "my_conf"
 
 
+def chi_square(folder: Path, draws: int) -> dict[str, Any]:
+    """The mean over draws of a catalog and a model of the same distribution."""
+    found = {}
+    for kind, dims, (weighted, softness) in itertools.product(
+        ("conditional", "density", "counts"), (1, 2, 3), ((False, 0.0), (True, 0.04), (True, 0.2))
+    ):
+        of_statistics = chi_squares(kind, dims, weighted, softness, draws)
+        name = f"{kind}, {dims}-D, {'weighted' if weighted else 'unweighted'}, softness {softness}"
+        found[name] = {one: _with_error(values) for one, values in of_statistics.items()}
+        print(f"  {name}: {found[name]}", flush=True)
+    means = [mean for one in found.values() for mean, _ in one.values()]
+    return {"means": [min(means), max(means)], "each": found}
+
+
+def colors(folder: Path, fits: int) -> dict[str, Any]:
+    """The cost of finish and errors of ``galaxy_colors``, compilation included."""
+    return _costs(fit(folder / "run", 0, "experiment=galaxy_colors"))
+
+
+def halos(folder: Path, number: int) -> dict[str, Any]:
+    """A fit of ``halo_catalog`` with as many halos."""
+    size = f"input.catalog.make.size={number}"
+    found = fit(folder / "run", 0, "experiment=halo_catalog", size)
+    truth = from_yaml((folder / "run" / "config.yaml").read_text()).catalog.make["truth"]
+    errors = found["errors"]
+    apart = [abs(found["params"][name] - truth[name]) / errors[name] for name in truth]
+    return {"halos": number, "largest error, in stated errors": max(apart), **_costs(found)}
+
+
+def _costs(found: dict[str, Any]) -> dict[str, Any]:
+    seconds = {name: phase["seconds"] for name, phase in found["phases"].items()}
+    return {
+        "converged": found["converged"],
+        "acceptable": found["acceptable"],
+        "steps": found["steps"],
+        "finish": found["finish"],
+        "seconds of each phase": seconds,
+        "finish over steps": seconds["finish"] / seconds["steps"],
+        "finish and errors over steps": (seconds["finish"] + seconds["errors"]) / seconds["steps"],
+    }
+
+
 def _coverage(truth: Mapping[str, float], found: list[dict[str, Any]]) -> dict[str, Any]:
     known = [one for one in found if "failed" not in one]
     p_values = [one["goodness"]["p_value"] for one in known]
@@ -216,7 +264,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="few catalogs")
     parser.add_argument("--only", default="", help="names of rows, separated by commas")
-    parser.add_argument("--catalogs", type=int, help="number of catalogs of each row")
+    parser.add_argument(
+        "--catalogs", type=int, help="number of catalogs, draws or halos of each row"
+    )
     parser.add_argument("--out", type=Path, help="file for the numbers")
     given = parser.parse_args()
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache/jax"))
@@ -228,6 +278,9 @@ def main() -> int:
         "missing": (missing, 3, 40),
         "quenching": (quenching, 4, 400),
         "tutorial-2": (tutorial_2, 1, 10),
+        "chi-square": (chi_square, 400, 8000),
+        "colors": (colors, 1, 1),
+        "halos": (halos, 40_000, 10_000_000),
         "endings": (endings, 1, 1),
     }
     chosen = given.only.split(",") if given.only else list(rows)

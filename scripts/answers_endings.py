@@ -77,7 +77,7 @@ def experiments(readme: Path, conf: Path) -> dict[str, Experiment]:
         "quickstart": Experiment(
             ("~catalog.make.truth",), "normal", (10_000, 150), NORMAL, "mean_1"
         ),
-        "quenching": Experiment(of_readme, "quenching", (7_000, 700), QUENCHING, "red_color"),
+        "quenching": Experiment(of_readme, "quenching", (7_000, 700), QUENCHING, "logm_quench"),
         "data_units": Experiment(of_units, "data_units", (5_000, 150), DATA_UNITS, "center"),
     }
 

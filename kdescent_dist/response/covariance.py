@@ -95,8 +95,9 @@ def noise_of_weights(at: Linearization, factor: np.ndarray) -> float:
         for of_bin, counted in zip(of_bins, at.loss.compared, strict=True)
         if counted.pretrained.counts is not None
     ]
+    number = number_of_covariance(at, sum(map(int, map(np.sum, of_bins))))
     numbers = min(factor.shape[1], sum(estimated))
-    return noise_of_inverse(number_of_covariance(at), numbers, int(np.sum(at.determined)))
+    return noise_of_inverse(number, numbers, int(np.sum(at.determined)))
 
 
 def residual_covariance(

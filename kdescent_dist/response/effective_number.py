@@ -6,7 +6,9 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.response.linearization import Linearization
 
 EQUAL = 1e-6  # variance over squared mean of weights that are equal
-POPULATIONS = 8  # from which the covariance of residuals is predicted
+# The covariance of Q residuals is predicted from so many samples for each of them.
+SAMPLES_OF_NUMBER = 100
+FEWEST, MOST = 2, 8  # populations
 
 
 def effective_number(at: Linearization) -> float:
@@ -47,17 +49,38 @@ def is_predicted(at: Linearization) -> bool:
     return _of_all_rows(training) > (1 - EQUAL) * training.rows.total
 
 
-def number_of_covariance(at: Linearization) -> float:
-    """The effective number of regions, or of samples, from which S is known; infinite without."""
+def populations_of(at: Linearization, numbers: int) -> int:
+    """The even number of populations from which the covariance of residuals is predicted.
+
+    Args:
+        at: the linearized loss.
+        numbers: number Q of the residuals.
+    """
+    wanted = SAMPLES_OF_NUMBER * numbers / max(_of_population(at), 1.0)
+    return int(np.clip(2 * np.ceil(wanted / 2), FEWEST, MOST))
+
+
+def number_of_covariance(at: Linearization, numbers: int) -> float:
+    """The effective number of regions, rows or samples from which S is known; infinite without.
+
+    Args:
+        at: the linearized loss.
+        numbers: number Q of the residuals.
+    """
     if not is_predicted(at):
         return effective_number(at)
+    return populations_of(at, numbers) * _of_population(at)
+
+
+def _of_population(at: Linearization) -> float:
+    """The effective number of samples of a population in the bins, see ``effective_number``."""
     of_groups: dict[str, float] = {}
     for counted, found in zip(at.loss.compared, at.found.bins, strict=False):
         group, squares = counted.pretrained.bin.group, float(found.squares.weight)
         if squares > 0:
             effective = float(found.sums.weight) ** 2 / squares
             of_groups[group] = of_groups.get(group, 0.0) + effective
-    return POPULATIONS * max(of_groups.values(), default=np.inf)
+    return max(of_groups.values(), default=0.0)
 
 
 def _of_all_rows(training: TrainingCatalog) -> float:

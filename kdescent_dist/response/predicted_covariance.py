@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kdescent_dist.response.covariance import given_products, selected
-from kdescent_dist.response.effective_number import POPULATIONS
+from kdescent_dist.response.effective_number import populations_of
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.population_influence import PopulationInfluences
 from kdescent_dist.response.population_keys import population_keys
@@ -31,7 +31,7 @@ def predicted_covariance(
 ) -> np.ndarray:
     """Covariance (Q, Q) of residuals, model minus training catalog, that the model predicts.
 
-    It is a mean over ``POPULATIONS`` populations.
+    It is a mean over as many populations as ``populations_of`` tells.
 
     Args:
         at, chosen, progress, populations: see ``residual_covariance``.
@@ -51,7 +51,7 @@ def predicted_covariance(
     def influences(keys: Sequence[np.ndarray]) -> PopulationInfluences:
         return PopulationInfluences(loss, at.params, size, keys, progress)
 
-    keys = population_keys(loss.seed, POPULATIONS)
+    keys = population_keys(loss.seed, populations_of(at, size))
     covariance = given_products([*loss.compared, *loss.of_custom], training)
     of_galaxies = [influences([key]).products_of_galaxies(galaxies) for key in keys]
     covariance += np.mean(of_galaxies, axis=0)

@@ -9,9 +9,13 @@ import kdescent_dist as kd
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.response import predicted_covariance as module
+from kdescent_dist.response import effective_number
 from kdescent_dist.response.covariance import parameter_covariance, residual_covariance
-from kdescent_dist.response.effective_number import is_predicted, number_of_covariance
+from kdescent_dist.response.effective_number import (
+    is_predicted,
+    number_of_covariance,
+    populations_of,
+)
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.predicted_covariance import predicted_covariance
 from support import problems
@@ -74,8 +78,9 @@ def correlation(covariance, scale):
         ("conditional", ROWS // 3),
     ],
 )
-def test_it_is_that_of_many_rows(normalization, inputs):
+def test_it_is_that_of_many_rows(normalization, inputs, monkeypatch):
     """Of 42 numbers from 6,000 rows; their mean variance is known to 2%."""
+    monkeypatch.setattr(effective_number, "FEWEST", 8)
     at = linearized(normalization, inputs)
     assert is_predicted(at)
     chosen = [np.arange(21) for _ in at.linear]
@@ -93,6 +98,7 @@ def test_it_does_not_depend_on_the_noise_of_the_data():
     chosen = [np.arange(0, 20) for _ in at.linear]
     shuffled = {name: np.random.default_rng(0).permutation(v) for name, v in COLUMNS.items()}
     other = TrainingCatalog.of(shuffled, np.ones(ROWS))
+    assert at.loss.catalogs is not None
     catalogs = replace(at.loss.catalogs, training=other)
     elsewhere = replace(at, loss=replace(at.loss, catalogs=catalogs))
     assert np.array_equal(predicted_covariance(at, chosen), predicted_covariance(elsewhere, chosen))
@@ -111,13 +117,13 @@ def test_weighted_rows_and_regions_make_their_own():
     assert not is_predicted(linearized(weights=weights))
     at = linearized()
     regions = TrainingCatalog.of(COLUMNS, np.ones(ROWS), None, np.arange(ROWS) % 50)
+    assert at.loss.catalogs is not None
     catalogs = replace(at.loss.catalogs, training=regions)
     assert not is_predicted(replace(at, loss=replace(at.loss, catalogs=catalogs)))
 
 
 @pytest.mark.as_shipped
-def test_it_has_the_same_bits_on_any_mesh(monkeypatch):
-    monkeypatch.setattr(module, "POPULATIONS", 2)
+def test_it_has_the_same_bits_on_any_mesh():
     found = []
     for devices in (1, 4):
         at = linearized("conditional", ROWS, devices)
@@ -126,9 +132,12 @@ def test_it_has_the_same_bits_on_any_mesh(monkeypatch):
     assert found[0] == found[1]
 
 
-def test_as_many_samples_as_of_all_populations_make_it():
-    """The effective samples of blue and red galaxies, of 1,003 rows, in both bins."""
+def test_as_many_populations_make_it_as_it_needs():
+    """100 effective samples of blue and red galaxies in both bins, for each number."""
     at = linearized(size=problems.SIZE)
     fraction = float(problems.TRUTH[3])
     effective = problems.SIZE / (fraction**2 + (1 - fraction) ** 2)
-    assert number_of_covariance(at) == pytest.approx(8 * effective, rel=0.1)
+    for numbers, populations in ((10, 2), (40, 4), (1000, 8)):
+        assert populations_of(at, numbers) == populations
+        found = number_of_covariance(at, numbers)
+        assert found == pytest.approx(populations * effective, rel=0.1)

@@ -1,4 +1,4 @@
-# Sourced by scripts/run, scripts/test, scripts/test_newest and .ci/run: sets $root and offers the
+# Sourced by the commands of this folder and .ci/run: sets $root and offers the
 # functions below.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -53,6 +53,27 @@ setup() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
             --constraint "$root/scripts/constraints.txt" --editable "$root[$extras]"
         echo "$stamp" >"$venv/.installed-$extras"
+    fi
+    exec 9<&-
+}
+
+# setup_gpu_aot: put the extra gpu-aot, the compiler for GPUs (480 MB), into a folder of .venv. Only
+# scripts/gpu_report looks there: JAX complains of a missing driver wherever it finds the compiler.
+setup_gpu_aot() {
+    local venv="$root/.venv" folder="$root/.venv/gpu-aot" stamp wanted
+    setup all,dev
+    stamp="$(cat "$root/pyproject.toml" "$root/scripts/constraints.txt" | cksum)"
+    exec 9<"$root/scripts/_setup.sh"
+    if command -v flock >/dev/null; then flock 9; fi
+    if ! grep -qsxF "$stamp" "$folder/.installed"; then
+        echo "installing the compiler for GPUs (once)" >&2
+        mapfile -t wanted < <("$venv/bin/python" -c 'import sys, tomllib
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+print(*project["optional-dependencies"]["gpu-aot"], sep="\n")' "$root/pyproject.toml")
+        rm -rf "$folder"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$folder" \
+            --constraint "$root/scripts/constraints.txt" "${wanted[@]}"
+        echo "$stamp" >"$folder/.installed"
     fi
     exec 9<&-
 }

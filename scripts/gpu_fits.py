@@ -151,8 +151,11 @@ def steps(
     optimizer, guess = problem.optimizer, problem.parameters.guess
     coordinates = Coordinates.of(problem.parameters)
     state = init_state(guess, optimizer, as_key(SEED), objective.mesh, coordinates.of_params)
-    on_cpu = jax.default_backend() == "cpu"
-    run = compile_steps(objective, optimizer, coordinates, fold_schedule, CAPACITY, on_cpu)
+    run = compile_steps(
+        *(objective, optimizer, coordinates, fold_schedule, CAPACITY),
+        written_out=True,
+        device=objective.mesh.devices.flat[0],
+    )
     begun = time.perf_counter()
     lowered = run.lower(state, np.int32(1), np.bool_(True), objective.data)
     program = lowered.compile(compiler_options=options and dict(options))

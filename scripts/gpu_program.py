@@ -105,7 +105,9 @@ def compile_for(card: str, overrides: Sequence[str], dump: Path) -> StepProgram:
     objective = on_mesh(on_cpus, mesh)
     steps = config.fit.steps_per_call
     program = compile_steps(
-        objective, prepared.optimizer, coordinates, fold_schedule, steps, fast_cpu=False
+        *(objective, prepared.optimizer, coordinates, fold_schedule, steps),
+        written_out=config.runtime.written_out,
+        device=mesh.devices.flat[0],
     )
     lowered = program.lower(
         shapes(state, mesh),

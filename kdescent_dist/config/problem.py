@@ -51,7 +51,7 @@ class Change:
 CHANGES: tuple[Change, ...] = (
     Change(3, "optimizer._target_", before=None, added=True),
     Change(3, "optimizer.schedule_options", before={}, added=True),
-    Change(3, "runtime.fast_cpu", before=True, added=True),
+    Change(3, "runtime.written_out", before=True, added=True),
     Change(3, "bins.*.statistics", before={}, added=True),
     Change(3, "parameters.*.fixed", before=False, added=True),
     # Null meant 1; since schema 5, it means the scale that follows from the size.

@@ -45,6 +45,7 @@ RENAMED = (
     Renamed("loss.fourier", "loss.weights.fourier"),
     Renamed("loss.statistics", "loss.extra_sums"),
     Renamed("runtime.launcher", "runtime.started_by"),
+    Renamed("runtime.fast_cpu", "runtime.written_out"),
 )
 
 

@@ -295,8 +295,8 @@ class RuntimeConfig:
     # Number of devices into which the CPU is split
     cpu_devices: int | None = knob(at_least=1, resumable=True)
     x64: bool = False  # double precision
-    # Faster forms of the loss on CPUs, which use internals of JAX; false: plain JAX
-    fast_cpu: bool = True
+    # Small matrices of the loss are written out, and random numbers unrolled; false: plain JAX
+    written_out: bool = True
     compilation_cache: bool = knob(True, resumable=True)
     # Progress bar, by default only on a terminal
     progress: bool | None = knob(resumable=True)

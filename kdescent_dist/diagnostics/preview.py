@@ -14,6 +14,7 @@ from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndS
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
+from kdescent_dist.numerics.gpu_programs import compiled
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -140,20 +141,22 @@ def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]
     """
     objective = problem.objective
     schedule = fixed_schedule if problem.fixed_key else fold_schedule
-    fast = problem.fast_cpu and objective.mesh.devices.flat[0].platform == "cpu"
+    device, written_out = objective.mesh.devices.flat[0], problem.written_out
+    on_cpu = written_out and device.platform == "cpu"
 
     def at_guess(params: jax.Array, base: jax.Array, step: jax.Array, data: Any) -> tuple:
         key, _ = schedule(jax.random.wrap_key_data(base), step)
-        return evaluate(objective, params, key, data, fast)
+        return evaluate(objective, params, key, data, on_cpu)
 
     params, base = whole((problem.guess, jax.random.key_data(as_key(problem.seed))), objective.mesh)
     begun = time.perf_counter()
-    compiled = jax.jit(at_guess).lower(params, base, np.int32(0), objective.data).compile()
-    cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(compiled)}
+    program = compiled(at_guess, device, written_out)
+    program = program.lower(params, base, np.int32(0), objective.data).compile()
+    cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(program)}
     losses, slopes, seconds = [], [], []
     for key in range(KEYS):
         begun = time.perf_counter()
-        loss, slope = jax.device_get(compiled(params, base, np.int32(key), objective.data))
+        loss, slope = jax.device_get(program(params, base, np.int32(key), objective.data))
         seconds.append(time.perf_counter() - begun)
         losses.append(loss)
         slopes.append(slope)

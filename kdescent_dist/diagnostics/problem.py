@@ -23,7 +23,7 @@ class Problem:
         parameters: the parameters, with the guess in the precision of the fit.
         seed: seed of all random numbers, any non-negative integer.
         fixed_key: whether the random numbers are the same in every step of the fit.
-        fast_cpu: whether steps on CPUs use the faster forms of ``numerics.fast_cpu``.
+        written_out: whether steps use the forms of the loss in ``numerics.fallback``.
         input_rows: if the training catalog is the input catalog, the ascending numbers (samples,)
             of the rows that the model gets, or a range for all rows; otherwise None.
     """
@@ -33,7 +33,7 @@ class Problem:
     parameters: Parameters
     seed: int
     fixed_key: bool = False
-    fast_cpu: bool = True
+    written_out: bool = True
     input_rows: np.ndarray | range | None = None
 
     @property

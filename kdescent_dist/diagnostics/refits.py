@@ -75,7 +75,7 @@ class Refits:
             config=replace(self.config, finish="none"),
             seed=seed,
             callbacks=[lambda event: self.progress()],
-            fast_cpu=problem.fast_cpu,
+            written_out=problem.written_out,
         )
         answer = result.arrived
         if self.config.finish != "none" and can_finish(objective, problem.parameters):

@@ -71,7 +71,7 @@ def fit(
     stop_requested: Callable[[], bool] = lambda: False,
     saved: Callable[[int], None] = lambda step: None,
     samples: int = 0,
-    fast_cpu: bool = True,
+    written_out: bool = True,
     problem: Mapping[str, Any] | None = None,
     training: GivenRows | None = None,
 ) -> FitResult:
@@ -98,7 +98,7 @@ def fit(
         saved: called, in the process that saves, with the step of each checkpoint once the
             checkpoint is complete.
         samples: number of model samples per step, for the callbacks.
-        fast_cpu: whether steps on CPUs use the faster forms of ``numerics.fast_cpu``.
+        written_out: whether steps use the forms of the loss in ``numerics.fallback``.
         problem: names to values, ready for JSON, for the identity of the fit, in place of
             ``optimizer``, ``schedule`` and the settings of the objective; values at their defaults
             are left out.
@@ -147,8 +147,8 @@ def fit(
             problem = {**getattr(objective, "settings", {}), **describe_all(told)}
             if schedule is fixed_schedule:
                 problem["fit.fixed_key"] = True
-            if not fast_cpu:
-                problem["runtime.fast_cpu"] = False
+            if not written_out:
+                problem["runtime.written_out"] = False
         identity = FitIdentity(
             now={**basics, **objective.identity, **number_flags(), **problem},
             before={**basics, **getattr(objective, "identity_before", objective.identity)},
@@ -167,11 +167,12 @@ def fit(
                     f"fit.steps={config.steps}: the fit in {checkpoints} is already at step "
                     f"{int(state.step)}; raise it, or choose another folder"
                 )
-        fast = fast_cpu and all(device.platform == "cpu" for device in state.step.devices())
+        device = min(state.step.devices(), key=lambda device: device.id)
         run = programs.of(
-            ("steps", *program, schedule, config.steps_per_call, fast),
+            ("steps", *program, schedule, config.steps_per_call, written_out, device),
             lambda: compile_steps(
-                objective, optimizer, coordinates, schedule, config.steps_per_call, fast
+                *(objective, optimizer, coordinates, schedule, config.steps_per_call),
+                *(written_out, device),
             ),
         )
         loop = _Loop(

@@ -10,6 +10,7 @@ from jax import lax
 
 from kdescent_dist.fitting.coordinates import Coordinates
 from kdescent_dist.fitting.state import FitState
+from kdescent_dist.numerics.gpu_programs import compiled
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.protocol import Objective
 
@@ -22,15 +23,16 @@ def compile_steps(
     coordinates: Coordinates,
     schedule: KeySchedule,
     capacity: int,
-    fast_cpu: bool,
+    written_out: bool,
+    device: Any,
 ) -> Callable:
     """Compile up to ``capacity`` steps into one program, whose number of steps is an argument.
 
     A step whose loss or gradient is not finite is recorded, but the state is not updated, and the
     dispatch ends. Without ``moving``, steps evaluate the loss, but never update the state.
 
-    ``coordinates`` map the optimizer's variables to the parameters; see ``evaluate`` for
-    ``fast_cpu``.
+    ``coordinates`` map the optimizer's variables to the parameters. ``written_out`` says whether
+    the loss has the forms of ``numerics.fallback`` for ``device``, a device of the fit.
 
     Returns:
         A function of the state (donated), the number of steps, ``moving`` and the data of the
@@ -43,6 +45,7 @@ def compile_steps(
     update = optax.with_extra_args_support(optimizer).update
 
     size = len(coordinates.held)
+    on_cpu = written_out and device.platform == "cpu"
 
     def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
         record = {
@@ -59,7 +62,7 @@ def compile_steps(
             i, state, record, _ = carry
             key, next_key = schedule(state.key, state.step)
             params, pull = jax.vjp(coordinates.to_params, state.params)
-            loss, grad = evaluate(objective, params, key, data, fast_cpu)
+            loss, grad = evaluate(objective, params, key, data, on_cpu)
             (grad,) = pull(grad)
             good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
             record = {
@@ -69,7 +72,7 @@ def compile_steps(
             }
 
             def loss_of(moved: jax.Array) -> jax.Array:
-                return evaluate(objective, coordinates.to_params(moved), key, data, fast_cpu)[0]
+                return evaluate(objective, coordinates.to_params(moved), key, data, on_cpu)[0]
 
             updates, opt_state = update(
                 grad, state.opt_state, state.params, value=loss, grad=grad, value_fn=loss_of
@@ -86,4 +89,4 @@ def compile_steps(
         )
         return state, record, done, good
 
-    return jax.jit(run, donate_argnums=0)
+    return compiled(run, device, written_out, donate_argnums=0)

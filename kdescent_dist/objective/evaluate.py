@@ -5,13 +5,15 @@ from typing import Any
 
 import jax
 
-from kdescent_dist.numerics.fast_cpu import unrolled, with_fallback, written_out
+from kdescent_dist.numerics.fallback import with_fallback
+from kdescent_dist.numerics.inline_linalg import written_out
+from kdescent_dist.numerics.prng import unrolled
 from kdescent_dist.objective.loss_function import LossObjective
 from kdescent_dist.objective.protocol import Objective
 
 
 def evaluate(
-    objective: Objective, params: jax.Array, key: jax.Array, data: Any, fast_cpu: bool
+    objective: Objective, params: jax.Array, key: jax.Array, data: Any, on_cpu: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and gradient (parameters,) of an objective.
 
@@ -20,19 +22,19 @@ def evaluate(
         params: (parameters,) parameters.
         key: random key.
         data: the arrays of the objective.
-        fast_cpu: whether to use the faster forms of ``numerics.fast_cpu``, for programs on CPUs.
+        on_cpu: whether to use the forms for CPUs, see ``numerics.fallback``.
     """
 
     def plain() -> tuple[jax.Array, jax.Array]:
         return objective.value_and_grad(params, key, data)
 
-    if not fast_cpu:
+    if not on_cpu:
         return plain()
-    faster = _faster(objective)
-    return with_fallback(lambda: faster.value_and_grad(params, unrolled(key), data), plain)
+    written = _written_out(objective)
+    return with_fallback(lambda: written.value_and_grad(params, unrolled(key), data), plain)
 
 
-def _faster(objective: Objective) -> Objective:
+def _written_out(objective: Objective) -> Objective:
     # A population objective is left as it is, to keep its bits the same on any mesh.
     if isinstance(objective, LossObjective):
         return replace(objective, loss=written_out(objective.of_vector), parameters=None)

@@ -59,7 +59,9 @@ def config_of_run(config: Config, directory: RunDirectory) -> Config:
         coverage=config.coverage,
         report=config.report,
         mesh=replace(known.mesh, samples=config.mesh.samples),
-        runtime=replace(config.runtime, x64=known.runtime.x64, fast_cpu=known.runtime.fast_cpu),
+        runtime=replace(
+            config.runtime, x64=known.runtime.x64, written_out=known.runtime.written_out
+        ),
     )
 
 

@@ -162,7 +162,7 @@ def prepare(
         parameters,
         config.seed,
         config.fit.fixed_key,
-        config.runtime.fast_cpu,
+        config.runtime.written_out,
         catalogs.input_rows,
     )
     own = config.optimizer._target_ is not None

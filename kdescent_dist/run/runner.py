@@ -325,7 +325,7 @@ class _Run:
                 stop_requested=self.signals.requested,
                 saved=saved,
                 samples=problem.objective.layout.size,
-                fast_cpu=problem.fast_cpu,
+                written_out=problem.written_out,
                 problem=prepared.told,
             )
             tell(int(result.state.step))

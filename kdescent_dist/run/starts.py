@@ -67,7 +67,7 @@ def starts_phase(
             ),
             seed=seed,
             callbacks=[lambda event: progress()],
-            fast_cpu=problem.fast_cpu,
+            written_out=problem.written_out,
         )
 
     def start(guess: np.ndarray) -> dict[str, Any]:

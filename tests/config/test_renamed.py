@@ -33,6 +33,7 @@ KEYS = [
     ("loss.fourier", 2.0, "loss.weights.fourier", 2.0),
     ("loss.statistics", TARGET, "loss.extra_sums", TARGET),
     ("runtime.launcher", "local", "runtime.started_by", "local"),
+    ("runtime.fast_cpu", False, "runtime.written_out", False),
 ]
 
 

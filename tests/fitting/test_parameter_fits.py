@@ -86,15 +86,15 @@ def test_a_term_of_the_users_own_gets_the_tree():
     assert seen
 
 
-@pytest.mark.parametrize("fast_cpu", [True, False])
-def test_a_loss_gets_the_tree(fast_cpu):
+@pytest.mark.parametrize("written_out", [True, False])
+def test_a_loss_gets_the_tree(written_out):
     parameters = Parameters.of_tree({"b": 3.0, "a": np.array([1.0, -1.0])}, bounds={"b": (0, 10)})
 
     def loss(params):
         return (params["b"] - 2.0) ** 2 + jnp.sum((params["a"] - 1.5) ** 2)
 
     of_tree = LossObjective(loss, with_key=False, parameters=parameters)
-    steps = {"config": FitConfig(finish="none", steps=300), "fast_cpu": fast_cpu}
+    steps = {"config": FitConfig(finish="none", steps=300), "written_out": written_out}
     result = fit(of_tree, parameters, optax.adam(0.1), **steps)
     assert result.tree["b"] == pytest.approx(2.0, abs=1e-3)
     np.testing.assert_allclose(result.tree["a"], [1.5, 1.5], atol=1e-3)

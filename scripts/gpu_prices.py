@@ -2,7 +2,8 @@
 
 No card was at hand for these numbers. Each is the upper end of what is published for launches on an
 H100 and its host. The prices stay as they are, so that computed times can be compared; a measured
-time replaces a computed one.
+time replaces a computed one. No price is known for going round a loop in a graph: it costs the
+kernels of its condition and its body.
 """
 
 from collections.abc import Mapping

@@ -50,4 +50,8 @@ def graph_options(device: Any) -> dict[str, str] | None:
     """Options of the compiler that put loops into CUDA graphs, None for GPUs without them."""
     if not device.device_kind.startswith("NVIDIA"):
         return None
-    return {"xla_gpu_enable_command_buffer": ",".join(_IN_GRAPHS)}
+    return {
+        "xla_gpu_enable_command_buffer": ",".join(_IN_GRAPHS),
+        # The pass leaves it to the host to copy slices in loops, which keeps loops out of graphs.
+        "xla_disable_hlo_passes": "fusion-dynamic-memcpy-rewriter",
+    }

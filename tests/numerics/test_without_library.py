@@ -1,11 +1,13 @@
 """Small matrices written out: against NumPy in float64, in a model, on several devices."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.numerics.gpu_programs import compiled
+from kdescent_dist.numerics.gpu_programs import compiled, graph_options
 from kdescent_dist.numerics.small_solves import lu, triangular_solve
 from kdescent_dist.numerics.without_library import MOST_COLUMNS, without_library_calls
 from support import problems
@@ -129,3 +131,10 @@ def test_on_a_cpu_nothing_is_written_out():
         for program in (jax.jit(of_matrices), compiled(of_matrices, jax.devices()[0], True))
     ]
     assert texts[0] == texts[1]
+
+
+def test_only_gpus_of_nvidia_get_graphs_of_loops():
+    kinds = {"NVIDIA H100 80GB HBM3": True, "AMD Instinct MI300X": False}
+    for kind, expected in kinds.items():
+        options = graph_options(SimpleNamespace(device_kind=kind)) or {}
+        assert ("WHILE" in options.get("xla_gpu_enable_command_buffer", "")) is expected

@@ -28,7 +28,13 @@ from kdescent_dist.config.errors import (
 from kdescent_dist.config.loader import accept_old_keys
 from kdescent_dist.distributed.runtime import complain, is_first
 from kdescent_dist.run.runner import run
-from kdescent_dist.run.sweep import SweepJobError, end_sweep_job, is_sweep_job
+from kdescent_dist.run.sweep import (
+    FITS_AT_ONCE,
+    SweepJobError,
+    end_sweep_job,
+    is_sweep_job,
+    release_programs,
+)
 
 
 def main() -> None:
@@ -51,6 +57,8 @@ def main() -> None:
         if is_sweep_job(os.environ):
             return end_sweep_job(code)
         codes.append(code)
+        if len(codes) % FITS_AT_ONCE == 0:
+            release_programs()
         if codes[-1] == PREEMPTED:  # the signal was for all jobs of a sweep
             sys.exit(PREEMPTED)
 

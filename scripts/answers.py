@@ -54,6 +54,7 @@ from kdescent_dist.diagnostics.refits import fit_catalogs  # noqa: E402
 from kdescent_dist.models import color_mass  # noqa: E402
 from kdescent_dist.models.gaussian import training_catalog  # noqa: E402
 from kdescent_dist.run.refits import refits_of  # noqa: E402
+from kdescent_dist.run.sweep import release_programs  # noqa: E402
 from support.chi_squares import chi_squares  # noqa: E402
 
 Columns = Mapping[str, np.ndarray]
@@ -67,6 +68,7 @@ def fit(folder: Path, seed: int, *overrides: str) -> dict[str, Any]:
     sys.argv = ["kdescent-dist", *given]
     with contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
         cli.main()
+    release_programs()
     try:
         return json.loads((folder / "result.json").read_text())
     except FileNotFoundError:

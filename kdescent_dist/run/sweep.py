@@ -1,14 +1,21 @@
-"""A fit of a sweep as a SLURM job: the end of the job, by its exit code."""
+"""The end of a fit of a sweep: as a SLURM job by its exit code, or before the next in a process."""
 
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 
+import jax
 from hydra.core.hydra_config import HydraConfig
 
 from kdescent_dist.config.errors import DONE, PREEMPTED
 from kdescent_dist.distributed.launchers.slurm import Slurm
+
+
+# Fits whose programs a process holds at once. A program for CPUs takes hundreds of memory maps, of
+# which Linux gives 65,530 to a process (vm.max_map_count); beyond, the compiler ends the process.
+FITS_AT_ONCE = 4
 
 
 class SweepJobError(Exception):
@@ -56,6 +63,12 @@ def end_sweep_job(code: int) -> None:
     if Slurm().rank(os.environ) == 0:
         _requeue(_job_id(os.environ))
     sys.exit(PREEMPTED)
+
+
+def release_programs() -> None:
+    """Give the memory of all compiled programs back; what runs again compiles again."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def _requeue(job: str) -> None:

@@ -12,7 +12,6 @@ from hydra.core.hydra_config import HydraConfig
 from kdescent_dist.config.errors import DONE, PREEMPTED
 from kdescent_dist.distributed.launchers.slurm import Slurm
 
-
 # Fits whose programs a process holds at once. A program for CPUs takes hundreds of memory maps, of
 # which Linux gives 65,530 to a process (vm.max_map_count); beyond, the compiler ends the process.
 FITS_AT_ONCE = 4

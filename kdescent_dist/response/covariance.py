@@ -29,7 +29,7 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
 from kdescent_dist.response.compared import BinComparison
-from kdescent_dist.response.effective_number import is_predicted, number_of_covariance
+from kdescent_dist.response.effective_number import effective_number, number_of_samples
 from kdescent_dist.response.influence import Sensitivity, dependent, influences
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.loss_weights import FullWeights
@@ -74,29 +74,30 @@ def parameter_covariance(
         model += [one.of(inverse) for one in pull.model]
         extra_sums = inverse @ pull.extra_sums
     covariance = _without_negative(_products(at, training, model, extra_sums, progress))
-    if isinstance(at.weights, FullWeights) and not is_predicted(at):
-        covariance *= noise_of_weights(at, at.weights.factor)
+    if isinstance(at.weights, FullWeights) and not at.weights.predicted:
+        covariance *= noise_of_weights(at, at.weights)
     covariance = covariance + inverse @ np.diag(at.of_prior) @ inverse
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
 
-def noise_of_weights(at: Linearization, factor: np.ndarray) -> float:
-    """The result of ``noise_of_inverse`` for S from regions of the catalog, or from samples.
+def noise_of_weights(at: Linearization, weights: FullWeights) -> float:
+    """The result of ``noise_of_inverse`` for S from rows or regions of the catalog, or samples.
 
     Args:
         at: the linearized loss.
-        factor: (R, M) factor of S^-1, see ``whitening``.
+        weights: S^-1.
     """
-    of_bins = np.split(np.any(factor != 0, axis=1), at.firsts[1:])
+    of_bins = np.split(np.any(weights.factor != 0, axis=1), at.firsts[1:])
     # The errors of given counts are known.
     estimated = [
         int(np.sum(of_bin))
         for of_bin, counted in zip(of_bins, at.loss.compared, strict=True)
         if counted.pretrained.counts is not None
     ]
-    number = number_of_covariance(at, sum(map(int, map(np.sum, of_bins))))
-    numbers = min(factor.shape[1], sum(estimated))
+    every = sum(map(int, map(np.sum, of_bins)))
+    number = number_of_samples(at, every) if weights.predicted else effective_number(at)
+    numbers = min(weights.factor.shape[1], sum(estimated))
     return noise_of_inverse(number, numbers, int(np.sum(at.determined)))
 
 

@@ -38,8 +38,8 @@ def effective_number(at: Linearization) -> float:
     return float(min(of_all, max(of_groups.values(), default=of_all)))
 
 
-def is_predicted(at: Linearization) -> bool:
-    """Whether the model predicts the covariance of the residuals, see ``predicted_covariance``.
+def is_predictable(at: Linearization) -> bool:
+    """Whether the model can predict the covariance of the residuals, see ``predicted_covariance``.
 
     It can do so if rows are independent, and weigh the same: weights may depend on the columns.
     """
@@ -60,15 +60,13 @@ def populations_of(at: Linearization, numbers: int) -> int:
     return int(np.clip(2 * np.ceil(wanted / 2), FEWEST, MOST))
 
 
-def number_of_covariance(at: Linearization, numbers: int) -> float:
-    """The effective number of regions, rows or samples from which S is known; infinite without.
+def number_of_samples(at: Linearization, numbers: int) -> float:
+    """The effective number of samples from which the covariance of residuals is predicted.
 
     Args:
         at: the linearized loss.
         numbers: number Q of the residuals.
     """
-    if not is_predicted(at):
-        return effective_number(at)
     return populations_of(at, numbers) * _of_population(at)
 
 

@@ -56,7 +56,8 @@ def goodness_of_fit(
     """
     noise = at.residuals(populations.sums)
     # Where the model has no samples, it predicts no variance for the rows that it lacks.
-    factor = whitening(at, progress, noise, predicted=False, rows_of_number=ROWS_OF_TEST)
+    weights = whitening(at, progress, noise, predicted=False, rows_of_number=ROWS_OF_TEST)
+    factor = weights.factor
     residual = at.residuals([mean_totals(populations.sums)])[0] @ factor
     moved = at.slopes[at.determined] @ factor
     size = np.linalg.norm(moved, axis=1, keepdims=True)

@@ -205,6 +205,6 @@ def noise_of_a_population(
 
 
 def _factor(at: Linearization, populations: int, progress: Callable[[], None]) -> np.ndarray:
-    """The factor (R, M) of S^-1; S from few regions is wider by the noise of its inverse."""
-    factor = whitening(at, progress, populations=populations)
-    return factor / np.sqrt(noise_of_weights(at, factor))
+    """The factor (R, M) of S^-1; S is wider by the noise of its inverse."""
+    weights = whitening(at, progress, populations=populations)
+    return weights.factor / np.sqrt(noise_of_weights(at, weights))

@@ -8,7 +8,7 @@ from kdescent_dist.response.custom_term import CustomPull, CustomTerm
 from kdescent_dist.response.fixed_loss import FixedLoss
 from kdescent_dist.response.linear_response import LinearSums, inverse_curvature, linear_sums
 from kdescent_dist.response.linearization import Linearization
-from kdescent_dist.response.loss_weights import DiagonalWeights, FullWeights, LossWeights
+from kdescent_dist.response.loss_weights import DiagonalWeights, LossWeights
 from kdescent_dist.response.population_derivatives import (
     ROUNDS,
     PopulationDerivatives,
@@ -77,7 +77,7 @@ class Linearizer:
         )
         if objective.config.kind != "gls":
             return at
-        weights = FullWeights(whitening(at, progress))
+        weights = whitening(at, progress)
         squares = max(float(weights.factor.shape[1]), 1.0)
         if pull is not None:
             pull = pull.times(squares / at.squares)

@@ -38,9 +38,14 @@ class FullWeights:
     """The inverse of the covariance of the residuals, F F^T with the factor F (R, M).
 
     The M columns of F are the directions in which the covariance is known.
+
+    Attributes:
+        factor: F.
+        predicted: whether the model has predicted the covariance.
     """
 
     factor: np.ndarray
+    predicted: bool = False
 
     def times(self, residuals: np.ndarray) -> np.ndarray:
         """The products (n, R) of n rows of residuals and W."""

@@ -20,16 +20,19 @@ import numpy as np
 from kdescent_dist.catalogs.regions import REGIONS, Regions
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.response.covariance import residual_covariance
-from kdescent_dist.response.effective_number import effective_number, is_predicted
+from kdescent_dist.response.distance import Populations
+from kdescent_dist.response.effective_number import effective_number, is_predictable
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.loss_weights import FullWeights
 from kdescent_dist.response.predicted_covariance import predicted_covariance
 
 FEWEST_NUMBERS, MOST_NUMBERS = 1000, 3000  # most compared numbers of all bins, by parameters
-NUMBERS_OF_PARAMETER = 3
+NUMBERS_OF_PARAMETER, PLENTY_OF_PARAMETER = 3, 10
 # Effective training rows of a bin, and of all bins, for each compared number: of least squares, and
 # of least squares with many parameters or a test.
 ROWS_OF_NUMBER, ROWS_OF_TEST = 20, 10
 REGIONS_OF_NUMBER = 5  # effective regions, for each compared number of all bins
+NEAR, NEAR_POPULATIONS = 4.0, 4
 SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relative to the largest
 
 
@@ -40,8 +43,10 @@ def whitening(
     populations: int | None = None,
     predicted: bool = True,
     rows_of_number: int | None = None,
-) -> np.ndarray:
-    """A factor (R, M) that maps residuals (n, R) to independent ones (n, M) of unit errors.
+) -> FullWeights:
+    """The inverse of the covariance of residuals, whose factor is (R, M).
+
+    The factor maps residuals (n, R) to independent ones (n, M) of unit errors.
 
     Args:
         at: the linearized loss. Processes that share its catalogs must call this together.
@@ -49,25 +54,33 @@ def whitening(
         noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
             of the mean is added to the covariance.
         populations: see ``residual_covariance``.
-        predicted: whether the model predicts the covariance, if it can.
+        predicted: whether the model predicts the covariance, if it can. It can do so near the
+            minimum: where the residuals are large, it may have no samples where the rows are.
         rows_of_number: least effective rows for each compared number; by default
             ``ROWS_OF_NUMBER``, or less if that leaves too few numbers for the parameters.
     """
     chosen = _chosen(at, rows_of_number)
     rows = np.concatenate([first + one for first, one in zip(at.firsts, chosen, strict=True)])
-    factor = np.zeros((at.slopes.shape[1], 0))
     if not len(rows):
-        return factor
-    estimate = predicted_covariance if predicted and is_predicted(at) else residual_covariance
-    covariance = estimate(at, chosen, progress, populations)
+        return FullWeights(np.zeros((at.slopes.shape[1], 0)))
+    covariance = residual_covariance(at, chosen, progress, populations)
     if noise is not None and len(noise) > 1:
         covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
+    factor = _factor(at, rows, covariance)
+    if not (predicted and is_predictable(at) and _is_near(at, factor, progress)):
+        return FullWeights(factor)
+    covariance = predicted_covariance(at, chosen, progress, populations)
+    return FullWeights(_factor(at, rows, covariance), predicted=True)
+
+
+def _factor(at: Linearization, rows: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """The factor (R, M) of the inverse of the covariance of the numbers ``rows``."""
     if not np.isfinite(covariance).all():
         raise FloatingPointError("the covariance of the residuals is not finite")
     known = np.diagonal(covariance) > 0
     rows, covariance = rows[known], covariance[np.ix_(known, known)]
     if not len(rows):
-        return factor
+        return np.zeros((at.slopes.shape[1], 0))
     scale = np.sqrt(np.diagonal(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     kept = values > SMALL * values[-1]  # and above 0: products of two populations are noisy
@@ -76,11 +89,21 @@ def whitening(
     return factor
 
 
+def _is_near(at: Linearization, factor: np.ndarray, progress: Callable[[], None]) -> bool:
+    """Whether chi-square is at most ``NEAR`` times as large as its mean at the truth."""
+    here = Populations(at.whole, at.params, NEAR_POPULATIONS, progress)
+    found = at.residuals(here.sums) @ factor
+    number, directions = found.shape
+    of_model = np.sum((found - np.mean(found, axis=0)) ** 2) / (number * max(number - 1, 1))
+    square = np.sum(np.mean(found, axis=0) ** 2)
+    return here.agreed(bool(square <= NEAR * (directions + of_model)))
+
+
 def _chosen(at: Linearization, rows_of_number: int | None) -> list[np.ndarray]:
     """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated."""
     of_parameters, number = NUMBERS_OF_PARAMETER * len(at.params), effective_number(at)
     if rows_of_number is None:
-        enough = number / ROWS_OF_NUMBER >= of_parameters
+        enough = number / ROWS_OF_NUMBER >= PLENTY_OF_PARAMETER * len(at.params)
         rows_of_number = ROWS_OF_NUMBER if enough else ROWS_OF_TEST
     chosen = []
     share = max(min(max(of_parameters, FEWEST_NUMBERS), MOST_NUMBERS) // len(at.linear), 1)

@@ -12,16 +12,19 @@ from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.response import effective_number
 from kdescent_dist.response.covariance import parameter_covariance, residual_covariance
 from kdescent_dist.response.effective_number import (
-    is_predicted,
-    number_of_covariance,
+    is_predictable,
+    number_of_samples,
     populations_of,
 )
 from kdescent_dist.response.linearizer import Linearizer
+from kdescent_dist.response.population_keys import population_keys
 from kdescent_dist.response.predicted_covariance import predicted_covariance
+from kdescent_dist.response.whitening import whitening
 from support import problems
 
 ROWS = 6000
 GLS = LossConfig(kind="gls")
+(KEY,) = population_keys(3, 1)
 
 
 def galaxies():
@@ -82,7 +85,7 @@ def test_it_is_that_of_many_rows(normalization, inputs, monkeypatch):
     """Of 42 numbers from 6,000 rows; their mean variance is known to 2%."""
     monkeypatch.setattr(effective_number, "FEWEST", 8)
     at = linearized(normalization, inputs)
-    assert is_predicted(at)
+    assert is_predictable(at)
     chosen = [np.arange(21) for _ in at.linear]
     found, rows = predicted_covariance(at, chosen), residual_covariance(at, chosen)
     scale = np.sqrt(np.diagonal(rows))
@@ -111,15 +114,27 @@ def test_generalized_least_squares_have_its_errors():
     np.testing.assert_allclose(errors, at.rough_errors(), rtol=0.06)
 
 
+def test_far_from_the_data_the_rows_make_it():
+    """A model without samples where the rows are would predict no variance there."""
+    at = linearized()
+    assert whitening(at).predicted
+    assert not whitening(at, predicted=False).predicted
+    far = problems.TRUTH + np.array([3.0, 0, 0, 0], np.float32)
+    at = Linearizer(at.loss).at(far)
+    weights = whitening(at)
+    assert not weights.predicted
+    assert weights.values(at.residuals([at.whole.totals(far, KEY)]))[0] > 1e4
+
+
 def test_weighted_rows_and_regions_make_their_own():
     """Their weights may depend on their columns."""
     weights = np.random.default_rng(2).uniform(0.5, 1.5, ROWS)
-    assert not is_predicted(linearized(weights=weights))
+    assert not is_predictable(linearized(weights=weights))
     at = linearized()
     regions = TrainingCatalog.of(COLUMNS, np.ones(ROWS), None, np.arange(ROWS) % 50)
     assert at.loss.catalogs is not None
     catalogs = replace(at.loss.catalogs, training=regions)
-    assert not is_predicted(replace(at, loss=replace(at.loss, catalogs=catalogs)))
+    assert not is_predictable(replace(at, loss=replace(at.loss, catalogs=catalogs)))
 
 
 @pytest.mark.as_shipped
@@ -139,5 +154,5 @@ def test_as_many_populations_make_it_as_it_needs():
     effective = problems.SIZE / (fraction**2 + (1 - fraction) ** 2)
     for numbers, populations in ((10, 2), (40, 4), (1000, 8)):
         assert populations_of(at, numbers) == populations
-        found = number_of_covariance(at, numbers)
+        found = number_of_samples(at, numbers)
         assert found == pytest.approx(populations * effective, rel=0.1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist.catalogs.training import TrainingCatalog
-from kdescent_dist.response.covariance import residual_covariance
+from kdescent_dist.response.covariance import noise_of_weights, residual_covariance
 from kdescent_dist.response.fixed_loss import CatalogRows
 from kdescent_dist.response.likelihood import Likelihood, noise_of_a_population
 from kdescent_dist.response.linearizer import Linearizer
@@ -53,7 +53,8 @@ def in_double_precision(at, likelihood, params):
     """The chi-square of the sums of the same populations, on the host."""
     keys = jax.random.key_data(jax.random.split(jax.random.key(KEY), POPULATIONS))
     sums = [at.whole.totals(np.asarray(params, np.float32), np.asarray(key)) for key in keys]
-    factor = whitening(at, populations=POPULATIONS)
+    weights = whitening(at, populations=POPULATIONS)
+    factor = weights.factor / np.sqrt(noise_of_weights(at, weights))
     return float(np.sum((at.residuals([mean_totals(sums)]) @ factor) ** 2))
 
 
@@ -140,7 +141,7 @@ def test_regions_that_move_the_model_leave_it_the_noise_of_its_random_numbers(fe
 
 def test_few_regions_widen_the_likelihood_by_the_noise_of_the_inverse(at):
     few = in_regions(at, 70)
-    factor = whitening(few, populations=POPULATIONS)
+    factor = whitening(few, populations=POPULATIONS).factor
     slopes = few.slopes @ factor
     wider = noise_of_inverse(few.loss.rows.training.regions.effective, factor.shape[1], 4)
     assert wider > 1.2

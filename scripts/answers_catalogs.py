@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist import Population
@@ -80,7 +79,7 @@ def data_units_model(params: Mapping[str, jax.Array], key: jax.Array, catalog: i
     noise = jax.random.normal(key, (2, catalog))
     mass = params["center"] + params["width"] * noise[0]
     light = params["rate"] * mass + params["scatter"] * noise[1]
-    return Population({"mass": mass, "light": light}, jnp.ones(catalog))
+    return Population({"mass": mass, "light": light})
 
 
 def _noise(rng: np.random.Generator, rows: int, wrong: str) -> np.ndarray:

@@ -6,7 +6,7 @@ them into CUDA graphs. A second file has their names, which are those of instruc
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,12 +35,6 @@ class Thunk:
     name: str
     condition: list["Thunk"] = field(default_factory=list)
     body: list["Thunk"] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator["Thunk"]:
-        """This thunk and all in it."""
-        yield self
-        for inner in (*self.condition, *self.body):
-            yield from inner
 
 
 def read_thunks(dump: Path, module: str) -> list[Thunk]:

@@ -20,6 +20,7 @@ Derivatives are the same as in the fit: hard edges have no derivative.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,6 @@ import numpy as np
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
-from kdescent_dist.response.compared import BinComparison
 from kdescent_dist.response.effective_number import effective_number, number_of_samples
 from kdescent_dist.response.influence import Sensitivity, dependent, influences
 from kdescent_dist.response.linearization import Linearization
@@ -88,15 +88,15 @@ def noise_of_weights(at: Linearization, weights: FullWeights) -> float:
         at: the linearized loss.
         weights: S^-1.
     """
-    of_bins = np.split(np.any(weights.factor != 0, axis=1), at.firsts[1:])
+    used = np.any(weights.factor != 0, axis=1)
+    of_bins = np.split(used, at.firsts[1:])
     # The errors of given counts are known.
     estimated = [
         int(np.sum(of_bin))
         for of_bin, counted in zip(of_bins, at.loss.compared, strict=True)
         if counted.pretrained.counts is not None
     ]
-    every = sum(map(int, map(np.sum, of_bins)))
-    number = number_of_samples(at, every) if weights.predicted else effective_number(at)
+    number = number_of_samples(at, int(np.sum(used))) if weights.predicted else effective_number(at)
     numbers = min(weights.factor.shape[1], sum(estimated))
     return noise_of_inverse(number, numbers, int(np.sum(at.determined)))
 
@@ -116,36 +116,34 @@ def residual_covariance(
         populations: number of populations of which the model is the mean, if their random numbers
             are constants, whose noise is then included; None as in ``parameter_covariance``.
     """
-    training = selected(at, chosen, [one.training for one in at.linear])
-    model = selected(at, chosen, [one.model for one in at.linear])
-    if at.pull is not None:
-        nothing = np.zeros((len(training[0].weight), len(at.params)))
-        training += [one.of(nothing) for one in at.pull.training]
-        model += [one.of(nothing) for one in at.pull.model]
+    training, model = (selected(at, chosen, which) for which in ("training", "model"))
     return _products(at, training, model, None, progress, populations)
 
 
 def selected(
     at: Linearization,
     chosen: Sequence[np.ndarray],
-    compared: Sequence[BinComparison],
+    which: Literal["training", "model"],
     factors: Sequence[np.ndarray] | None = None,
 ) -> list[Sensitivity]:
-    """Sensitivities of Q compared numbers to the sums of each bin.
+    """Sensitivities of Q compared numbers to the sums of each bin, and to those of ``loss.custom``.
 
     Args:
         at: the linearized loss.
         chosen: for each bin, indices of some of its compared numbers, Q in all.
-        compared: for each bin, the map from the sums to the numbers.
+        which: the sums: those of the training catalog, or of the model.
         factors: for each bin, factors (R,) of the numbers, by default 1.
     """
     size, first, found = sum(map(len, chosen)), 0, []
-    for i, (one, indices) in enumerate(zip(compared, chosen, strict=True)):
-        linear = np.zeros((size, len(at.linear[i].errors)))
+    for i, (one, indices) in enumerate(zip(at.linear, chosen, strict=True)):
+        linear = np.zeros((size, len(one.errors)))
         place = first + np.arange(len(indices))
         linear[place, indices] = 1.0 if factors is None else factors[i][indices]
         first += len(indices)
-        found.append(one.sensitivity(linear))
+        found.append(getattr(one, which).sensitivity(linear))
+    if at.pull is not None:
+        nothing = np.zeros((size, len(at.params)))
+        found += [one.of(nothing) for one in getattr(at.pull, which)]
     return found
 
 

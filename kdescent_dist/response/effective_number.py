@@ -1,7 +1,10 @@
 """The number of independent rows or regions of the training catalog."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.response.linearization import Linearization
 
@@ -28,14 +31,15 @@ def effective_number(at: Linearization) -> float:
         return training.regions.effective
     if not training.rows.total:
         return np.inf
-    of_groups: dict[str, float] = {}
-    for counted in at.loss.compared:
-        one = counted.pretrained
-        if one.counts is not None and one.number_err > 0:
-            group, effective = one.bin.group, float((one.training_sum / one.number_err) ** 2)
-            of_groups[group] = of_groups.get(group, 0.0) + effective
+    bins = [one.pretrained for one in at.loss.compared if one.pretrained.counts is not None]
     of_all = _of_all_rows(training)
-    return float(min(of_all, max(of_groups.values(), default=of_all)))
+    return min(of_all, _of_largest_grid(((one, effective_rows(one)) for one in bins), of_all))
+
+
+def effective_rows(pretrained: PretrainedBin) -> float:
+    """The effective number of rows of the training catalog in a bin, from its counts."""
+    error = pretrained.number_err
+    return float((pretrained.training_sum / error) ** 2) if error > 0 else 0.0
 
 
 def is_predictable(at: Linearization) -> bool:
@@ -72,13 +76,23 @@ def number_of_samples(at: Linearization, numbers: int) -> float:
 
 def _of_population(at: Linearization) -> float:
     """The effective number of samples of a population in the bins, see ``effective_number``."""
-    of_groups: dict[str, float] = {}
-    for counted, found in zip(at.loss.compared, at.found.bins, strict=False):
-        group, squares = counted.pretrained.bin.group, float(found.squares.weight)
-        if squares > 0:
-            effective = float(found.sums.weight) ** 2 / squares
-            of_groups[group] = of_groups.get(group, 0.0) + effective
-    return max(of_groups.values(), default=0.0)
+    found = at.found.bins[: len(at.loss.compared)]
+    squares = [float(one.squares.weight) for one in found]
+    effective = [
+        float(one.sums.weight) ** 2 / square if square > 0 else 0.0
+        for one, square in zip(found, squares, strict=True)
+    ]
+    bins = [one.pretrained for one in at.loss.compared]
+    return _of_largest_grid(zip(bins, effective, strict=True), 0.0)
+
+
+def _of_largest_grid(effective: Iterable[tuple[PretrainedBin, float]], otherwise: float) -> float:
+    """The largest sum over the bins of a grid, of numbers above 0; ``otherwise`` without any."""
+    of_grids: dict[str, float] = {}
+    for one, number in effective:
+        if number > 0:
+            of_grids[one.bin.group] = of_grids.get(one.bin.group, 0.0) + number
+    return max(of_grids.values(), default=otherwise)
 
 
 def _of_all_rows(training: TrainingCatalog) -> float:

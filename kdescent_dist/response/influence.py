@@ -211,7 +211,7 @@ def influences(
             for i, table in enumerate(tables):
                 linear = linear + matmul(table.T, raw[name][:, i].T)
         inside = in_window(near, w, *bin_window)
-        return total.at[rows].add(inside[:, None] * linear, mode="drop", unique_indices=False)
+        return total.at[rows].add(inside[:, None] * linear, mode="drop")
 
     everywhere = weights[:, None] * sensitivity.weight
     return over_chunks(add, reached(conditions, weights, *bin_window), everywhere)

@@ -165,8 +165,8 @@ class Newton:
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
-            length = float(np.max(np.abs(move / errors)[at.determined]))
-            arrived = self._agreed(length < ARRIVED)
+            length = self._agreed(float(np.max(np.abs(move / errors)[at.determined])))
+            arrived = length < ARRIVED
             if not arrived or not share:
                 break
             share = 0.0

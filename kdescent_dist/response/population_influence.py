@@ -42,8 +42,8 @@ class PopulationInfluences:
         loss: the loss.
         params: (P,) parameters.
         size: number Q of the estimates.
-        keys: data of the keys of two populations, or of one if all steps have one key; see
-            ``population_keys``.
+        keys: data of the keys of populations, see ``population_keys``. ``products`` takes two, or
+            one if all steps have one key.
         progress: called after each bin of each turn; a turn is one block on every device.
     """
 
@@ -126,14 +126,18 @@ class PopulationInfluences:
     def products_of_galaxies(self, sensitivities: Sequence[Sensitivity]) -> np.ndarray:
         """Sum of outer products (Q, Q) of the influences of samples, each times its weight.
 
-        It is of the population of the first key.
+        It is a mean over the populations of all keys.
 
         Args:
             sensitivities: for each bin, as in ``influences``.
         """
-        of_bins, found = dependent(sensitivities), CompensatedSum()
+        of_bins = dependent(sensitivities)
+        return np.mean([self._of_galaxies(key, of_bins) for key in self._keys], axis=0)
+
+    def _of_galaxies(self, key: np.ndarray, of_bins: Dependent) -> np.ndarray:
+        found = CompensatedSum()
         for turn in self.blocks.turns:
-            columns, weights = self._draw(self.params, self._keys[0], turn, self.catalog)
+            columns, weights = self._draw(self.params, key, turn, self.catalog)
             roots = columns, jnp.sqrt(jnp.abs(weights))
             size = weights.shape[1]
             found.add_each(jax.device_get(self._own_products(self._add_up(roots, of_bins, size))))

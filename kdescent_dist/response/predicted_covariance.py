@@ -37,24 +37,16 @@ def predicted_covariance(
         at, chosen, progress, populations: see ``residual_covariance``.
     """
     loss = at.loss
-    training = selected(at, chosen, [one.training for one in at.linear])
-    model = selected(at, chosen, [one.model for one in at.linear])
-    factors = [one.of_galaxies for one in at.linear]
-    galaxies = selected(at, chosen, [one.model for one in at.linear], factors)
+    training, model = (selected(at, chosen, which) for which in ("training", "model"))
+    galaxies = selected(at, chosen, "model", [one.of_galaxies for one in at.linear])
     size = len(training[0].weight)
-    if at.pull is not None:
-        nothing = np.zeros((size, len(at.params)))
-        training += [one.of(nothing) for one in at.pull.training]
-        model += [one.of(nothing) for one in at.pull.model]
-        galaxies += [one.of(nothing) for one in at.pull.model]
 
     def influences(keys: Sequence[np.ndarray]) -> PopulationInfluences:
         return PopulationInfluences(loss, at.params, size, keys, progress)
 
     keys = population_keys(loss.seed, populations_of(at, size))
     covariance = given_products([*loss.compared, *loss.of_custom], training)
-    of_galaxies = [influences([key]).products_of_galaxies(galaxies) for key in keys]
-    covariance += np.mean(of_galaxies, axis=0)
+    covariance += influences(keys).products_of_galaxies(galaxies)
     of_rows: float | np.ndarray = 0.0
     if loss.objective.data["catalog"]:
         # Two populations have the noise of the rows in common.

@@ -21,7 +21,11 @@ from kdescent_dist.catalogs.regions import REGIONS, Regions
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.response.covariance import residual_covariance
 from kdescent_dist.response.distance import Populations
-from kdescent_dist.response.effective_number import effective_number, is_predictable
+from kdescent_dist.response.effective_number import (
+    effective_number,
+    effective_rows,
+    is_predictable,
+)
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.loss_weights import FullWeights
 from kdescent_dist.response.predicted_covariance import predicted_covariance
@@ -112,8 +116,7 @@ def _chosen(at: Linearization, rows_of_number: int | None) -> list[np.ndarray]:
         known = np.flatnonzero((one.weights > 0) & (one.errors > 0))
         most = min(len(known), share)
         if pretrained.counts is not None:  # given counts are taken as independent
-            effective = (pretrained.training_sum / pretrained.number_err) ** 2
-            most = min(most, int(effective / rows_of_number))
+            most = min(most, int(effective_rows(pretrained) / rows_of_number))
         spread = np.linspace(0, len(known) - 1, most)
         chosen.append(known[np.rint(spread).astype(int)])
     if at.loss.rows.training.regions is not None:

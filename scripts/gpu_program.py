@@ -30,9 +30,7 @@ from kdescent_dist.fitting.steps import compile_steps
 from kdescent_dist.numerics.prng import as_key, fold_schedule
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.run.directory import RunDirectory
-from kdescent_dist.run.phases import PhaseStore
-from kdescent_dist.run.prepare import Prepared, first_parameters, prepare
-from kdescent_dist.run.validate import check
+from kdescent_dist.run.prepare import Prepared, prepare_without_run
 
 SCRIPTS = Path(__file__).resolve().parent
 # What ``auto`` chooses on GPUs, said aloud: the objective is prepared on CPUs.
@@ -162,13 +160,9 @@ def config_of(overrides: Sequence[str]) -> Config:
 
 def prepared_on_cpus(config: Config) -> Prepared:
     """The fit of a config before its first step, on the CPU devices of this process."""
-    found = check(config)
     directory = RunDirectory.of(config)
     directory.begin()
-    processes = Processes.with_devices(jax.devices())
-    phases = PhaseStore(directory, processes, {}, lambda: None)
-    first = first_parameters(config)
-    return prepare(config, first, directory, processes, lambda phase: None, phases, found)
+    return prepare_without_run(config, directory, Processes.with_devices(jax.devices()))
 
 
 def on_mesh(objective: PopulationObjective, mesh: Mesh) -> PopulationObjective:

@@ -36,6 +36,7 @@ from kdescent_dist.run.catalogs import RunCatalogs, needs_training
 from kdescent_dist.run.directory import RunDirectory
 from kdescent_dist.run.phases import Phase, PhaseStore
 from kdescent_dist.run.result import describe_devices
+from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,20 @@ def first_parameters(config: Config) -> Parameters:
     """
     parameters = Parameters.of_config(config.parameters, _dtype(config))
     return begun_inside(parameters, config.fit.bounds, "parameters.")
+
+
+def prepare_without_run(config: Config, directory: RunDirectory, processes: Processes) -> Prepared:
+    """As ``prepare``, for a fit that no run carries out, tells of or stops.
+
+    Args:
+        config, directory, processes: see ``prepare``.
+
+    Raises:
+        InputError: the config or the input is not valid.
+    """
+    found, parameters = check(config), first_parameters(config)
+    phases = PhaseStore(directory, processes, {}, lambda: None)
+    return prepare(config, parameters, directory, processes, lambda phase: None, phases, found)
 
 
 def prepare(

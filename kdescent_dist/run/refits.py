@@ -9,10 +9,8 @@ from kdescent_dist.config.errors import InputError
 from kdescent_dist.diagnostics.refits import Refits
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.run.directory import RunDirectory
-from kdescent_dist.run.phases import PhaseStore
-from kdescent_dist.run.prepare import first_parameters, prepare
+from kdescent_dist.run.prepare import prepare_without_run
 from kdescent_dist.run.setup import config_of_answer, refits_as_fitted
-from kdescent_dist.run.validate import check
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +35,7 @@ def refits_of(run_dir: Path | str) -> Refits:
     directory = RunDirectory(run_dir)
     config = config_of_answer(directory)
     processes = Processes.with_devices(jax.devices())
-    phases = PhaseStore(directory, processes, {}, lambda: None)
-    found = check(config)
-    prepared = prepare(
-        config, first_parameters(config), directory, processes, lambda phase: None, phases, found
-    )
+    prepared = prepare_without_run(config, directory, processes)
     if prepared.problem.training.regions is not None:
         log.warning("refits: their errors are of independent rows, without catalog.regions")
     return refits_as_fitted(config, prepared, directory, processes)

@@ -4,7 +4,7 @@ If the computation fails, only errors and convergence are missing.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 AT_BOUND = 0.01  # errors from a bound within which the finish may have left a parameter
 SHARE = 0.1  # noise of the distance that is accepted, as a fraction of a large distance
 NEGLIGIBLE = 1e-6  # error from noise, as a fraction of the error if loss.custom were a prior
+NOISY = 0.3  # part of the variance of a parameter from the random numbers of populations
+SHOWN = 5  # names in a note
 FAILED = "none: "  # prefix of the note if errors could not be computed
 
 
@@ -88,13 +90,16 @@ def state_errors(
     except Exception as error:
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}, None
+    by_rows = errors
+    covariance = covariance + distance.covariance
+    errors = np.sqrt(np.diagonal(covariance))
     note = includes = _included(problem)
     if fixed := parameters.fixed_names:
         note += f"; fixed: {', '.join(fixed)}"
     lost = ~np.isfinite(errors) & ~held & ~parameters.fixed
     alone = np.zeros(len(errors), bool)
     if at.pull is not None:
-        alone = np.isfinite(errors) & (errors <= NEGLIGIBLE * at.rough_errors())
+        alone = np.isfinite(by_rows) & (by_rows <= NEGLIGIBLE * at.rough_errors())
     for which, what in (
         (held, "held by a bound"),
         (lost, "not determined by the loss"),
@@ -104,6 +109,12 @@ def state_errors(
             note += f"; {what}: {', '.join(named)}"
             log.warning("no errors of parameters %s: %s", what, ", ".join(named))
     away, noise = distance.in_errors(errors)
+    for part, what in (
+        (noise**2, "mostly too large, as too few populations tell where the minimum is"),
+        (at.noise_of_derivatives, "uncertain, as derivatives of the model are noisy"),
+    ):
+        if some := _some(names, np.isfinite(errors) & (part > NOISY)):
+            note += f"; {what}: {some}"
     if told := far_from_minimum(names, away, noise):
         note += "; not converged: they say nothing of the distance to the minimum of the loss"
     if goodness is not None and not goodness.acceptable:
@@ -126,6 +137,13 @@ def state_errors(
         "goodness": None if goodness is None else asdict(goodness),
         "acceptable": None if goodness is None else goodness.acceptable,
     }, known
+
+
+def _some(names: Sequence[str], chosen: np.ndarray) -> str:
+    """The first of the chosen names, and how many there are; empty if there are none."""
+    named = [name for name, one in zip(names, chosen, strict=True) if one]
+    more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return ", ".join(named[:SHOWN]) + more
 
 
 def _known(values: np.ndarray) -> list[float | None]:

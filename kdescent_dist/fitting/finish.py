@@ -86,8 +86,7 @@ def most_populations(steps: int, loss: FixedLoss) -> int:
         steps: number of steps of the fit.
         loss: the loss at fixed points.
     """
-    pairs = loss.objective.layout.size * max(sum(one.number for one in loss.compared), 1)
-    return max(steps // 4, PAIRS // pairs, FEWEST_POPULATIONS)
+    return max(steps // 4, PAIRS // loss.pairs, FEWEST_POPULATIONS)
 
 
 def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:

@@ -29,7 +29,7 @@ import numpy as np
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.numerics.exact_sums import exact_total
 from kdescent_dist.numerics.prng import seed_number
-from kdescent_dist.response.effective_number import effective_number, number_of_samples
+from kdescent_dist.response.effective_number import number_of_covariance
 from kdescent_dist.response.influence import Sensitivity, dependent, influences
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.loss_weights import FullWeights
@@ -77,6 +77,8 @@ def parameter_covariance(
     if isinstance(at.weights, FullWeights) and not at.weights.predicted:
         covariance *= noise_of_weights(at, at.weights)
     covariance = covariance + inverse @ np.diag(at.of_prior) @ inverse
+    larger = np.sqrt(at.without_noise)
+    covariance = covariance * np.outer(larger, larger)
     covariance = np.where(np.outer(determined, determined), covariance, 0.0)
     return covariance + np.diag(np.where(determined, 0.0, np.inf))
 
@@ -96,8 +98,8 @@ def noise_of_weights(at: Linearization, weights: FullWeights) -> float:
         for of_bin, counted in zip(of_bins, at.loss.compared, strict=True)
         if counted.pretrained.counts is not None
     ]
-    number = number_of_samples(at, int(np.sum(used))) if weights.predicted else effective_number(at)
     numbers = min(weights.factor.shape[1], sum(estimated))
+    number = number_of_covariance(at, weights)
     return noise_of_inverse(number, numbers, int(np.sum(at.determined)))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import jax
 import numpy as np
 
 from kdescent_dist.response.linearization import Linearization
@@ -26,7 +27,9 @@ from kdescent_dist.response.population_totals import (
 T = TypeVar("T")
 
 FEWEST, MOST = 4, 512  # populations
+FEWEST_OF_MOST, PAIRS = 100, 10_000_000_000  # fewer than ``MOST`` of many samples x points
 NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
+FEW, HOPELESS = 64, 2.0  # populations, if all would leave ``HOPELESS`` times the wanted noise
 OF_SUMS, OF_SLOPES = 0.8, 0.6  # parts of the noise: from m and from J in the gradient
 SHOWN = 5  # parameters in a message
 CONVERGED = 0.3  # |distance| + 2 noise of a parameter at its minimum, in its errors
@@ -37,7 +40,8 @@ class Populations:
 
     The keys follow from the seed, and are the same at all parameters. They differ from the keys of
     the derivatives, whose noise is then independent. If all steps of the fit have one key, it is
-    the only key.
+    the only key. There are 512 keys, or 100 or more if populations take many pairs of a sample and
+    a point.
 
     Args:
         whole: the sums over populations.
@@ -59,17 +63,26 @@ class Populations:
         if loss.fixed_key:
             self._keys = population_keys(loss.seed, 1, fixed_key=True)
         else:
-            self._keys = population_keys(loss.seed, MOST, stream=1)
+            most = int(np.clip(PAIRS // loss.pairs, FEWEST_OF_MOST, MOST))
+            self._keys = population_keys(loss.seed, most, stream=1)
         self.sums: list[PopulationTotals] = []
+        self._pulled: tuple[bytes, list[np.ndarray]] = b"", []
         self.extend(number)
 
     def gradients(self, number: int, cotangent: PopulationTotals) -> np.ndarray:
-        """Gradients (number, P) of a linear function of the totals of the first populations."""
-        found = []
-        for key in self._keys[:number]:
+        """Gradients (number, P) of a linear function of the totals of the first populations.
+
+        The gradients of the last function are kept.
+        """
+        fields = cotangent.weight, cotangent.compared, cotangent.of_custom, cotangent.extra_sums
+        of = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(fields))
+        if self._pulled[0] != of:
+            self._pulled = of, []
+        found = self._pulled[1]
+        for key in self._keys[len(found) : number]:
             found.append(self._whole.gradient(self.params, key, cotangent))
             self._progress()
-        return np.array(found)
+        return np.array(found[:number])
 
     def extend(self, number: int) -> None:
         """Draw populations until there are at least ``number``, or as many as there are keys."""
@@ -93,7 +106,7 @@ class Distance:
 
     Attributes:
         displacement: (P,) expected change of the parameters.
-        noise: (P,) standard deviation of ``displacement`` from the random numbers of the model, 0
+        covariance: (P, P) covariance of ``displacement`` from the random numbers of the model, 0
             if all steps of the fit have one key.
         gradient: (P,) half the gradient of the loss.
         populations: numbers of populations, of which m is the mean, and of which J is the mean in
@@ -101,9 +114,14 @@ class Distance:
     """
 
     displacement: np.ndarray
-    noise: np.ndarray
+    covariance: np.ndarray
     gradient: np.ndarray
     populations: tuple[int, int]
+
+    @property
+    def noise(self) -> np.ndarray:
+        """(P,) standard deviation of ``displacement`` from the random numbers of the model."""
+        return np.sqrt(np.diagonal(self.covariance))
 
     def in_errors(self, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Displacement and noise in units of ``errors`` (P,), NaN where there is no error."""
@@ -144,7 +162,8 @@ def distance_to_minimum(
     """Estimate the displacement from parameters to the minimum of the loss.
 
     As many populations are drawn as the noise asks for: it is to be below a tenth of the errors,
-    and low enough to tell whether the parameters have converged.
+    and low enough to tell whether the parameters have converged. If all populations would leave
+    more than twice that noise, few are drawn.
 
     Args:
         at: the loss, linearized at the parameters or near them.
@@ -163,33 +182,41 @@ def distance_to_minimum(
         cotangent, direct = at.cotangent(mean, populations.params)
         gradients = populations.gradients(pulled, cotangent) + direct
         gradient = np.mean(gradients, axis=0)
-        of_sums = _noise(at.changes(sums, mean) @ at.inverse)
-        of_slopes = _noise(gradients @ at.inverse)
-        noise = np.hypot(of_sums, of_slopes)
-        if not (np.isfinite(gradient).all() and np.isfinite(noise).all()):
+        of_sums = _of_mean(at.changes(sums, mean) @ at.inverse)
+        of_slopes = _of_mean(gradients @ at.inverse)
+        larger = at.without_noise
+        covariance = (of_sums + of_slopes) * np.outer(larger, larger)
+        if not (np.isfinite(gradient).all() and np.isfinite(covariance).all()):
             raise FloatingPointError("a sum of the model, or its derivative, is not finite")
-        found = Distance(-at.inverse @ gradient, noise, gradient, (len(sums), pulled))
+        displacement = -larger * (at.inverse @ gradient)
+        found = Distance(displacement, covariance, gradient, (len(sums), pulled))
+        noise = found.noise
         away = np.abs(found.displacement / unit)
         target = max(NOISE, share * np.max(away, initial=0.0))
         undecided = ~is_converged(away, noise / unit) & (away - 2 * noise / unit < CONVERGED)
         if known[undecided].any() and target <= NOISE:
             target = min(target, np.max(noise / unit) / math.sqrt(2))
-        more = _wanted(pulled, of_slopes / unit, OF_SLOPES * target)
-        number = max(len(sums), _wanted(len(sums), of_sums / unit, OF_SUMS * target), more)
-        number = min(number, populations.most)
+        more = _wanted(pulled, of_slopes, unit / larger, OF_SLOPES * target)
+        of_target = _wanted(len(sums), of_sums, unit / larger, OF_SUMS * target)
+        number = max(len(sums), of_target, more)
+        of_all = noise * math.sqrt(min(pulled / populations.most, 1.0))
+        hopeless = np.max(of_all / unit) > HOPELESS * target
+        number = min(number, max(FEW, len(sums)) if hopeless else number, populations.most)
         number, more = populations.agreed((number, min(max(pulled, more), number)))
         if (number, more) == found.populations:
             return found
         pulled = more
 
 
-def _noise(moves: np.ndarray) -> np.ndarray:
-    """The standard deviation (P,) of the mean of n rows; 0 of a single row."""
+def _of_mean(moves: np.ndarray) -> np.ndarray:
+    """The covariance (P, P) of the mean of n rows; 0 of a single row."""
     if len(moves) < 2:
-        return np.zeros(moves.shape[1])
-    return np.std(moves, axis=0, ddof=1) / math.sqrt(len(moves))
+        return np.zeros((moves.shape[1],) * 2)
+    apart = moves - np.mean(moves, axis=0)
+    return apart.T @ apart / (len(moves) * (len(moves) - 1))
 
 
-def _wanted(number: int, noise: np.ndarray, target: float) -> int:
-    """The number of populations with which the noise, in errors, is below a target."""
+def _wanted(number: int, covariance: np.ndarray, unit: np.ndarray, target: float) -> int:
+    """The number of populations with which the noise, in units (P,), is below a target."""
+    noise = np.sqrt(np.diagonal(covariance)) / unit
     return math.ceil(number * (np.max(noise, initial=0.0) / target) ** 2)

@@ -7,6 +7,7 @@ import numpy as np
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.loss_weights import FullWeights
 
 EQUAL = 1e-6  # variance over squared mean of weights that are equal
 # The covariance of Q residuals is predicted from so many samples for each of them.
@@ -62,6 +63,18 @@ def populations_of(at: Linearization, numbers: int) -> int:
     """
     wanted = SAMPLES_OF_NUMBER * numbers / max(_of_population(at), 1.0)
     return int(np.clip(2 * np.ceil(wanted / 2), FEWEST, MOST))
+
+
+def number_of_covariance(at: Linearization, weights: FullWeights) -> float:
+    """The effective number of rows, regions or samples that make the covariance of residuals.
+
+    Args:
+        at: the linearized loss.
+        weights: the inverse of the covariance.
+    """
+    if not weights.predicted:
+        return effective_number(at)
+    return number_of_samples(at, int(np.sum(np.any(weights.factor != 0, axis=1))))
 
 
 def number_of_samples(at: Linearization, numbers: int) -> float:

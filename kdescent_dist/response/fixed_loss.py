@@ -101,6 +101,12 @@ class FixedLoss:
         return points_of_a_step(self.objective, self.objective.bins, self.seed)
 
     @property
+    def pairs(self) -> int:
+        """The pairs of a sample and a point in the sums over one population, at least 1."""
+        points = sum(one.number for one in (*self.compared, *self.of_custom))
+        return self.objective.layout.size * max(points, 1)
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns that the bins use."""
         return required_columns({one.bin.group: one.bin.config for one in self.objective.bins})

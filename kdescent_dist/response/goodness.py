@@ -2,9 +2,10 @@
 
 Let r be the residuals at the fit, model minus training catalog, S their covariance, and J their
 derivatives. The chi-square is the minimum of (r + J x)^T S^-1 (r + J x) over x: what remains at the
-minimum of generalized least squares, wherever the fit has ended nearby. S is estimated from the n
-rows of the training catalog, or from its n regions, so chi-square (n - k) / (k (n - 1)) has the F
-distribution with k and n - k degrees of freedom (Hotelling 1931).
+minimum of generalized least squares, wherever the fit has ended nearby. S is that of ``whitening``,
+from n samples of the model, or from n rows or n regions of the training catalog. So
+chi-square (n - k) / (k (n - 1)) has the F distribution with k and n - k degrees of freedom
+(Hotelling 1931).
 """
 
 from collections.abc import Callable
@@ -13,12 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdescent_dist.response.distance import Populations
-from kdescent_dist.response.effective_number import effective_number
+from kdescent_dist.response.effective_number import is_predictable, number_of_covariance
 from kdescent_dist.response.linearization import Linearization
+from kdescent_dist.response.loss_weights import FullWeights
 from kdescent_dist.response.population_totals import mean_totals
-from kdescent_dist.response.whitening import ROWS_OF_TEST, whitening
+from kdescent_dist.response.whitening import (
+    NEAR,
+    ROWS_OF_TEST,
+    compared_numbers,
+    whitening_by_model,
+    whitening_by_rows,
+)
 
 ACCEPTABLE = 1e-3  # smallest p-value of an acceptable fit
+CLEAR = 1e-6  # p-value by the rows that is not acceptable by the model, either
 
 
 @dataclass(frozen=True)
@@ -54,21 +63,37 @@ def goodness_of_fit(
         populations: populations at the same parameters.
         progress: called often, equally often in every process.
     """
+    numbers = compared_numbers(at, ROWS_OF_TEST)
     noise = at.residuals(populations.sums)
-    # Where the model has no samples, it predicts no variance for the rows that it lacks.
-    weights = whitening(at, progress, noise, predicted=False, rows_of_number=ROWS_OF_TEST)
+    residual = at.residuals([mean_totals(populations.sums)])[0]
+
+    def goodness(whitening: Callable[..., FullWeights]) -> Goodness | None:
+        return _goodness(at, whitening(at, numbers, progress, noise=noise), residual)
+
+    by_rows = goodness(whitening_by_rows)
+    if by_rows is None or not is_predictable(at):
+        return by_rows
+    # Far from the data, a model may have no samples where the rows are, and predict no variance.
+    near = by_rows.p_value > CLEAR and by_rows.chi_square <= NEAR * by_rows.degrees
+    if not populations.agreed(near):
+        return by_rows
+    return goodness(whitening_by_model) or by_rows
+
+
+def _goodness(at: Linearization, weights: FullWeights, residual: np.ndarray) -> Goodness | None:
+    """The test of residuals (R,); None if no degree of freedom is left."""
     factor = weights.factor
-    residual = at.residuals([mean_totals(populations.sums)])[0] @ factor
     moved = at.slopes[at.determined] @ factor
     size = np.linalg.norm(moved, axis=1, keepdims=True)
     moved = moved[size[:, 0] > 0] / size[size[:, 0] > 0]  # parameters may be in any units
-    found, _, rank, _ = np.linalg.lstsq(moved.T, residual, rcond=1e-6)
-    left = residual - found @ moved
+    found, _, rank, _ = np.linalg.lstsq(moved.T, residual @ factor, rcond=1e-6)
+    left = residual @ factor - found @ moved
     degrees = factor.shape[1] - int(rank)
     if degrees < 1:
         return None
     chi_square = float(left @ left)
-    return Goodness(chi_square, degrees, _p_value(chi_square, degrees, effective_number(at)))
+    number = number_of_covariance(at, weights)
+    return Goodness(chi_square, degrees, _p_value(chi_square, degrees, number))
 
 
 def _p_value(chi_square: float, degrees: int, rows: float) -> float:

@@ -4,6 +4,7 @@ Errors of the parameters, the distance to the minimum of the loss and Newton ste
 the linearized loss, so all are of the same loss.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,9 @@ from kdescent_dist.response.loss_weights import DiagonalWeights, LossWeights
 from kdescent_dist.response.population_derivatives import PopulationDerivatives
 from kdescent_dist.response.population_totals import PopulationTotals, WholePopulations
 from kdescent_dist.response.prior_term import PriorTerm
+
+MOST_NOISE = 0.8  # see ``Linearization.without_noise``
+FURTHER = 4  # times as many populations, at most, before their noise is looked at again
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Linearization:
         pull: derivatives of half of ``squares`` times the gradient of ``loss.custom``, None
             without.
         curvature: (P, P) half the second derivatives of the loss.
+        rounds: number of populations of which the derivatives of the sums are the mean.
+        halves: (2, P, P) ``curvature`` with the derivatives of half of these populations each; (0,
+            P, P) with a single population.
         inverse: (P, P) the inverse of ``curvature``, for the parameters that can move.
         determined: (P,) whether a parameter can move and is determined by the loss.
         prior: the prior of the parameters, None without.
@@ -56,6 +63,8 @@ class Linearization:
     custom: CustomTerm | None
     pull: CustomPull | None
     curvature: np.ndarray
+    rounds: int
+    halves: np.ndarray
     inverse: np.ndarray
     determined: np.ndarray
     prior: PriorTerm | None
@@ -86,6 +95,51 @@ class Linearization:
         inverse, determined = inverse_curvature(self.curvature, free)
         return replace(self, inverse=inverse, determined=determined)
 
+    @cached_property
+    def noise_of_derivatives(self) -> np.ndarray:
+        """(P,) part of the noise of the derivatives in the information on each parameter.
+
+        Let the information be h + n / R, with derivatives that are means over R populations. The
+        variance of the parameter, its inverse, is g times as large as with half of the populations.
+        So the part of n / R is g - 1 if R is even. It is 0 for parameters that are not determined.
+        """
+        part = np.zeros(len(self.params))
+        if not len(self.halves):
+            return part
+        free = self.determined
+        of_halves = [np.diagonal(inverse_curvature(half, free)[0]) for half in self.halves]
+        before = np.mean(of_halves, axis=0)
+        known = free & (before > 0)
+        larger = np.diagonal(self.inverse)[known] / before[known] - 1
+        part[known] = np.clip(larger / (self.rounds / (self.rounds // 2) - 1), 0.0, 1.0)
+        return part
+
+    @cached_property
+    def without_noise(self) -> np.ndarray:
+        """(P,) variances over those of ``inverse``, if derivatives had no noise: 1 or more.
+
+        It is 1 / (1 - part), see ``noise_of_derivatives``; a part above ``MOST_NOISE`` is not
+        known well.
+        """
+        return 1 / (1 - np.minimum(self.noise_of_derivatives, MOST_NOISE))
+
+    def wanted_rounds(self, noise: float, most: int) -> int:
+        """The number of populations to draw for a noise of the derivatives.
+
+        Args:
+            noise: wanted ``noise_of_derivatives`` of each parameter.
+            most: most populations.
+
+        Returns:
+            The number, ``self.rounds`` if these suffice.
+        """
+        part = float(np.max(self.noise_of_derivatives, initial=0.0))
+        if part <= noise:
+            return self.rounds
+        # A large part is not known well.
+        of_one = self.rounds * part / max(1 - part, 1 / FURTHER)
+        return min(math.ceil(of_one / noise), FURTHER * self.rounds, most)
+
     def response(self) -> np.ndarray:
         """Moves (P, R) of the minimum with the numbers of the training catalog."""
         return self.inverse @ self.weights.times(self.slopes)
@@ -107,7 +161,8 @@ class Linearization:
             own = self.inverse @ own @ self.inverse
             of_noise = of_noise + np.maximum(np.diagonal(own), 0.0)
             variance = np.where(of_noise > 0, of_noise, variance)
-        return np.where(self.determined, np.sqrt(np.maximum(variance, 0.0)), np.inf)
+        variance = np.maximum(variance, 0.0) * self.without_noise
+        return np.where(self.determined, np.sqrt(variance), np.inf)
 
     def cotangent(
         self, mean: PopulationTotals, params: np.ndarray

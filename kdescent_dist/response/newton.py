@@ -26,7 +26,7 @@ T = TypeVar("T")
 MOST_STEPS = 30
 DAMPINGS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1e4)  # see ``bounded_step``
 GOOD, BAD = 0.75, 0.25  # fall of the loss over the expected one, to change the damping
-ROUNDS_OF_STEP = 2  # populations of which the second derivatives are the mean
+NOISE_OF_CURVATURE = 0.3  # see ``Linearization.noise_of_derivatives``
 PARAMETERS_OF_POPULATION = 4  # derivatives of a population that cost as much as the population
 NEARBY = 1.0  # errors within which second derivatives are kept
 NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step
@@ -152,7 +152,7 @@ class Newton:
             at = self._expand(state.params)
             errors = at.rough_errors()
         if known is None or not np.array_equal(at.params, known):
-            used = ROUNDS_OF_STEP * len(at.params) // PARAMETERS_OF_POPULATION
+            used = at.rounds * len(at.params) // PARAMETERS_OF_POPULATION
             state = replace(state, populations=state.populations + used)
         state = replace(state, expanded_at=at.params)
         if not self._agreed(bool(at.determined.any())):
@@ -165,7 +165,8 @@ class Newton:
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
-            length = self._agreed(float(np.max(np.abs(move / errors)[at.determined])))
+            away = np.abs(at.without_noise * move / errors)
+            length = self._agreed(float(np.max(away[at.determined])))
             arrived = length < ARRIVED
             if not arrived or not share:
                 break
@@ -224,7 +225,7 @@ class Newton:
     def _expand(self, params: np.ndarray) -> Linearization:
         if self._expanded is None or not np.array_equal(self._expanded.params, params):
             self._expanded = self.linearizer.at(
-                params, rounds=ROUNDS_OF_STEP, progress=self.progress
+                params, noise=NOISE_OF_CURVATURE, progress=self.progress
             )
         return self._expanded
 

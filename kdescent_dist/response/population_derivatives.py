@@ -3,7 +3,6 @@
 Each device draws one block of the population at a time, and linearizes the sums of the block.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +31,8 @@ from kdescent_dist.response.population_blocks import (
 )
 
 AT_ONCE = 1 << 26  # most derivatives of sample values on a device; sets the parameters per pass
-ROUNDS = 8  # most populations, with independent random numbers, over which to average
+# Populations, with independent random numbers, over which to average.
+FEWEST_ROUNDS, ROUNDS = 2, 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,20 @@ class PopulationDerivatives:
     extra_sums: tuple[Any, Any]
 
 
+def mean_derivatives(drawn: Sequence[PopulationDerivatives]) -> PopulationDerivatives:
+    """The mean over several populations.
+
+    Derivatives of counts of few samples are noisy. The covariance uses products of derivatives, in
+    which noise does not average out; a mean over populations reduces the noise.
+    """
+
+    def mean(*values: Any) -> Any:
+        return sum(values[1:], values[0]) / len(values)
+
+    fields = [(one.weight, one.bins, one.extra_sums) for one in drawn]
+    return PopulationDerivatives(*jax.tree.map(mean, *fields))
+
+
 class PopulationSlopes:
     """The programs that draw blocks of a population and linearize its sums, on all devices.
 
@@ -59,6 +73,10 @@ class PopulationSlopes:
 
     Args:
         loss: the loss.
+
+    Attributes:
+        most: most populations of which derivatives are to be the mean: fewer than ``ROUNDS`` for a
+            large population.
     """
 
     def __init__(self, loss: FixedLoss) -> None:
@@ -71,7 +89,7 @@ class PopulationSlopes:
             self.objective, most_blocks(self.objective, self.sets, parameters)
         )
         pairs = pairs_of(PAIRS, parameters) // max(sum(s.number for s in self.sets), 1)
-        self.rounds = int(np.clip(pairs // self.blocks.used, 1, ROUNDS))
+        self.most = int(np.clip(pairs // self.blocks.used, 1, ROUNDS))
         whole, split = PartitionSpec(), PartitionSpec("samples")
         mesh, block = self.objective.mesh, (split, split, split)
         programs = self.objective.programs
@@ -90,23 +108,19 @@ class PopulationSlopes:
         self._derivatives = derivatives
 
     def sums(
-        self, params: np.ndarray, keys: Sequence[np.ndarray], progress: Callable[[], None]
+        self, params: np.ndarray, key: np.ndarray, progress: Callable[[], None]
     ) -> PopulationDerivatives:
-        """Sums over the population and their derivatives, as means over several populations.
-
-        Derivatives of counts of few samples are noisy. The covariance uses products of derivatives,
-        in which noise does not average out; a mean over populations reduces the noise.
+        """Sums over the population of a key, and their derivatives.
 
         Args:
             params: (P,) parameters.
-            keys: data of the keys of up to ``ROUNDS`` populations, see ``population_keys``. Fewer
-                keys are used for a large population.
+            key: data of the key, see ``population_keys``.
             progress: called after each bin of each turn; a turn is one block on every device.
         """
         values = self.objective.layout.block_size * self.width
         size = int(np.clip(AT_ONCE // values, 1, len(params)))
         groups = _directions(params, size)
-        parts = [self._slopes(params, keys, group, progress) for group in groups]
+        parts = [self._slopes(params, key, group, progress) for group in groups]
         used = slice(len(params))
 
         def joined(*slopes: Any) -> Any:
@@ -127,15 +141,14 @@ class PopulationSlopes:
     def _slopes(
         self,
         params: np.ndarray,
-        keys: Sequence[np.ndarray],
+        key: np.ndarray,
         directions: np.ndarray,
         progress: Callable[[], None],
     ) -> PopulationDerivatives:
         """As ``sums``, with derivatives along ``directions`` (directions, P)."""
         of_all, bins = CompensatedSum(), [CompensatedSum() for _ in self.sets]
-        rounds = keys[: self.rounds]
         catalog = self.objective.data["catalog"]
-        for key, turn in itertools.product(rounds, self.blocks.turns):
+        for turn in self.blocks.turns:
             population, tangents, sums = self._linearize(params, key, turn, catalog, directions)
             of_all.add_each(jax.device_get(sums))
             for total, counted in zip(bins, self.sets, strict=True):
@@ -145,9 +158,8 @@ class PopulationSlopes:
                 sums = program(*chosen, *bin_)
                 total.add_each(jax.device_get(sums))
                 progress()
-        scale = self.blocks.scale / len(rounds)
         totals = (of_all.total(), [one.total() for one in bins])
-        (weight, extra_sums), found = jax.tree.map(lambda a: scale * a, totals)
+        (weight, extra_sums), found = jax.tree.map(lambda a: self.blocks.scale * a, totals)
         return PopulationDerivatives(weight, found, extra_sums)
 
     def _linearize_local(self, params, key, turn, catalog, directions):

@@ -13,7 +13,7 @@ regions, the covariance comes from as many independent numbers as there are regi
 together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -43,42 +43,77 @@ SMALL = 1e-3  # eigenvalues of the correlation matrix that are left out, relativ
 def whitening(
     at: Linearization,
     progress: Callable[[], None] = lambda: None,
-    noise: np.ndarray | None = None,
     populations: int | None = None,
-    predicted: bool = True,
-    rows_of_number: int | None = None,
 ) -> FullWeights:
-    """The inverse of the covariance of residuals, whose factor is (R, M).
+    """The inverse of the covariance of residuals, which the model predicts if it can.
 
-    The factor maps residuals (n, R) to independent ones (n, M) of unit errors.
+    It can do so near the minimum: where the residuals are large, it may have no samples where the
+    rows are.
 
     Args:
         at: the linearized loss. Processes that share its catalogs must call this together.
         progress: called often, equally often in every process.
+        populations: see ``residual_covariance``.
+    """
+    numbers = compared_numbers(at)
+    weights = whitening_by_rows(at, numbers, progress, populations)
+    if is_predictable(at) and _is_near(at, weights.factor, progress):
+        return whitening_by_model(at, numbers, progress, populations)
+    return weights
+
+
+def whitening_by_rows(
+    at: Linearization,
+    numbers: Sequence[np.ndarray],
+    progress: Callable[[], None] = lambda: None,
+    populations: int | None = None,
+    noise: np.ndarray | None = None,
+) -> FullWeights:
+    """The inverse of the covariance of residuals, with a covariance from the rows.
+
+    Args:
+        at: the linearized loss. Processes that share its catalogs must call this together.
+        numbers: the compared numbers, see ``compared_numbers``.
+        progress: called often, equally often in every process.
+        populations: see ``residual_covariance``.
         noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
             of the mean is added to the covariance.
-        populations: see ``residual_covariance``.
-        predicted: whether the model predicts the covariance, if it can. It can do so near the
-            minimum: where the residuals are large, it may have no samples where the rows are.
-        rows_of_number: least effective rows for each compared number; by default
-            ``ROWS_OF_NUMBER``, or less if that leaves too few numbers for the parameters.
     """
-    chosen = _chosen(at, rows_of_number)
-    rows = np.concatenate([first + one for first, one in zip(at.firsts, chosen, strict=True)])
+    return FullWeights(_factor(residual_covariance, at, numbers, progress, populations, noise))
+
+
+def whitening_by_model(
+    at: Linearization,
+    numbers: Sequence[np.ndarray],
+    progress: Callable[[], None] = lambda: None,
+    populations: int | None = None,
+    noise: np.ndarray | None = None,
+) -> FullWeights:
+    """The inverse of the covariance of residuals, with the covariance that the model predicts.
+
+    Args:
+        at, numbers, progress, populations, noise: see ``whitening_by_rows``.
+    """
+    factor = _factor(predicted_covariance, at, numbers, progress, populations, noise)
+    return FullWeights(factor, predicted=True)
+
+
+def _factor(
+    estimate: Callable[..., np.ndarray],
+    at: Linearization,
+    numbers: Sequence[np.ndarray],
+    progress: Callable[[], None],
+    populations: int | None,
+    noise: np.ndarray | None,
+) -> np.ndarray:
+    """The factor (R, M), which maps residuals (n, R) to independent ones (n, M) of unit errors."""
+    rows = np.concatenate([first + one for first, one in zip(at.firsts, numbers, strict=True)])
     if not len(rows):
-        return FullWeights(np.zeros((at.slopes.shape[1], 0)))
-    covariance = residual_covariance(at, chosen, progress, populations)
+        return np.zeros((at.slopes.shape[1], 0))
+    covariance = estimate(at, numbers, progress, populations)
     if noise is not None and len(noise) > 1:
-        covariance = covariance + np.cov(noise[:, rows].T).reshape(covariance.shape) / len(noise)
-    factor = _factor(at, rows, covariance)
-    if not (predicted and is_predictable(at) and _is_near(at, factor, progress)):
-        return FullWeights(factor)
-    covariance = predicted_covariance(at, chosen, progress, populations)
-    return FullWeights(_factor(at, rows, covariance), predicted=True)
-
-
-def _factor(at: Linearization, rows: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """The factor (R, M) of the inverse of the covariance of the numbers ``rows``."""
+        of_mean = np.cov(noise[:, rows], rowvar=False) / len(noise)
+        covariance = covariance + of_mean.reshape(covariance.shape)
     if not np.isfinite(covariance).all():
         raise FloatingPointError("the covariance of the residuals is not finite")
     known = np.diagonal(covariance) > 0
@@ -103,8 +138,14 @@ def _is_near(at: Linearization, factor: np.ndarray, progress: Callable[[], None]
     return here.agreed(bool(square <= NEAR * (directions + of_model)))
 
 
-def _chosen(at: Linearization, rows_of_number: int | None) -> list[np.ndarray]:
-    """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated."""
+def compared_numbers(at: Linearization, rows_of_number: int | None = None) -> list[np.ndarray]:
+    """Indices of some numbers of each bin, evenly spread, whose covariance can be estimated.
+
+    Args:
+        at: the linearized loss. Processes that share its catalogs must call this together.
+        rows_of_number: least effective rows for each number; by default ``ROWS_OF_NUMBER``, or
+            less if that leaves too few numbers for the parameters.
+    """
     of_parameters, number = NUMBERS_OF_PARAMETER * len(at.params), effective_number(at)
     if rows_of_number is None:
         enough = number / ROWS_OF_NUMBER >= PLENTY_OF_PARAMETER * len(at.params)

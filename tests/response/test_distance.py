@@ -39,6 +39,7 @@ def sums_are_numbers(monkeypatch):
 AT = SimpleNamespace(
     inverse=np.eye(2),
     determined=np.ones(2, bool),
+    without_noise=np.ones(2),
     cotangent=lambda mean, params: (mean, np.zeros(2)),
     changes=lambda sums, mean: np.array(sums) - mean,
 )

@@ -115,7 +115,7 @@ def with_term(few_points):
 
 @pytest.mark.slow
 def test_the_scatter_of_the_gradient_includes_a_term_of_the_users_own(with_term):
-    at = with_term.at(problems.TRUTH, rounds=1)
+    at = with_term.at(problems.TRUTH, noise=1.0)
     sums = Populations(at.whole, problems.TRUTH, 4).sums
     with_it = at.changes(sums, mean_totals(sums))
     without = replace(at, pull=None).changes(sums, mean_totals(sums))

@@ -45,8 +45,8 @@ class Linearization:
             without.
         curvature: (P, P) half the second derivatives of the loss.
         rounds: number of populations of which the derivatives of the sums are the mean.
-        halves: (2, P, P) ``curvature`` with the derivatives of half of these populations each; (0,
-            P, P) with a single population.
+        halves: (n, P, P) ``curvature`` with the derivatives of half of these populations, for
+            several halves; none with a single population.
         inverse: (P, P) the inverse of ``curvature``, for the parameters that can move.
         determined: (P,) whether a parameter can move and is determined by the loss.
         prior: the prior of the parameters, None without.

@@ -147,7 +147,8 @@ def _linearization(
     inverse, determined = inverse_curvature(curvature, free)
     halves = np.zeros((0, *curvature.shape))
     if half := len(drawn) // 2:
-        parts = drawn[:half], drawn[half : 2 * half]
+        around = [*drawn, *drawn]
+        parts = (around[i : i + half] for i in range(len(drawn)))
         halves = np.array([curvature_of(slopes_of(part)) for part in parts])
     return Linearization(
         *(loss, whole, params, found, linear, weights, squares, custom, pull),

@@ -7,7 +7,8 @@ from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.errors import Preempted
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.diagnostics.problem import Problem
-from kdescent_dist.diagnostics.reported_errors import state_errors
+from kdescent_dist.diagnostics.reported_errors import NOISY, state_errors
+from kdescent_dist.response import distance
 from kdescent_dist.response.newton import Newton
 from support import problems
 from support.minima import CHISQ, SIZE, carried_out
@@ -71,6 +72,26 @@ def test_parameters_away_from_the_minimum_are_named_and_their_errors_labelled(
     assert "scatter by -" in found["converged_note"]
     assert found["distance"]["scatter"] < -3
     assert "not converged" in found["errors_note"]
+
+
+@pytest.mark.slow
+def test_the_noise_of_the_minimum_is_part_of_the_errors(given, minimum, result, monkeypatch):
+    """Four populations tell less than many where the minimum is."""
+    monkeypatch.setattr(distance, "MOST", 4)
+    monkeypatch.setattr(distance, "FEWEST_OF_MOST", 4)
+    found = stated(given, minimum)
+    noisy = [name for name, noise in found["distance_noise"].items() if noise**2 > NOISY]
+    assert noisy
+    assert (
+        f"too few populations tell where the minimum is: {', '.join(noisy)}"
+        in (found["errors_note"])
+    )
+
+    def of_rows(one):
+        total, noise = (np.array(list(one[key].values())) for key in ("errors", "distance_noise"))
+        return total**2 * (1 - noise**2)
+
+    np.testing.assert_allclose(of_rows(found), of_rows(result), rtol=1e-9)
 
 
 @pytest.mark.slow

@@ -9,17 +9,18 @@ import kdescent_dist as kd
 from kdescent_dist.catalogs.training import TrainingCatalog
 from kdescent_dist.config.schema import LossConfig
 from kdescent_dist.distributed.mesh import make_mesh
-from kdescent_dist.response import effective_number
+from kdescent_dist.response import effective_number, goodness, whitening
 from kdescent_dist.response.covariance import parameter_covariance, residual_covariance
+from kdescent_dist.response.distance import Populations
 from kdescent_dist.response.effective_number import (
     is_predictable,
     number_of_samples,
     populations_of,
 )
+from kdescent_dist.response.goodness import goodness_of_fit
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.population_keys import population_keys
 from kdescent_dist.response.predicted_covariance import predicted_covariance
-from kdescent_dist.response.whitening import whitening
 from support import problems
 
 ROWS = 6000
@@ -117,12 +118,44 @@ def test_generalized_least_squares_have_its_errors():
 def test_far_from_the_data_the_rows_make_it():
     """A model without samples where the rows are would predict no variance there."""
     at = linearized()
-    assert whitening(at).predicted
+    assert whitening.whitening(at).predicted
     far = problems.TRUTH + np.array([3.0, 0, 0, 0], np.float32)
     at = Linearizer(at.loss).at(far)
-    weights = whitening(at)
+    weights = whitening.whitening(at)
     assert not weights.predicted
     assert weights.values(at.residuals([at.whole.totals(far, KEY)]))[0] > 1e4
+
+
+def predicted_for_goodness(at, monkeypatch):
+    """The goodness of a fit, and whether the model has predicted its covariance."""
+    made = []
+
+    def spy(*args, **options):
+        made.append(whitening.whitening_by_model(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(goodness, "whitening_by_model", spy)
+    found = goodness_of_fit(at, Populations(at.whole, at.params, 40))
+    return found, bool(made)
+
+
+def test_the_model_predicts_the_covariance_of_a_fit_that_may_be_acceptable(monkeypatch):
+    at = linearized()
+    found, predicted = predicted_for_goodness(at, monkeypatch)
+    assert predicted
+    assert found.acceptable
+    assert abs(found.chi_square / found.degrees - 1) < 5 * np.sqrt(2 / found.degrees)
+    far = problems.TRUTH + np.array([3.0, 0, 0, 0], np.float32)
+    found, predicted = predicted_for_goodness(Linearizer(at.loss).at(far), monkeypatch)
+    assert not predicted
+    assert found.p_value < 1e-6
+
+
+def test_rows_of_different_weights_make_the_covariance_of_the_test(monkeypatch):
+    weights = np.random.default_rng(2).uniform(0.5, 1.5, ROWS)
+    found, predicted = predicted_for_goodness(linearized(weights=weights), monkeypatch)
+    assert not predicted
+    assert found.acceptable
 
 
 def test_weighted_rows_and_regions_make_their_own():

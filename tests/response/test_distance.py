@@ -76,6 +76,30 @@ def test_there_are_no_more_populations_than_keys():
     assert not is_converged(*one.in_errors(ERRORS)).any()
 
 
+def test_where_all_populations_would_leave_far_too_much_noise_few_are_drawn():
+    """20 / sqrt(512) is nine times a tenth of an error; 3 / sqrt(512) is not twice as much."""
+    assert found([0.0, 0.0], 20.0, 20.0).populations == (distance.FEW, distance.FEW)
+    assert found([0.0, 0.0], 3.0, 3.0).populations == (512, 512)
+
+
+def test_the_covariance_of_the_displacement_is_that_of_a_mean_of_its_populations():
+    of_sums, of_slopes = np.random.default_rng(7).normal(size=(2, 512, 2)) * [[[0.5]], [[0.3]]]
+    one = found([0.0, 0.0], 0.5, 0.3)
+    sums, pulled = one.populations
+    parts = np.cov(of_sums[:sums].T) / sums, np.cov(of_slopes[:pulled].T) / pulled
+    np.testing.assert_allclose(one.covariance, sum(parts), rtol=1e-12)
+    np.testing.assert_allclose(one.noise, np.sqrt(np.diagonal(one.covariance)))
+
+
+def test_noisy_derivatives_shorten_the_way_which_is_corrected(monkeypatch):
+    """As much information from the noise as from the derivatives: both are half of the truth."""
+    before = found([0.4, 0.4], 0.05, 0.02)
+    monkeypatch.setattr(AT, "without_noise", np.array([1.0, 2.0]))
+    after = found([0.4, 0.4], 0.05, 0.02)
+    np.testing.assert_allclose(after.displacement, before.displacement * [1, 2])
+    np.testing.assert_allclose(after.noise, before.noise * [1, 2])
+
+
 def test_a_gradient_that_is_not_finite_is_an_error():
     with pytest.raises(FloatingPointError):
         found([np.nan, 0.0], 0.1, 0.1)

@@ -114,6 +114,30 @@ def with_term(few_points):
 
 
 @pytest.mark.slow
+def test_gradients_of_the_same_function_are_kept(given, monkeypatch):
+    """The finish and the errors ask for them again, of more populations."""
+    at = given.at(problems.TRUTH)
+    here = Populations(given.whole, problems.TRUTH, 4)
+    cotangent, _ = at.cotangent(mean_totals(here.sums), problems.TRUTH)
+    drawn = []
+    original = type(given.whole).gradient
+
+    def gradient(whole, params, key, of):
+        drawn.append(key)
+        return original(whole, params, key, of)
+
+    monkeypatch.setattr(type(given.whole), "gradient", gradient)
+    few = here.gradients(2, cotangent)
+    many = here.gradients(4, cotangent)
+    assert np.array_equal(here.gradients(3, cotangent), many[:3])
+    assert np.array_equal(few, many[:2])
+    assert len(drawn) == 4
+    other, _ = at.cotangent(mean_totals(here.sums[:2]), problems.TRUTH)
+    assert not np.array_equal(here.gradients(2, other), few)
+    assert len(drawn) == 6
+
+
+@pytest.mark.slow
 def test_the_scatter_of_the_gradient_includes_a_term_of_the_users_own(with_term):
     at = with_term.at(problems.TRUTH, noise=1.0)
     sums = Populations(at.whole, problems.TRUTH, 4).sums

@@ -119,7 +119,7 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         # Which size of blocks suits a GPU?
         steps("quickstart-1e6", 30, size=many, count=5, needs_gpu=True),
         steps("quickstart-1e8", 40, size=huge, block_size=huge // 8, count=2, needs_gpu=True),
-        # Are a model's own products of matrices rounded to TF32?
+        # What does TF32 cost in precision, which JAX takes unless told otherwise?
         section("precision", 5, "gpu_device.precision"),
         steps("color_mass", 60, size=few, most_bins=1 if smoke else None, count=5),
         # Is memory the limit of large counts?

@@ -21,6 +21,7 @@ from kdescent_dist.models.model_traits import (
 )
 from kdescent_dist.models.population import Population, as_population
 from kdescent_dist.models.row_checks import Made, mixed_columns, side_by_side
+from kdescent_dist.numerics.full_precision import full_precision
 from kdescent_dist.numerics.prng import block_key
 
 Model = Callable[..., Any]
@@ -76,7 +77,8 @@ class BlockModel:
         size = self.layout.block_size
         weights = catalog.get(INPUT_WEIGHTS)
         catalog = {name: values for name, values in catalog.items() if name != INPUT_WEIGHTS}
-        output = self.model(tree, block_key(key, block), catalog or size)
+        with full_precision():
+            output = self.model(tree, block_key(key, block), catalog or size)
         population = as_population(output, self.columns, size)
         copies = population.size // size
         of_model = population.weights

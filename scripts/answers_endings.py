@@ -8,6 +8,7 @@ from typing import Any
 from answers_catalogs import DATA_UNITS, HEAVY_TAILS, NORMAL, QUENCHING, TWO_POPULATIONS
 
 OFF = 5.0  # stated errors from the truth of an answer that is wrong
+NEAR = 0.3  # stated errors from the minimum, within which a fit has converged
 FINISHES = ("newton", "none")
 
 
@@ -94,9 +95,10 @@ def endings(
     """
     rows: dict[str, Any] = {}
     total = dict.fromkeys(("right", "told", "wrong and not told", "right and told"), 0)
-    near = pairs = 0
+    near = pairs = warned = 0
     for name, one in of.items():
         for what, kind in one.kinds().items():
+            minima: dict[int, dict[str, Any]] = {}
             for finish in FINISHES:
                 counted = dict.fromkeys(total, 0)
                 for seed in range(repeats):
@@ -107,13 +109,22 @@ def endings(
                     found = fit(seed, *one.overrides, *catalog, *kind.overrides)
                     away = _away(found, one.truth)
                     counted[_ending(found, away, kind.possible)] += 1
+                    minimum = minima.setdefault(seed, found)
+                    warned += kind.possible and _is_warned(found, minimum)
                     if finish == "newton" and kind.possible and away:
                         near, pairs = near + sum(a < 3 for a in away), pairs + len(away)
                 rows[f"{name}, {what}, finish={finish}"] = counted
                 total = {key: total[key] + counted[key] for key in total}
                 print(f"  {name}, {what}, finish={finish}: {counted}", flush=True)
     fits = sum(total.values())
-    return {"fits": fits, **total, "pairs": pairs, "within 3 errors": near / pairs, "each": rows}
+    return {
+        "fits": fits,
+        **total,
+        "at the minimum, and told not to be": warned,
+        "pairs": pairs,
+        "within 3 errors": near / pairs,
+        "each": rows,
+    }
 
 
 def _away(found: dict[str, Any], truth: Mapping[str, float]) -> list[float]:
@@ -122,6 +133,16 @@ def _away(found: dict[str, Any], truth: Mapping[str, float]) -> list[float]:
         return []
     errors = {name: error for name, error in (found.get("errors") or {}).items() if error}
     return [abs(found["params"][name] - truth[name]) / error for name, error in errors.items()]
+
+
+def _is_warned(found: dict[str, Any], minimum: dict[str, Any]) -> bool:
+    """Whether a fit is said not to have converged near the minimum that another fit has found."""
+    if found["status"] != "done" or not minimum.get("converged"):
+        return False
+    errors = {name: error for name, error in minimum["errors"].items() if error}
+    params = found["params"]
+    near = all(abs(params[n] - minimum["params"][n]) < NEAR * e for n, e in errors.items())
+    return near and not found["converged"]
 
 
 def _ending(found: dict[str, Any], away: list[float], possible: bool) -> str:

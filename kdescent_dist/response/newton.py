@@ -165,8 +165,10 @@ class Newton:
         while True:
             found = distance_to_minimum(at, errors, here, share=share)
             move, held = bounded_step(state.params, found.gradient, at, box)
-            away = np.abs(at.without_noise * move / errors)
-            length = self._agreed(float(np.max(away[at.determined])))
+            away = np.abs(at.without_noise * move / errors)[at.determined]
+            # The noise of derivatives shortens the step.
+            left = at.noise_of_derivatives[at.determined] * away
+            length, left = self._agreed((float(np.max(away)), float(np.max(left))))
             arrived = length < ARRIVED
             if not arrived or not share:
                 break
@@ -177,7 +179,7 @@ class Newton:
         if arrived:
             return state.ending(AT_MINIMUM)
         # With the noise of the last step, what is left of the step is known from how right it was.
-        last = length if share * length <= NOISE else np.inf
+        last = length if max(share * length, left) <= NOISE else np.inf
         return self._accepted(state, at, found.gradient, box, here, last)
 
     def _accepted(

@@ -16,6 +16,7 @@ from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.report.data.covariance import ParameterCovariance
 from kdescent_dist.response.covariance import parameter_covariance
 from kdescent_dist.response.distance import (
+    NOISE,
     Distance,
     Populations,
     distance_to_minimum,
@@ -91,8 +92,14 @@ def state_errors(
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}, None
     by_rows = errors
-    covariance = covariance + distance.covariance
-    errors = np.sqrt(np.diagonal(covariance))
+    # Far from the minimum, a share of the distance is enough for its noise, see ``SHARE``.
+    away, noise = distance.in_errors(by_rows)
+    farthest = float(np.max(np.abs(away[np.isfinite(away)]), initial=0.0))
+    is_near = populations.agreed(farthest <= NOISE / SHARE)
+    if is_near:
+        covariance = covariance + distance.covariance
+        errors = np.sqrt(np.diagonal(covariance))
+        away, noise = distance.in_errors(errors)
     note = includes = _included(problem)
     if fixed := parameters.fixed_names:
         note += f"; fixed: {', '.join(fixed)}"
@@ -108,9 +115,8 @@ def state_errors(
         if named := [name for name, one in zip(names, which, strict=True) if one]:
             note += f"; {what}: {', '.join(named)}"
             log.warning("no errors of parameters %s: %s", what, ", ".join(named))
-    away, noise = distance.in_errors(errors)
     for part, what in (
-        (noise**2, "mostly too large, as too few populations tell where the minimum is"),
+        (noise**2 * is_near, "mostly too large, as too few populations tell where the minimum is"),
         (at.noise_of_derivatives, "uncertain, as derivatives of the model are noisy"),
     ):
         if some := _some(names, np.isfinite(errors) & (part > NOISY)):

@@ -72,6 +72,9 @@ def test_parameters_away_from_the_minimum_are_named_and_their_errors_labelled(
     assert "scatter by -" in found["converged_note"]
     assert found["distance"]["scatter"] < -3
     assert "not converged" in found["errors_note"]
+    # The noise of a large distance is a share of it, and no part of the errors.
+    assert "too few populations" not in found["errors_note"]
+    assert found["errors"]["scatter"] < 1.5 * result["errors"]["scatter"]
 
 
 @pytest.mark.slow

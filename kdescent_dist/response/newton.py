@@ -26,7 +26,8 @@ T = TypeVar("T")
 MOST_STEPS = 30
 DAMPINGS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1e4)  # see ``bounded_step``
 GOOD, BAD = 0.75, 0.25  # fall of the loss over the expected one, to change the damping
-NOISE_OF_CURVATURE = 0.3  # see ``Linearization.noise_of_derivatives``
+# Any ``Linearization.noise_of_derivatives``: along directions that it dominates, steps are short.
+NOISE_OF_CURVATURE = 1.0
 PARAMETERS_OF_POPULATION = 4  # derivatives of a population that cost as much as the population
 NEARBY = 1.0  # errors within which second derivatives are kept
 NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step

@@ -139,9 +139,7 @@ def _is_warned(found: dict[str, Any], minimum: dict[str, Any]) -> bool:
     """Whether a fit is said not to have converged near the minimum that another fit has found."""
     if found["status"] != "done" or not minimum.get("converged"):
         return False
-    errors = {name: error for name, error in minimum["errors"].items() if error}
-    params = found["params"]
-    near = all(abs(params[n] - minimum["params"][n]) < NEAR * e for n, e in errors.items())
+    near = all(apart < NEAR for apart in _away(minimum, found["params"]))
     return near and not found["converged"]
 
 

@@ -1,7 +1,7 @@
 """The exceptions that a user sees; each message names the key or column, and a remedy."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -70,5 +70,10 @@ def closest(name: str, known: Any, earlier: Mapping[str, str] = MappingProxyType
     near = difflib.get_close_matches(name, [*known, *earlier], n=3, cutoff=0.5)
     if near:
         return f"did you mean {', '.join(dict.fromkeys(earlier.get(n, n) for n in near))}?"
-    more = f", and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return f"there are: {', '.join(known[:MOST_NAMES])}{more}" if known else "there are none"
+    return f"there are: {listed(known, MOST_NAMES)}" if known else "there are none"
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """The first of some texts, and how many more there are; empty if there are none."""
+    more = f", and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

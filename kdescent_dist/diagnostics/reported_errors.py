@@ -4,19 +4,20 @@ If the computation fails, only errors and convergence are missing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from kdescent_dist.config.errors import StoppedFitError
+from kdescent_dist.config.errors import StoppedFitError, listed
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.report.data.covariance import ParameterCovariance
 from kdescent_dist.response.covariance import parameter_covariance
 from kdescent_dist.response.distance import (
     NOISE,
+    SHOWN,
     Distance,
     Populations,
     distance_to_minimum,
@@ -31,7 +32,6 @@ AT_BOUND = 0.01  # errors from a bound within which the finish may have left a p
 SHARE = 0.1  # noise of the distance that is accepted, as a fraction of a large distance
 NEGLIGIBLE = 1e-6  # error from noise, as a fraction of the error if loss.custom were a prior
 NOISY = 0.3  # part of the variance of a parameter from the random numbers of populations
-SHOWN = 5  # names in a note
 FAILED = "none: "  # prefix of the note if errors could not be computed
 
 
@@ -119,8 +119,9 @@ def state_errors(
         (noise**2 * is_near, "mostly too large, as too few populations tell where the minimum is"),
         (at.noise_of_derivatives, "uncertain, as derivatives of the model are noisy"),
     ):
-        if some := _some(names, np.isfinite(errors) & (part > NOISY)):
-            note += f"; {what}: {some}"
+        which = np.isfinite(errors) & (part > NOISY)
+        if named := [name for name, one in zip(names, which, strict=True) if one]:
+            note += f"; {what}: {listed(named, SHOWN)}"
     if told := far_from_minimum(names, away, noise):
         note += "; not converged: they say nothing of the distance to the minimum of the loss"
     if goodness is not None and not goodness.acceptable:
@@ -143,13 +144,6 @@ def state_errors(
         "goodness": None if goodness is None else asdict(goodness),
         "acceptable": None if goodness is None else goodness.acceptable,
     }, known
-
-
-def _some(names: Sequence[str], chosen: np.ndarray) -> str:
-    """The first of the chosen names, and how many there are; empty if there are none."""
-    named = [name for name, one in zip(names, chosen, strict=True) if one]
-    more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return ", ".join(named[:SHOWN]) + more
 
 
 def _known(values: np.ndarray) -> list[float | None]:

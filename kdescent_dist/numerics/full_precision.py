@@ -6,36 +6,21 @@ some 1e-3. JAX fixes the precision of a product where it traces the product, and
 derivative has the same. CPUs do not round factors.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 MATMUL_PRECISION = "jax_default_matmul_precision"  # of ``jax.config``
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products that are traced here have full precision.
+    """Products that are traced within have full precision; also a decorator of functions.
 
     A precision that the user has chosen, as by ``JAX_DEFAULT_MATMUL_PRECISION``, stays.
     """
     chosen: Any = getattr(jax.config, MATMUL_PRECISION)
     with jax.default_matmul_precision(chosen or "highest"):
         yield
-
-
-def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, traced with ``full_precision``."""
-
-    @wraps(function)
-    def traced(*args: P.args, **kwargs: P.kwargs) -> T:
-        with full_precision():
-            return function(*args, **kwargs)
-
-    return traced

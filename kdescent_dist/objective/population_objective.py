@@ -43,7 +43,7 @@ from kdescent_dist.models.block_model import INPUT_WEIGHTS, BlockModel, Model, m
 from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
-from kdescent_dist.numerics.full_precision import in_full_precision
+from kdescent_dist.numerics.full_precision import full_precision
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss, UnitSums
 from kdescent_dist.objective.log_prior import LogPrior
@@ -191,8 +191,8 @@ class PopulationObjective:
         if isinstance(parameters, Parameters) and self.prior is not None:
             check_prior(self.config, next(iter(self.prior.told())))
             self.prior.check(parameters.guess.astype(dtype))
-        self.custom = None if custom is None else in_full_precision(custom)
-        self.extra_sums = None if extra_sums is None else in_full_precision(extra_sums)
+        self.custom = None if custom is None else full_precision()(custom)
+        self.extra_sums = None if extra_sums is None else full_precision()(extra_sums)
         self.mesh = mesh or make_mesh()
         self.processes = Processes.of(self.mesh)
         self.processes.together(lambda: _check_input(catalog, dtype))

@@ -90,8 +90,7 @@ def noise_of_weights(at: Linearization, weights: FullWeights) -> float:
         at: the linearized loss.
         weights: S^-1.
     """
-    used = np.any(weights.factor != 0, axis=1)
-    of_bins = np.split(used, at.firsts[1:])
+    of_bins = np.split(weights.used, at.firsts[1:])
     # The errors of given counts are known.
     estimated = [
         int(np.sum(of_bin))
@@ -168,7 +167,7 @@ def _products(
         populations: see ``residual_covariance``.
     """
     loss, size = at.loss, training[0].weight.size
-    sets = [*loss.compared, *loss.of_custom]
+    sets = loss.sets
     covariance = given_products(sets, training)
     training = [_of_rows(counted, one) for counted, one in zip(sets, training, strict=True)]
     rows = loss.rows

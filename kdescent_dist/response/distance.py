@@ -16,6 +16,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 
+from kdescent_dist.config.errors import listed
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.population_keys import population_keys
 from kdescent_dist.response.population_totals import (
@@ -31,7 +32,7 @@ FEWEST_OF_MOST, PAIRS = 100, 10_000_000_000  # fewer than ``MOST`` of many sampl
 NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
 FEW, HOPELESS = 64, 2.0  # populations, if all would leave ``HOPELESS`` times the wanted noise
 OF_SUMS, OF_SLOPES = 0.8, 0.6  # parts of the noise: from m and from J in the gradient
-SHOWN = 5  # parameters in a message
+SHOWN = 5  # parameters in a message or note
 CONVERGED = 0.3  # |distance| + 2 noise of a parameter at its minimum, in its errors
 
 
@@ -145,11 +146,10 @@ def far_from_minimum(names: Sequence[str], displacement: np.ndarray, noise: np.n
     known = np.isfinite(displacement)
     far = np.flatnonzero(known & ~is_converged(displacement, noise))
     worst = sorted(far, key=lambda i: -abs(displacement[i]))
-    told = [f"{names[int(i)]} by {displacement[i]:+.2g} +- {noise[i]:.1g}" for i in worst[:SHOWN]]
+    told = [f"{names[int(i)]} by {displacement[i]:+.2g} +- {noise[i]:.1g}" for i in worst]
     if not told:
         return ""
-    more = f", and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
-    return f"expected moves to the minimum of the loss, in errors: {', '.join(told)}{more}"
+    return f"expected moves to the minimum of the loss, in errors: {listed(told, SHOWN)}"
 
 
 def distance_to_minimum(

@@ -74,7 +74,7 @@ def number_of_covariance(at: Linearization, weights: FullWeights) -> float:
     """
     if not weights.predicted:
         return effective_number(at)
-    return number_of_samples(at, int(np.sum(np.any(weights.factor != 0, axis=1))))
+    return number_of_samples(at, int(np.sum(weights.used)))
 
 
 def number_of_samples(at: Linearization, numbers: int) -> float:

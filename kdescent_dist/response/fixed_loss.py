@@ -101,9 +101,14 @@ class FixedLoss:
         return points_of_a_step(self.objective, self.objective.bins, self.seed)
 
     @property
+    def sets(self) -> list[EvaluationPoints]:
+        """All sets of points: those of ``compared``, and then those of ``of_custom``."""
+        return [*self.compared, *self.of_custom]
+
+    @property
     def pairs(self) -> int:
         """The pairs of a sample and a point in the sums over one population, at least 1."""
-        points = sum(one.number for one in (*self.compared, *self.of_custom))
+        points = sum(one.number for one in self.sets)
         return self.objective.layout.size * max(points, 1)
 
     @property

@@ -22,8 +22,7 @@ from kdescent_dist.response.whitening import (
     NEAR,
     ROWS_OF_TEST,
     compared_numbers,
-    whitening_by_model,
-    whitening_by_rows,
+    whitening_of,
 )
 
 ACCEPTABLE = 1e-3  # smallest p-value of an acceptable fit
@@ -67,27 +66,29 @@ def goodness_of_fit(
     noise = at.residuals(populations.sums)
     residual = at.residuals([mean_totals(populations.sums)])[0]
 
-    def goodness(whitening: Callable[..., FullWeights]) -> Goodness | None:
-        return _goodness(at, whitening(at, numbers, progress, noise=noise), residual)
+    def goodness(*, predicted: bool) -> Goodness | None:
+        weights = whitening_of(at, numbers, progress, noise=noise, predicted=predicted)
+        return _goodness(at, weights, residual)
 
-    by_rows = goodness(whitening_by_rows)
+    by_rows = goodness(predicted=False)
     if by_rows is None or not is_predictable(at):
         return by_rows
     # Far from the data, a model may have no samples where the rows are, and predict no variance.
     near = by_rows.p_value > CLEAR and by_rows.chi_square <= NEAR * by_rows.degrees
     if not populations.agreed(near):
         return by_rows
-    return goodness(whitening_by_model) or by_rows
+    return goodness(predicted=True) or by_rows
 
 
 def _goodness(at: Linearization, weights: FullWeights, residual: np.ndarray) -> Goodness | None:
     """The test of residuals (R,); None if no degree of freedom is left."""
     factor = weights.factor
+    compared = residual @ factor
     moved = at.slopes[at.determined] @ factor
     size = np.linalg.norm(moved, axis=1, keepdims=True)
     moved = moved[size[:, 0] > 0] / size[size[:, 0] > 0]  # parameters may be in any units
-    found, _, rank, _ = np.linalg.lstsq(moved.T, residual @ factor, rcond=1e-6)
-    left = residual @ factor - found @ moved
+    found, _, rank, _ = np.linalg.lstsq(moved.T, compared, rcond=1e-6)
+    left = compared - found @ moved
     degrees = factor.shape[1] - int(rank)
     if degrees < 1:
         return None

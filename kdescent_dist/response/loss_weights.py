@@ -47,6 +47,11 @@ class FullWeights:
     factor: np.ndarray
     predicted: bool = False
 
+    @property
+    def used(self) -> np.ndarray:
+        """(R,) whether each residual has a weight."""
+        return np.any(self.factor != 0, axis=1)
+
     def times(self, residuals: np.ndarray) -> np.ndarray:
         """The products (n, R) of n rows of residuals and W."""
         return residuals @ self.factor @ self.factor.T

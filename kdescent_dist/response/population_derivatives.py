@@ -29,6 +29,7 @@ from kdescent_dist.response.population_blocks import (
     on_each_device,
     pairs_of,
 )
+from kdescent_dist.response.population_totals import mean_of_trees
 
 AT_ONCE = 1 << 26  # most derivatives of sample values on a device; sets the parameters per pass
 # Populations, with independent random numbers, over which to average.
@@ -57,12 +58,8 @@ def mean_derivatives(drawn: Sequence[PopulationDerivatives]) -> PopulationDeriva
     Derivatives of counts of few samples are noisy. The covariance uses products of derivatives, in
     which noise does not average out; a mean over populations reduces the noise.
     """
-
-    def mean(*values: Any) -> Any:
-        return sum(values[1:], values[0]) / len(values)
-
     fields = [(one.weight, one.bins, one.extra_sums) for one in drawn]
-    return PopulationDerivatives(*jax.tree.map(mean, *fields))
+    return PopulationDerivatives(*mean_of_trees(fields))
 
 
 class PopulationSlopes:
@@ -81,7 +78,7 @@ class PopulationSlopes:
 
     def __init__(self, loss: FixedLoss) -> None:
         self.objective = loss.objective
-        self.sets = [*loss.compared, *loss.of_custom]
+        self.sets = loss.sets
         self.names = None if self.objective.extra_sums is not None else loss.columns
         self.width = len(loss.columns) + 1  # values of a sample
         parameters = len(self.objective.names)

@@ -58,7 +58,7 @@ class PopulationInfluences:
         self.objective, self.params, self.size = loss.objective, params, size
         self.layout, self.mesh = self.objective.layout, self.objective.mesh
         self.catalog = self.objective.data["catalog"]
-        self.sets, self.progress = [*loss.compared, *loss.of_custom], progress
+        self.sets, self.progress = loss.sets, progress
         self.names = None if self.objective.extra_sums is not None else loss.columns
         self._keys = keys
         self.blocks = ChosenBlocks(self.objective, most_blocks(self.objective, self.sets, size))

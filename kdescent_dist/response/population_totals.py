@@ -116,9 +116,14 @@ def _joined(compared: BinSums, of_custom: BinSums) -> BinSums:
 
 def mean_totals(populations: Sequence[PopulationTotals]) -> PopulationTotals:
     """The mean of sums over populations."""
+    fields = [(p.weight, p.compared, p.of_custom, p.extra_sums) for p in populations]
+    return PopulationTotals(*mean_of_trees(fields))
+
+
+def mean_of_trees(trees: Sequence[Any]) -> Any:
+    """The mean of each leaf of trees of one structure."""
 
     def mean(*values: Any) -> Any:
         return sum(values[1:], values[0]) / len(values)
 
-    fields = [(p.weight, p.compared, p.of_custom, p.extra_sums) for p in populations]
-    return PopulationTotals(*jax.tree.map(mean, *fields))
+    return jax.tree.map(mean, *trees)

@@ -45,7 +45,7 @@ def predicted_covariance(
         return PopulationInfluences(loss, at.params, size, keys, progress)
 
     keys = population_keys(loss.seed, populations_of(at, size))
-    covariance = given_products([*loss.compared, *loss.of_custom], training)
+    covariance = given_products(loss.sets, training)
     covariance += influences(keys).products_of_galaxies(galaxies)
     of_rows: float | np.ndarray = 0.0
     if loss.objective.data["catalog"]:

@@ -84,7 +84,7 @@ class PopulationRegions:
     def __init__(self, loss: FixedLoss, params: np.ndarray, progress: Callable[[], None]) -> None:
         self.objective, self.params, self.progress = loss.objective, params, progress
         self.layout, self.mesh = self.objective.layout, self.objective.mesh
-        self.sets = [*loss.compared, *loss.of_custom]
+        self.sets = loss.sets
         self.names = None if self.objective.extra_sums is not None else loss.columns
         self.rows = loss.rows
         self.blocks = ChosenBlocks(self.objective, self.layout.count)

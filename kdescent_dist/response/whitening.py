@@ -56,20 +56,24 @@ def whitening(
         populations: see ``residual_covariance``.
     """
     numbers = compared_numbers(at)
-    weights = whitening_by_rows(at, numbers, progress, populations)
+    weights = whitening_of(at, numbers, progress, populations, predicted=False)
     if is_predictable(at) and _is_near(at, weights.factor, progress):
-        return whitening_by_model(at, numbers, progress, populations)
+        return whitening_of(at, numbers, progress, populations, predicted=True)
     return weights
 
 
-def whitening_by_rows(
+def whitening_of(
     at: Linearization,
     numbers: Sequence[np.ndarray],
     progress: Callable[[], None] = lambda: None,
     populations: int | None = None,
     noise: np.ndarray | None = None,
+    *,
+    predicted: bool,
 ) -> FullWeights:
-    """The inverse of the covariance of residuals, with a covariance from the rows.
+    """The inverse of the covariance of residuals at some numbers.
+
+    Its factor maps residuals (n, R) to independent ones (n, M) of unit errors.
 
     Args:
         at: the linearized loss. Processes that share its catalogs must call this together.
@@ -78,38 +82,13 @@ def whitening_by_rows(
         populations: see ``residual_covariance``.
         noise: (n, R) independent residuals of the same mean, whose mean is compared: the scatter
             of the mean is added to the covariance.
+        predicted: whether the model predicts the covariance; otherwise, the rows make it.
     """
-    return FullWeights(_factor(residual_covariance, at, numbers, progress, populations, noise))
-
-
-def whitening_by_model(
-    at: Linearization,
-    numbers: Sequence[np.ndarray],
-    progress: Callable[[], None] = lambda: None,
-    populations: int | None = None,
-    noise: np.ndarray | None = None,
-) -> FullWeights:
-    """The inverse of the covariance of residuals, with the covariance that the model predicts.
-
-    Args:
-        at, numbers, progress, populations, noise: see ``whitening_by_rows``.
-    """
-    factor = _factor(predicted_covariance, at, numbers, progress, populations, noise)
-    return FullWeights(factor, predicted=True)
-
-
-def _factor(
-    estimate: Callable[..., np.ndarray],
-    at: Linearization,
-    numbers: Sequence[np.ndarray],
-    progress: Callable[[], None],
-    populations: int | None,
-    noise: np.ndarray | None,
-) -> np.ndarray:
-    """The factor (R, M), which maps residuals (n, R) to independent ones (n, M) of unit errors."""
+    nothing = FullWeights(np.zeros((at.slopes.shape[1], 0)), predicted)
     rows = np.concatenate([first + one for first, one in zip(at.firsts, numbers, strict=True)])
     if not len(rows):
-        return np.zeros((at.slopes.shape[1], 0))
+        return nothing
+    estimate = predicted_covariance if predicted else residual_covariance
     covariance = estimate(at, numbers, progress, populations)
     if noise is not None and len(noise) > 1:
         of_mean = np.cov(noise[:, rows], rowvar=False) / len(noise)
@@ -119,13 +98,13 @@ def _factor(
     known = np.diagonal(covariance) > 0
     rows, covariance = rows[known], covariance[np.ix_(known, known)]
     if not len(rows):
-        return np.zeros((at.slopes.shape[1], 0))
+        return nothing
     scale = np.sqrt(np.diagonal(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     kept = values > SMALL * values[-1]  # and above 0: products of two populations are noisy
     factor = np.zeros((at.slopes.shape[1], int(np.sum(kept))))
     factor[rows] = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, None]
-    return factor
+    return FullWeights(factor, predicted)
 
 
 def _is_near(at: Linearization, factor: np.ndarray, progress: Callable[[], None]) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kdescent_dist.config.errors import listed
 from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.sampling.convergence import (
     FEWEST_EFFECTIVE,
@@ -94,10 +95,9 @@ def _warnings(
 def _named(values: Mapping[str, float | None], form: str) -> str:
     texts = [
         f"{name} {'unknown' if value is None else form.format(value)}"
-        for name, value in list(values.items())[:SHOWN]
+        for name, value in values.items()
     ]
-    more = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(texts) + more
+    return listed(texts, SHOWN)
 
 
 def groups(

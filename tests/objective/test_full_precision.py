@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Jaxpr, subjaxprs
 
-from kdescent_dist.numerics.full_precision import MATMUL_PRECISION, in_full_precision
+from kdescent_dist.numerics.full_precision import MATMUL_PRECISION, full_precision
 from kdescent_dist.numerics.prng import as_key
 from support import problems
 
@@ -43,12 +43,8 @@ def products(jaxpr: Jaxpr) -> Iterator[object]:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             yield equation.params["precision"]
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda a: isinstance(a, (Jaxpr, ClosedJaxpr))
-        ):
-            inner = value.jaxpr if isinstance(value, ClosedJaxpr) else value
-            if isinstance(inner, Jaxpr):
-                yield from products(inner)
+    for inner in subjaxprs(jaxpr):
+        yield from products(inner)
 
 
 def of_a_step(few_points):
@@ -81,7 +77,7 @@ def chosen():
 def test_it_ends_with_the_function():
     before = chosen()
 
-    @in_full_precision
+    @full_precision()
     def fails(a):
         """A function."""
         assert chosen() == "highest"

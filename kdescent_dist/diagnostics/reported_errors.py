@@ -16,7 +16,7 @@ from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.report.data.covariance import ParameterCovariance
 from kdescent_dist.response.covariance import parameter_covariance
 from kdescent_dist.response.distance import (
-    NOISE,
+    NEAR,
     SHOWN,
     Distance,
     Populations,
@@ -29,7 +29,6 @@ from kdescent_dist.response.goodness import goodness_of_fit
 log = logging.getLogger(__name__)
 
 AT_BOUND = 0.01  # errors from a bound within which the finish may have left a parameter
-SHARE = 0.1  # noise of the distance that is accepted, as a fraction of a large distance
 NEGLIGIBLE = 1e-6  # error from noise, as a fraction of the error if loss.custom were a prior
 NOISY = 0.3  # part of the variance of a parameter from the random numbers of populations
 FAILED = "none: "  # prefix of the note if errors could not be computed
@@ -78,13 +77,13 @@ def state_errors(
         populations = Populations(at.whole, params, progress=progress)
         covariance = parameter_covariance(at, progress)
         errors = np.sqrt(np.diagonal(covariance))
-        distance = distance_to_minimum(at, errors, populations, share=SHARE)
+        distance = distance_to_minimum(at, errors, populations)
         held = populations.agreed(_held(params, errors, distance, parameters))
         if held.any():
             at = at.with_free(~held & ~parameters.fixed)
             covariance = parameter_covariance(at, progress)
             errors = np.sqrt(np.diagonal(covariance))
-            distance = distance_to_minimum(at, errors, populations, share=SHARE)
+            distance = distance_to_minimum(at, errors, populations)
         goodness = goodness_of_fit(at, populations, progress)
     except StoppedFitError:
         raise
@@ -92,10 +91,10 @@ def state_errors(
         log.warning("no errors of the parameters: %s", error, exc_info=True)
         return unknown | {"errors_note": f"{FAILED}{type(error).__name__}: {error}"}, None
     by_rows = errors
-    # Far from the minimum, a share of the distance is enough for its noise, see ``SHARE``.
+    # Far from the minimum, the noise of the distance is larger than asked for near it.
     away, noise = distance.in_errors(by_rows)
     farthest = float(np.max(np.abs(away[np.isfinite(away)]), initial=0.0))
-    is_near = populations.agreed(farthest <= NOISE / SHARE)
+    is_near = populations.agreed(farthest <= NEAR)
     if is_near:
         covariance = covariance + distance.covariance
         errors = np.sqrt(np.diagonal(covariance))

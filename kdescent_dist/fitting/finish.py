@@ -26,7 +26,7 @@ from kdescent_dist.response.whitening import check_regions
 log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = MOST_BINS = 1000
-PAIRS = 20_000_000_000  # pairs of a sample and a point that each finish may take
+PAIRS = 10_000_000_000  # pairs of a sample and a point that each finish may take
 FEWEST_POPULATIONS = 100
 GivenRows = (
     tuple[Mapping[str, np.ndarray], np.ndarray]

@@ -30,9 +30,11 @@ T = TypeVar("T")
 FEWEST, MOST = 4, 512  # populations
 FEWEST_OF_MOST, PAIRS = 100, 10_000_000_000  # fewer than ``MOST`` of many samples x points
 NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
+GROWTH = 4  # most populations over those before: far from the minimum, few may be enough
 FEW, HOPELESS = 64, 2.0  # populations, if all would leave ``HOPELESS`` times the wanted noise
 OF_SUMS, OF_SLOPES = 0.8, 0.6  # parts of the noise: from m and from J in the gradient
 SHOWN = 5  # parameters in a message or note
+NEAR = 1.0  # errors from the minimum, beyond which a tenth of the distance is enough for its noise
 CONVERGED = 0.3  # |distance| + 2 noise of a parameter at its minimum, in its errors
 
 
@@ -162,14 +164,17 @@ def distance_to_minimum(
     """Estimate the displacement from parameters to the minimum of the loss.
 
     As many populations are drawn as the noise asks for: it is to be below a tenth of the errors,
-    and low enough to tell whether the parameters have converged. If all populations would leave
-    more than twice that noise, few are drawn.
+    and low enough to tell whether the parameters have converged. Where one is more than an error
+    away, a tenth of its distance is enough. At most 64 populations are drawn where a parameter is
+    surely more than an error away, or where all would leave more than twice the noise.
 
     Args:
         at: the loss, linearized at the parameters or near them.
         errors: (P,) errors of the parameters.
         populations: populations at the parameters, by default at those of ``at``.
-        share: noise that is accepted, as a fraction of the largest displacement in errors.
+        share: noise that is accepted, as a fraction of the displacement. Both are lengths in the
+            metric of the curvature: the square of a length is the change of the loss that belongs
+            to it (the norm test of Byrd et al. 2012).
     """
     populations = populations or Populations(at.whole, at.params)
     known = at.determined & np.isfinite(errors) & (errors > 0)
@@ -190,18 +195,26 @@ def distance_to_minimum(
             raise FloatingPointError("a sum of the model, or its derivative, is not finite")
         displacement = -larger * (at.inverse @ gradient)
         found = Distance(displacement, covariance, gradient, (len(sums), pulled))
-        noise = found.noise
+        noise = found.noise / unit
         away = np.abs(found.displacement / unit)
-        target = max(NOISE, share * np.max(away, initial=0.0))
-        undecided = ~is_converged(away, noise / unit) & (away - 2 * noise / unit < CONVERGED)
-        if known[undecided].any() and target <= NOISE:
-            target = min(target, np.max(noise / unit) / math.sqrt(2))
-        more = _wanted(pulled, of_slopes, unit / larger, OF_SLOPES * target)
-        of_target = _wanted(len(sums), of_sums, unit / larger, OF_SUMS * target)
+        far = np.max(away - 2 * noise, initial=0.0, where=known)
+        target, within = NOISE * max(far / NEAR, 1.0), 0.0
+        if share:
+            # The noise of the gradient lengthens the displacement.
+            gain = gradient @ at.inverse @ gradient - np.sum(at.curvature * (of_sums + of_slopes))
+            within = share**2 * max(gain, 0.0)
+        elif far < CONVERGED and known[~is_converged(away, noise)].any():
+            target = min(target, np.max(noise) / math.sqrt(2))
+        growth = GROWTH if share or np.max(away, initial=0.0, where=known) > NEAR else np.inf
+        accepted = unit / larger * target, at.curvature, within
+        sums_over, slopes_over = _excess(of_sums, *accepted), _excess(of_slopes, *accepted)
+        more = math.ceil(pulled * min(slopes_over / OF_SLOPES**2, growth))
+        of_target = math.ceil(len(sums) * min(sums_over / OF_SUMS**2, growth))
         number = max(len(sums), of_target, more)
-        of_all = noise * math.sqrt(min(pulled / populations.most, 1.0))
-        hopeless = np.max(of_all / unit) > HOPELESS * target
-        number = min(number, max(FEW, len(sums)) if hopeless else number, populations.most)
+        of_all = _excess(of_sums + of_slopes, *accepted) * min(pulled / populations.most, 1.0)
+        if of_all > HOPELESS**2 or (far > NEAR and not share):
+            number = min(number, max(FEW, len(sums)))
+        number = min(number, populations.most)
         number, more = populations.agreed((number, min(max(pulled, more), number)))
         if (number, more) == found.populations:
             return found
@@ -216,7 +229,16 @@ def _of_mean(moves: np.ndarray) -> np.ndarray:
     return apart.T @ apart / (len(moves) * (len(moves) - 1))
 
 
-def _wanted(number: int, covariance: np.ndarray, unit: np.ndarray, target: float) -> int:
-    """The number of populations with which the noise, in units (P,), is below a target."""
-    noise = np.sqrt(np.diagonal(covariance)) / unit
-    return math.ceil(number * (np.max(noise, initial=0.0) / target) ** 2)
+def _excess(
+    covariance: np.ndarray, of_each: np.ndarray, curvature: np.ndarray, within: float
+) -> float:
+    """The square of a noise over the accepted one.
+
+    Args:
+        covariance: (P, P) covariance of a displacement.
+        of_each: (P,) noise that is accepted of each parameter.
+        curvature: (P, P) second derivatives of the loss, halved.
+        within: change of the loss from the noise that is accepted instead; 0 if none is.
+    """
+    over = float(np.max(np.diagonal(covariance) / of_each**2, initial=0.0))
+    return min(over, float(np.sum(curvature * covariance)) / within) if within else over

@@ -37,6 +37,7 @@ def sums_are_numbers(monkeypatch):
 
 
 AT = SimpleNamespace(
+    curvature=np.eye(2),
     inverse=np.eye(2),
     determined=np.ones(2, bool),
     without_noise=np.ones(2),
@@ -64,10 +65,33 @@ def test_the_noise_is_a_tenth_of_the_errors_whichever_it_comes_from(of_sums, of_
     assert (one.populations[1] > 50) == (of_slopes > 0.5)
 
 
-def test_far_from_the_minimum_a_share_of_the_distance_is_enough():
-    one = found([30.0, 0.0], 1.0, 0.5, share=0.1)
+def test_far_from_the_minimum_a_tenth_of_the_distance_is_enough():
+    one = found([30.0, 0.0], 1.0, 0.5)
     assert one.populations[0] < 10
     assert one.displacement[0] == pytest.approx(30, abs=1)
+
+
+def test_few_populations_tell_that_a_parameter_is_surely_far():
+    """3 / sqrt(64) is below an error; a tenth of an error would need 1600 populations."""
+    one = found([2.5, 0.0], 3.0, 0.1, most=4000)
+    assert one.populations[0] == distance.FEW
+    assert one.in_errors(ERRORS)[0][0] == pytest.approx(2.5, abs=1)
+
+
+@pytest.mark.parametrize("mean", [[1.0, 0.0], [0.6, 0.8], [4.0, 0.0]])
+def test_the_noise_of_a_step_is_a_share_of_what_the_loss_falls(mean):
+    """However the step lies between the parameters."""
+    one = found(mean, 1.0, 0.5, share=0.3)
+    fall = np.sum(np.square(mean))
+    assert np.sum(one.noise**2) < 1.3 * 0.3**2 * fall
+    assert one.populations[0] < 4 * 1.5 * 2 / (0.3**2 * fall) + distance.FEWEST
+    assert one.populations[0] < found(mean, 1.0, 0.5).populations[0] or mean[0] == 4
+
+
+def test_a_step_of_nothing_but_noise_needs_a_tenth_of_the_errors():
+    one = found([0.0, 0.0], 1.0, 0.5, share=0.3)
+    assert one.populations[0] > 50
+    assert np.all(one.noise / ERRORS < 1.2 * distance.NOISE)
 
 
 def test_there_are_no_more_populations_than_keys():

@@ -172,9 +172,8 @@ def distance_to_minimum(
         at: the loss, linearized at the parameters or near them.
         errors: (P,) errors of the parameters.
         populations: populations at the parameters, by default at those of ``at``.
-        share: noise that is accepted, as a fraction of the displacement. Both are lengths in the
-            metric of the curvature: the square of a length is the change of the loss that belongs
-            to it (the norm test of Byrd et al. 2012).
+        share: noise that is accepted, as a fraction of the displacement, both in errors and root
+            mean squares over the parameters (as in the norm test of Byrd et al. 2012).
     """
     populations = populations or Populations(at.whole, at.params)
     known = at.determined & np.isfinite(errors) & (errors > 0)
@@ -199,14 +198,12 @@ def distance_to_minimum(
         away = np.abs(found.displacement / unit)
         far = np.max(away - 2 * noise, initial=0.0, where=known)
         target, within = NOISE * max(far / NEAR, 1.0), 0.0
-        if share:
-            # The noise of the gradient lengthens the displacement.
-            gain = gradient @ at.inverse @ gradient - np.sum(at.curvature * (of_sums + of_slopes))
-            within = share**2 * max(gain, 0.0)
+        if share:  # the noise lengthens the displacement
+            within = share**2 * max(float(np.sum(away**2 - noise**2)), 0.0)
         elif far < CONVERGED and known[~is_converged(away, noise)].any():
             target = min(target, np.max(noise) / math.sqrt(2))
         growth = GROWTH if share or np.max(away, initial=0.0, where=known) > NEAR else np.inf
-        accepted = unit / larger * target, at.curvature, within
+        accepted = unit / larger, target, within
         sums_over, slopes_over = _excess(of_sums, *accepted), _excess(of_slopes, *accepted)
         more = math.ceil(pulled * min(slopes_over / OF_SLOPES**2, growth))
         of_target = math.ceil(len(sums) * min(sums_over / OF_SUMS**2, growth))
@@ -229,16 +226,15 @@ def _of_mean(moves: np.ndarray) -> np.ndarray:
     return apart.T @ apart / (len(moves) * (len(moves) - 1))
 
 
-def _excess(
-    covariance: np.ndarray, of_each: np.ndarray, curvature: np.ndarray, within: float
-) -> float:
+def _excess(covariance: np.ndarray, unit: np.ndarray, target: float, within: float) -> float:
     """The square of a noise over the accepted one.
 
     Args:
         covariance: (P, P) covariance of a displacement.
-        of_each: (P,) noise that is accepted of each parameter.
-        curvature: (P, P) second derivatives of the loss, halved.
-        within: change of the loss from the noise that is accepted instead; 0 if none is.
+        unit: (P,) units of the parameters.
+        target: noise of each parameter that is accepted.
+        within: sum of the variances that is accepted instead; 0 if none is.
     """
-    over = float(np.max(np.diagonal(covariance) / of_each**2, initial=0.0))
-    return min(over, float(np.sum(curvature * covariance)) / within) if within else over
+    variances = np.diagonal(covariance) / unit**2
+    over = float(np.max(variances, initial=0.0)) / target**2
+    return min(over, float(np.sum(variances)) / within) if within else over

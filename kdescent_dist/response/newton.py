@@ -3,7 +3,7 @@
 The steps are damped Gauss-Newton steps (Levenberg 1944; Marquardt 1963). The second derivatives are
 in forward mode, and cost about as much as one population for each parameter. They are kept while
 the parameters stay within one error. Gradients are in reverse mode. Each step draws as many
-populations as it needs for a noise below 0.3 of its length. The last step draws as many as it
+populations as it needs for a noise below a fifth of its length. The last step draws as many as it
 needs for a noise below a tenth of the errors. A step is taken if it lowers the loss of the same
 random numbers. At the minimum, the next step is short, or the last step has lowered the loss so
 much as expected that the next step will be short.
@@ -30,7 +30,7 @@ GOOD, BAD = 0.75, 0.25  # fall of the loss over the expected one, to change the 
 NOISE_OF_CURVATURE = 1.0
 PARAMETERS_OF_POPULATION = 4  # derivatives of a population that cost as much as the population
 NEARBY = 1.0  # errors within which second derivatives are kept
-NOISE_OF_STEP = 0.3  # most noise of a step, as a fraction of the step, see ``distance_to_minimum``
+NOISE_OF_STEP = 0.2  # most noise of a step, as a fraction of the step, see ``distance_to_minimum``
 ARRIVED = 0.05  # length of the step at the minimum, in errors of the parameters
 AT_MINIMUM = "at the minimum"
 MARGIN = 1e-3  # distance of held parameters from a bound, in their errors

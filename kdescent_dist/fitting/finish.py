@@ -18,6 +18,7 @@ from kdescent_dist.fitting.result import FitResult
 from kdescent_dist.identity.fit_identity import as_text
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.protocol import Objective
+from kdescent_dist.response.distance import affordable_populations
 from kdescent_dist.response.fixed_loss import CatalogRows, FixedLoss
 from kdescent_dist.response.linearizer import Linearizer
 from kdescent_dist.response.newton import Newton, NewtonState
@@ -26,8 +27,6 @@ from kdescent_dist.response.whitening import check_regions
 log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = MOST_BINS = 1000
-PAIRS = 10_000_000_000  # pairs of a sample and a point that each finish may take
-FEWEST_POPULATIONS = 100
 GivenRows = (
     tuple[Mapping[str, np.ndarray], np.ndarray]
     | tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]
@@ -80,13 +79,13 @@ def finish(
 
 
 def most_populations(steps: int, loss: FixedLoss) -> int:
-    """The most populations of a finish: a quarter of those of the fit, or more of small ones.
+    """The most populations of a finish: a quarter of those of the fit, or all that are affordable.
 
     Args:
         steps: number of steps of the fit.
         loss: the loss at fixed points.
     """
-    return max(steps // 4, PAIRS // loss.pairs, FEWEST_POPULATIONS)
+    return max(steps // 4, affordable_populations(loss))
 
 
 def can_finish(objective: Objective, parameters: Parameters) -> TypeGuard[PopulationObjective]:

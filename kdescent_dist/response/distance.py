@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from kdescent_dist.config.errors import listed
+from kdescent_dist.response.fixed_loss import FixedLoss
 from kdescent_dist.response.linearization import Linearization
 from kdescent_dist.response.population_keys import population_keys
 from kdescent_dist.response.population_totals import (
@@ -28,14 +29,20 @@ from kdescent_dist.response.population_totals import (
 T = TypeVar("T")
 
 FEWEST, MOST = 4, 512  # populations
-FEWEST_OF_MOST, PAIRS = 100, 10_000_000_000  # fewer than ``MOST`` of many samples x points
+FEWEST_OF_MOST, PAIRS = 100, 10_000_000_000  # see ``affordable_populations``
 NOISE = 0.1  # largest noise of the displacement that is wanted, in errors of the parameters
 GROWTH = 4  # most populations over those before: far from the minimum, few may be enough
-FEW, HOPELESS = 64, 2.0  # populations, if all would leave ``HOPELESS`` times the wanted noise
+# Populations for a parameter that is far, or if all would leave ``HOPELESS`` times the noise.
+FEW, HOPELESS = 64, 2.0
 OF_SUMS, OF_SLOPES = 0.8, 0.6  # parts of the noise: from m and from J in the gradient
 SHOWN = 5  # parameters in a message or note
 NEAR = 1.0  # errors from the minimum, beyond which a tenth of the distance is enough for its noise
 CONVERGED = 0.3  # |distance| + 2 noise of a parameter at its minimum, in its errors
+
+
+def affordable_populations(loss: FixedLoss) -> int:
+    """The populations of a loss that take ``PAIRS`` pairs of a sample and a point; at least 100."""
+    return max(PAIRS // loss.pairs, FEWEST_OF_MOST)
 
 
 class Populations:
@@ -66,7 +73,7 @@ class Populations:
         if loss.fixed_key:
             self._keys = population_keys(loss.seed, 1, fixed_key=True)
         else:
-            most = int(np.clip(PAIRS // loss.pairs, FEWEST_OF_MOST, MOST))
+            most = min(affordable_populations(loss), MOST)
             self._keys = population_keys(loss.seed, most, stream=1)
         self.sums: list[PopulationTotals] = []
         self._pulled: tuple[bytes, list[np.ndarray]] = b"", []
@@ -194,25 +201,10 @@ def distance_to_minimum(
             raise FloatingPointError("a sum of the model, or its derivative, is not finite")
         displacement = -larger * (at.inverse @ gradient)
         found = Distance(displacement, covariance, gradient, (len(sums), pulled))
-        noise = found.noise / unit
-        away = np.abs(found.displacement / unit)
-        far = np.max(away - 2 * noise, initial=0.0, where=known)
-        target, within = NOISE * max(far / NEAR, 1.0), 0.0
-        if share:  # the noise lengthens the displacement
-            within = share**2 * max(float(np.sum(away**2 - noise**2)), 0.0)
-        elif far < CONVERGED and known[~is_converged(away, noise)].any():
-            target = min(target, np.max(noise) / math.sqrt(2))
-        growth = GROWTH if share or np.max(away, initial=0.0, where=known) > NEAR else np.inf
-        accepted = unit / larger, target, within
-        sums_over, slopes_over = _excess(of_sums, *accepted), _excess(of_slopes, *accepted)
-        more = math.ceil(pulled * min(slopes_over / OF_SLOPES**2, growth))
-        of_target = math.ceil(len(sums) * min(sums_over / OF_SUMS**2, growth))
-        number = max(len(sums), of_target, more)
-        of_all = _excess(of_sums + of_slopes, *accepted) * min(pulled / populations.most, 1.0)
-        if of_all > HOPELESS**2 or (far > NEAR and not share):
-            number = min(number, max(FEW, len(sums)))
-        number = min(number, populations.most)
-        number, more = populations.agreed((number, min(max(pulled, more), number)))
+        away = np.abs(displacement / unit)
+        in_errors = (np.diagonal(one) / (unit / larger) ** 2 for one in (of_sums, of_slopes))
+        wanted = _wanted(away, *in_errors, found.populations, populations.most, share)
+        number, more = populations.agreed(wanted)
         if (number, more) == found.populations:
             return found
         pulled = more
@@ -226,15 +218,43 @@ def _of_mean(moves: np.ndarray) -> np.ndarray:
     return apart.T @ apart / (len(moves) * (len(moves) - 1))
 
 
-def _excess(covariance: np.ndarray, unit: np.ndarray, target: float, within: float) -> float:
-    """The square of a noise over the accepted one.
+def _wanted(
+    away: np.ndarray,
+    of_sums: np.ndarray,
+    of_slopes: np.ndarray,
+    drawn: tuple[int, int],
+    most: int,
+    share: float,
+) -> tuple[int, int]:
+    """Numbers of populations to go on with, as ``Distance.populations``.
 
     Args:
-        covariance: (P, P) covariance of a displacement.
-        unit: (P,) units of the parameters.
-        target: noise of each parameter that is accepted.
-        within: sum of the variances that is accepted instead; 0 if none is.
+        away: (P,) lengths of the displacement, in errors; 0 without an error.
+        of_sums, of_slopes: (P,) variances of the displacement from m and from J, in the same units.
+        drawn: numbers of populations that were drawn.
+        most: most populations.
+        share: see ``distance_to_minimum``.
     """
-    variances = np.diagonal(covariance) / unit**2
-    over = float(np.max(variances, initial=0.0)) / target**2
-    return min(over, float(np.sum(variances)) / within) if within else over
+    noise = np.sqrt(of_sums + of_slopes)
+    far = np.max(away - 2 * noise, initial=0.0)
+    target, within = NOISE * max(far / NEAR, 1.0), 0.0
+    if share:  # the noise lengthens the displacement
+        within = share**2 * max(float(np.sum(away**2 - noise**2)), 0.0)
+    elif far < CONVERGED and not is_converged(away, noise).all():
+        target = min(target, np.max(noise) / math.sqrt(2))
+
+    def excess(variances: np.ndarray) -> float:
+        """The square of a noise over the accepted one: of each parameter, or of the length."""
+        of_each = float(np.max(variances, initial=0.0)) / target**2
+        return min(of_each, float(np.sum(variances)) / within) if within else of_each
+
+    growth = GROWTH if share or np.max(away, initial=0.0) > NEAR else np.inf
+    number, pulled = drawn
+    more = math.ceil(pulled * min(excess(of_slopes) / OF_SLOPES**2, growth))
+    of_target = math.ceil(number * min(excess(of_sums) / OF_SUMS**2, growth))
+    wanted = max(number, of_target, more)
+    hopeless = excess(of_sums + of_slopes) * pulled / most > HOPELESS**2
+    if hopeless or (far > NEAR and not share):
+        wanted = min(wanted, max(FEW, number))
+    wanted = min(wanted, most)
+    return wanted, min(max(pulled, more), wanted)

@@ -170,8 +170,7 @@ class Newton:
             # The noise of derivatives shortens the step.
             left = at.noise_of_derivatives[at.determined] * away
             noise = (found.noise / errors)[at.determined]
-            known = float(np.max(away)), float(np.max(left)), float(np.max(noise))
-            length, left, noise = self._agreed(known)
+            length, left, noise = self._agreed([float(np.max(one)) for one in (away, left, noise)])
             arrived = length < ARRIVED
             if not arrived or not share:
                 break

@@ -71,7 +71,7 @@ def test_far_from_the_minimum_a_tenth_of_the_distance_is_enough():
 
 
 def test_few_populations_tell_that_a_parameter_is_surely_far():
-    """3 / sqrt(64) is below an error; a tenth of an error would need 1600 populations."""
+    """3 / sqrt(64) is below an error; a tenth of an error would need 1,400 populations."""
     one = found([2.5, 0.0], 3.0, 0.1, most=4000)
     assert one.populations[0] == distance.FEW
     assert one.in_errors(ERRORS)[0][0] == pytest.approx(2.5, abs=1)

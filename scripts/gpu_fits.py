@@ -148,6 +148,9 @@ def steps(
     problem = prepare(experiment, most_bins)
     objective = objective_of(problem, size, block_size, bins)
     prepare_s = time.perf_counter() - begun
+    begun = time.perf_counter()
+    objective.settle(problem.parameters.guess)
+    settle_s = time.perf_counter() - begun
     optimizer, guess = problem.optimizer, problem.parameters.guess
     coordinates = Coordinates.of(problem.parameters)
     state = init_state(guess, optimizer, as_key(SEED), objective.mesh, coordinates.of_params)
@@ -174,12 +177,15 @@ def steps(
         "experiment": experiment,
         "samples": objective.layout.size,
         "blocks": objective.layout.count,
+        # Whether many blocks at once have the bits of one block at a time; on GPUs.
+        "blocks_alike": objective.chain_rule.most is None,
         "bins": len(problem.bins),
         "options": dict(options or {}),
         "minimum_us": microseconds(min(times) / count),
         "median_us": microseconds(np.median(times) / count),
         "first_losses": losses[:3],
         "prepare_s": round(prepare_s, 1),
+        "settle_s": round(settle_s, 1),
         "compile_s": round(compile_s, 1),
         "temporary_mb": temporary_bytes(program) / 1e6,
     }

@@ -45,7 +45,7 @@ class StepProgram:
         module: name of the program in the files that XLA dumps.
         text: the compiled program, as HLO.
         steps: number of steps of a dispatch.
-        trips: see ``loop_lengths``.
+        trips: times round of the loops whose length the compiler does not know, by function.
         block: samples of a block.
         points: numbers of kernels and modes of a bin, one of each statistic.
         temporary_bytes: memory for temporaries on a device.
@@ -120,35 +120,12 @@ def compile_for(card: str, overrides: Sequence[str], dump: Path) -> StepProgram:
         module="jit_run",
         text=compiled.as_text() or "",
         steps=steps,
-        trips=loop_lengths(objective, steps),
+        trips={"compile_steps.<locals>.run": steps},
         block=objective.layout.block_size,
         points=frozenset(n for stack in objective.stacks for n in stack.drawn.values()),
         temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
         compile_s=time.perf_counter() - begun,
     )
-
-
-def loop_lengths(objective: PopulationObjective, steps: int) -> dict[str, float]:
-    """Times round of the loops whose length the compiler does not know, by their functions.
-
-    The numbers are of the device with the most blocks.
-    """
-    layout, mesh = objective.layout, objective.mesh
-    node = layout.node(mesh)
-    blocks = min(layout.per_device(mesh), layout.count)
-    kernel_blocks = objective.chain_rule.kernel_blocks // mesh.shape["kernels"]
-    nodes = math.ceil(blocks / node) * kernel_blocks
-    in_node = blocks * kernel_blocks / nodes
-    # A row that is added to a binary counter is the last row of each sum of two that it completes:
-    # as many carries as rows, but for the sums that are left.
-    carries = (in_node - int(in_node).bit_count()) / in_node
-    return {
-        "compile_steps.<locals>.run": steps,
-        "ChainRule._loop": nodes,
-        "streamed_sum": in_node,
-        "streamed_sum.<locals>.add": carries,
-        "materialize": 1,
-    }
 
 
 def config_of(overrides: Sequence[str]) -> Config:

@@ -118,10 +118,11 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         ),
         # Which size of blocks suits a GPU?
         steps("quickstart-1e6", 30, size=many, count=5, needs_gpu=True),
-        steps("quickstart-1e8", 40, size=huge, block_size=huge // 8, count=2, needs_gpu=True),
+        steps("quickstart-1e8", 40, size=huge, count=2, needs_gpu=True),
+        steps("quickstart-1e8-8", 40, size=huge, block_size=huge // 8, count=2, needs_gpu=True),
         # What does TF32 cost in precision, which JAX takes unless told otherwise?
         section("precision", 5, "gpu_device.precision"),
-        steps("color_mass", 60, size=few, most_bins=1 if smoke else None, count=5),
+        steps("color_mass", 30, size=few, most_bins=1 if smoke else None, count=5),
         # Is memory the limit of large counts?
         timing(
             "large",
@@ -131,5 +132,5 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         ),
         timing("tiled", 10, {"backend": "tiled", "counts": "kde", **planar}),
         # On CPUs, many bins take other sums.
-        steps("galaxy_colors", 200, size=few, bins="dense", count=3, needs_gpu=True),
+        steps("galaxy_colors", 90, size=few, bins="dense", count=3, needs_gpu=True),
     ]

@@ -10,6 +10,7 @@ from jax import lax
 from kdescent_dist.bins.bin_sums import BinArrays, BinSquares, BinSums
 from kdescent_dist.bins.ratio_errors import norm_factors
 from kdescent_dist.bins.windows import traced_softness, window_weights
+from kdescent_dist.counts.backends import SIDE_BY_SIDE
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.tiles import map_rows, matmul
 
@@ -31,8 +32,6 @@ def dense_sums(
     samples = jnp.stack(x, axis=1)
     normalized = kinds is not None and any(kind != "counts" for kind in kinds)
 
-    # Otherwise JAX keeps window and whitened samples of each bin for the backward pass.
-    @jax.checkpoint
     def of_bin(row: Any) -> tuple[BinSums, BinSquares | None]:
         bin_, factors = row
         softness = traced_softness(bin_.softness, hard)
@@ -58,4 +57,7 @@ def dense_sums(
         return sums, BinSquares(total, matmul(of_norm, of_norm), squares, cross)
 
     factors = None if kinds is None else jnp.asarray(norm_factors(kinds), weights.dtype)
-    return map_rows(of_bin, (bins, factors))
+    if backend in SIDE_BY_SIDE:
+        return jax.vmap(of_bin)((bins, factors))
+    # Otherwise JAX keeps window and whitened samples of each bin for the backward pass.
+    return map_rows(jax.checkpoint(of_bin), (bins, factors))

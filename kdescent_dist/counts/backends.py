@@ -22,11 +22,20 @@ _BY_PLATFORM: dict[str, dict[str, Backend]] = {
 
 
 BACKENDS = tuple(_BY_PLATFORM)
+# Backends whose kernels serve many bins or blocks at once, as a GPU needs it.
+SIDE_BY_SIDE = ("fused", "pallas")
 
 
 def check_backend(backend: str, key: str = "backend") -> None:
     """Raise an InputError unless ``backend``, the value of ``key``, is the name of a backend."""
     one_of(key, backend, BACKENDS)
+
+
+def backend_on(backend: str, platform: str) -> str:
+    """The backend that ``backend``, which may be ``auto``, is on a platform."""
+    if backend != "auto":
+        return backend
+    return "tiled" if platform == "cpu" else "fused"
 
 
 def with_backend(backend: str, function: Callable[..., Any], *args: Any) -> Any:

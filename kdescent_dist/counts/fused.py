@@ -17,7 +17,9 @@ from jax import lax
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
 
-_UNROLL = 8  # kernels per pass over the samples: compile time grows faster than this number
+# Kernels per pass over the samples: compile time grows faster than this number. A single pass saves
+# launches.
+_UNROLL, _UNROLL_ALL = 8, 32
 _BLOCK = 1024  # samples per group of threads; sums of more samples have larger rounding errors
 
 
@@ -41,13 +43,11 @@ class FusedBackend:
         z = [_blocks(c) for c in columns]
         kernels = [c[:, None] for c in pairs.kernels]
 
-        # One moment at a time: XLA would store a table that moments share.
-        def of_moment(factor: jax.Array) -> list[jax.Array]:
-            tables = pairs.tables(z, kernels)
-            return [tree_sum(jnp.sum(table * factor, axis=2)) for table in tables]
-
-        factors = jnp.stack([_blocks(factor) for factor in moments(columns, weights)])
-        return [part.T for part in lax.map(of_moment, factors)]
+        factors = [_blocks(factor) for factor in moments(columns, weights)]
+        tables = pairs.tables(z, kernels)
+        parts = _sums_of([table * factor for table in tables for factor in factors])
+        sums = jnp.stack([tree_sum(part) for part in parts], axis=1)
+        return jnp.split(sums, len(tables), axis=1)
 
     def over_kernels(
         self,
@@ -68,7 +68,19 @@ class FusedBackend:
         # zeros_like: inside shard_map, plain zeros do not have the type of sums over local samples.
         zeros = [jnp.zeros_like(z[0])] * len(rows[0])
         kernels = (pairs.kernels, [table_rows.T for table_rows in rows])
-        return finish(z, weights, lax.scan(add, zeros, kernels, unroll=_UNROLL)[0])
+        number = len(pairs.kernels[0])
+        unroll = number if number <= _UNROLL_ALL else _UNROLL
+        return finish(z, weights, lax.scan(add, zeros, kernels, unroll=unroll)[0])
+
+
+def _sums_of(tables: list[jax.Array]) -> list[jax.Array]:
+    """Sums over the last axis, by one reduction: XLA stores a table that several sums share."""
+    zeros = [jnp.zeros((), table.dtype) for table in tables]
+
+    def add(one: tuple, other: tuple) -> tuple:
+        return tuple(a + b for a, b in zip(one, other, strict=True))
+
+    return list(lax.reduce(tuple(tables), tuple(zeros), add, (tables[0].ndim - 1,)))
 
 
 def _blocks(column: jax.Array) -> jax.Array:

@@ -105,7 +105,9 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
     matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
     norm = jnp.prod(1.0 / (math.sqrt(2.0 * math.pi) * widths))
     whiten = Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], SCALE / widths, matrix)
-    return whiten, whiten(list(centers.T)), norm
+    scaled = whiten.scaled(list(centers.T))
+    # A product of matrices would be a kernel of its own on GPUs.
+    return whiten, [_combine(matrix[i], scaled[: i + 1]) for i in range(len(scaled))], norm
 
 
 def square_norm(cov: jax.Array) -> jax.Array:

@@ -149,15 +149,15 @@ def _arrays(x, weights, *others) -> list[jax.Array]:
     """Bring all arguments to one floating dtype, and to one type of variation over devices.
 
     Inside ``shard_map``, some arguments may be replicated while the samples vary over devices, but
-    a custom derivative needs one type of variation. Adding an empty sum of every argument gives
-    all arguments the same type and vanishes in compilation. The transpose of this addition adds
-    the gradients of the devices.
+    a custom derivative needs one type of variation. Adding a zero like every argument gives all
+    arguments the same type and vanishes in compilation. The transpose of this addition adds the
+    gradients of the devices. Under ``jax.vmap``, such a zero has no mapped axis.
     """
     given = [jnp.asarray(a) for a in (x, *others)]
     given.insert(1, jnp.ones(len(given[0]), given[0].dtype) if weights is None else weights)
     dtype = jnp.promote_types(jnp.result_type(*given), jnp.float32)
     arrays = [jnp.asarray(a, dtype) for a in given]
-    nothing = lax.stop_gradient(sum(jnp.sum(a[:0]) for a in arrays))
+    nothing = sum(jnp.sum(jnp.zeros_like(a)[:0]) for a in arrays)
     return [a + nothing for a in arrays]
 
 

@@ -168,6 +168,8 @@ def fit(
                     f"{int(state.step)}; raise it, or choose another folder"
                 )
         device = min(state.step.devices(), key=lambda device: device.id)
+        if isinstance(objective, PopulationObjective):
+            objective.settle(start, written_out)
         run = programs.of(
             ("steps", *program, schedule, config.steps_per_call, written_out, device),
             lambda: compile_steps(

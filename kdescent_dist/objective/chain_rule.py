@@ -3,13 +3,15 @@
 Blocks of samples are the units of work. Their number and size do not depend on the mesh. A step
 adds up the sums of all blocks over the mesh, differentiates the loss with respect to the sums, and
 pulls the cotangents back through each block. No derivative passes through a collective. Each
-direction has one collective. One block at a time is in work, which bounds the memory.
+direction has one collective. On CPUs, one block at a time is in work (``one_by_one``); on GPUs,
+many blocks are (``side_by_side``).
 
 The ``reproducible`` reduction adds the sums along one binary tree over all blocks, which is the
 same for any mesh. A node of the tree is the sum of an aligned power of two of blocks. Each device
 computes its few nodes, then one collective gathers all nodes. To get the same bits with and without
-a collective, fusion is prevented: loop lengths are run-time values, and values that pass from one
-step to the next are written to memory (``reductions.materialize``).
+a collective, fusion is prevented: on CPUs, loop lengths are run-time values, and values that pass
+from one step to the next are written to memory (``reductions.materialize``); on GPUs, such values
+pass through a barrier.
 """
 
 from collections.abc import Callable
@@ -20,24 +22,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from kdescent_dist.distributed.mesh import AXES, dealt, whole
+from kdescent_dist.distributed.mesh import AXES, dealt, platform_of, whole
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
 from kdescent_dist.numerics.hessians import with_derivatives
-from kdescent_dist.numerics.reductions import materialize, streamed_sum, tree_sum
+from kdescent_dist.numerics.reductions import materialize, tree_sum
+from kdescent_dist.objective.one_by_one import OneByOne
+from kdescent_dist.objective.side_by_side import SideBySide
+from kdescent_dist.objective.units import Units, UnitSums, traced
 
-# unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
-UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
-# The same, with the sums as one vector.
-FlatSums = Callable[[jax.Array, jax.Array, Any, jax.Array], jax.Array]
 # loss(params, sums of each kernel block, stacked along a leading axis) -> scalar
 SumsLoss = Callable[[jax.Array, Any], jax.Array]
 # (shared, at) -> the sums of one unit, and a linear function of the stacked sums
 MakeTotals = Callable[[Any, Any], tuple[UnitSums, Callable[[Any], Any]]]
 SumsData = tuple[Any, Any, Any, jax.Array]  # at, shared, catalog, shares
+
+DEFAULT_MEMORY = 1e9
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,19 @@ class ChainRule:
         mesh: mesh with axes ``samples`` and ``kernels``.
         kernel_blocks: number of blocks of kernels, a multiple of the size of the axis ``kernels``.
         reproducible: whether to gather the sums and add them along a fixed tree; else ``psum``.
+        side_by_side: whether a device evaluates many blocks at once, see ``side_by_side``; by
+            default on all but CPUs.
+        memory: bytes for what the gradient needs of the blocks that are evaluated at once.
+        most: most blocks that are evaluated at once, by default as many as ``memory`` holds.
     """
 
     layout: SampleBlocks
     mesh: Mesh
     kernel_blocks: int
     reproducible: bool
+    side_by_side: bool | None = None
+    memory: float = DEFAULT_MEMORY
+    most: int | None = None
 
     def value_and_grad(
         self,
@@ -84,17 +93,16 @@ class ChainRule:
     ) -> tuple[jax.Array, jax.Array]:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
-            flat, zeros = _traced(unit, params, catalog)
+            flat, zeros = traced(unit, params, catalog)
             vector, unravel = ravel_pytree(zeros)
             first, number, one = shares[0]
             share = (first, number)
-            sums = self._reduce(self._sums(flat, vector, params, catalog, share))
+            table, pull = self.units.sums_and_pullback(flat, vector, params, catalog, share)
             value, (direct, cotangents) = jax.value_and_grad(
                 lambda p, sums: loss(p, jax.vmap(unravel)(sums)), argnums=(0, 1)
-            )(params, materialize(sums, one))
-            cotangents = materialize(cotangents, one)
-            grads = self._reduce(self._pulled_back(flat, params, catalog, share, cotangents))
-            return materialize((value, tree_sum(grads) + direct), one)
+            )(params, self._stored(self._reduce(table), one))
+            grads = self._reduce(pull(self._stored(cotangents, one)))
+            return self._stored((value, tree_sum(grads) + direct), one)
 
         return self._on_mesh(local, params, *data)
 
@@ -112,11 +120,12 @@ class ChainRule:
 
         def local(params, at, shared, catalog, shares):
             unit, totals = make(shared, at)
-            flat, zeros = _traced(unit, params, catalog)
+            flat, zeros = traced(unit, params, catalog)
             vector, unravel = ravel_pytree(zeros)
             first, number, one = shares[0]
-            sums = self._reduce(self._sums(flat, vector, params, catalog, (first, number)))
-            return totals(jax.vmap(unravel)(materialize(sums, one)))
+            share = (first, number)
+            sums = self._reduce(self.units.sums(flat, vector, params, catalog, share))
+            return totals(jax.vmap(unravel)(self._stored(sums, one)))
 
         return self._on_mesh(local, params, *data)
 
@@ -133,15 +142,15 @@ class ChainRule:
         def local(params, at, shared, catalog, shares):
             given, at = at
             unit, totals = make(shared, at)
-            flat, zeros = _traced(unit, params, catalog)
+            flat, zeros = traced(unit, params, catalog)
             vector, unravel = ravel_pytree(zeros)
             first, number, one = shares[0]
+            share = (first, number)
             everywhere = jnp.zeros((self.kernel_blocks, *vector.shape), vector.dtype)
             _, pull = jax.vjp(lambda sums: totals(jax.vmap(unravel)(sums)), everywhere)
-            cotangents = materialize(pull(given)[0], one)
-            share = (first, number)
-            grads = self._reduce(self._pulled_back(flat, params, catalog, share, cotangents))
-            return tree_sum(grads)
+            cotangents = self._stored(pull(given)[0], one)
+            grads = self.units.pulled_back(flat, params, catalog, share, cotangents)
+            return tree_sum(self._reduce(grads))
 
         at, *rest = data
         return self._on_mesh(local, params, (cotangent, at), *rest)
@@ -173,50 +182,28 @@ class ChainRule:
         table = np.stack([first, number, np.ones_like(first)], axis=1).astype(np.int32)
         return dealt(table, self.mesh)
 
-    def _sums(
-        self, flat: FlatSums, like: Any, params: jax.Array, catalog: Any, share: Any
-    ) -> jax.Array:
-        """Sums (nodes, kernel blocks, sums) of the nodes of this device."""
+    @property
+    def units(self) -> Units:
+        """What evaluates the units of a device."""
+        grid = self.layout, self.mesh, self.kernel_blocks
+        if not self.evaluates_many:
+            return OneByOne(*grid)
+        return SideBySide(*grid, self.memory, self.most)
 
-        def of_unit(block, kernel_block, columns):
-            return flat(params, block, columns, kernel_block)
+    @property
+    def evaluates_many(self) -> bool:
+        """Whether a device evaluates many blocks at once."""
+        known = self.side_by_side
+        return platform_of(self.mesh) != "cpu" if known is None else known
 
-        return self._loop(of_unit, like, catalog, share)
+    def _stored(self, values: Any, one: jax.Array) -> Any:
+        """The same values, between two passes over the samples.
 
-    def _pulled_back(
-        self, flat: FlatSums, params: jax.Array, catalog: Any, share: Any, cotangents: jax.Array
-    ) -> jax.Array:
-        """Gradients (nodes, kernel blocks, parameters) of the nodes of this device."""
-
-        def of_unit(block, kernel_block, columns):
-            _, pull = jax.vjp(lambda p: flat(p, block, columns, kernel_block), params)
-            return pull(cotangents[kernel_block])[0]
-
-        return self._loop(of_unit, params, catalog, share)
-
-    def _loop(self, of_unit: Callable, like: Any, catalog: Any, share: Any) -> jax.Array:
-        """Arrays of ``of_unit``, which are like ``like``, added up in each node of this device."""
-        first, number = share
-        kernel_blocks = self.kernel_blocks // self.mesh.shape["kernels"]
-        first_kernel = lax.axis_index("kernels") * kernel_blocks
-        node = self.layout.node(self.mesh)
-        nodes = self.layout.per_device(self.mesh) // node
-
-        def at(block: jax.Array, kernel_block: jax.Array) -> jax.Array:
-            columns = jax.tree.map(lambda a: a[block], catalog)
-            return of_unit(first + block, first_kernel + kernel_block, columns)
-
-        def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
-            begin = i // kernel_blocks * node
-            blocks = jnp.minimum(number - begin, node)
-            sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, like)
-            return table.at[i].set(sums)
-
-        # Nodes without blocks keep the zeros of the table.
-        used = -(-number // node) * kernel_blocks
-        table = jnp.zeros((nodes * kernel_blocks, *like.shape), like.dtype)
-        table = lax.fori_loop(0, used, of_node, table)
-        return table.reshape(nodes, kernel_blocks, *like.shape)
+        On GPUs, a barrier is left until after fusion, and costs no loop.
+        """
+        if self.evaluates_many:
+            return lax.optimization_barrier(values)
+        return materialize(values, one)
 
     def _reduce(self, table: jax.Array) -> jax.Array:
         """Add (nodes, kernel blocks, ...) over nodes and devices, to (all kernel blocks, ...)."""
@@ -234,20 +221,3 @@ class ChainRule:
 
 # Outside of the class, where the function would become a method.
 _value_and_grad = with_derivatives(ChainRule._value_and_grad, static=2)
-
-
-def _traced(unit: UnitSums, params: jax.Array, catalog: Any) -> tuple[FlatSums, Any]:
-    """Return a unit's sums as one vector, and zeros in the shape of its pytree.
-
-    The Python code of the unit is traced once. The sums and their derivatives then follow from the
-    jaxpr.
-    """
-    block = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), catalog)
-    index = jax.ShapeDtypeStruct((), jnp.int32)
-    traced, shapes = jax.make_jaxpr(unit, return_shape=True)(params, index, block, index)
-    evaluate = jaxpr_as_fun(traced)
-
-    def flat(*arguments: Any) -> jax.Array:
-        return ravel_pytree(evaluate(*jax.tree.leaves(arguments)))[0]
-
-    return flat, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)

@@ -31,7 +31,7 @@ from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
-from kdescent_dist.counts.backends import check_backend
+from kdescent_dist.counts.backends import backend_on, check_backend
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
@@ -45,11 +45,13 @@ from kdescent_dist.numerics.arrays import check_integers, unmasked
 from kdescent_dist.numerics.dataflow import depends_on
 from kdescent_dist.numerics.full_precision import full_precision
 from kdescent_dist.numerics.prng import draw_key
-from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss, UnitSums
+from kdescent_dist.objective.alike import blocks_alike
+from kdescent_dist.objective.chain_rule import DEFAULT_MEMORY, ChainRule, SumsLoss
 from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.presort import fixed_orders
 from kdescent_dist.objective.programs import Programs
 from kdescent_dist.objective.terms import Sums, by_group, check_prior, check_terms, mean_square
+from kdescent_dist.objective.units import UnitSums
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +129,7 @@ class PopulationObjective:
         extra_sums: ``extra_sums(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
         block_size: samples per block, see ``SampleBlocks``.
+        memory: on GPUs, bytes of a device for what the gradient needs of the blocks.
         kernel_blocks: number of blocks of kernels, by default the size of the mesh's kernels axis.
         reproducible: the reduction, see ``ChainRule``.
         counts: config of the counts; options of the pretraining do not matter here.
@@ -158,6 +161,7 @@ class PopulationObjective:
         extra_sums: Callable[[Population], Any] | None = None,
         mesh: jax.sharding.Mesh | None = None,
         block_size: int | None = None,
+        memory: float = DEFAULT_MEMORY,
         kernel_blocks: int | None = None,
         reproducible: bool = True,
         counts: CountsConfig | None = None,
@@ -205,13 +209,17 @@ class PopulationObjective:
             for text in self.processes.together(lambda: _traits(self.model, inputs, dtype, given)):
                 log.warning("%s", text)
         self.chain_rule = ChainRule(
-            self.layout, self.mesh, kernel_blocks or self.mesh.shape["kernels"], reproducible
+            self.layout,
+            self.mesh,
+            kernel_blocks or self.mesh.shape["kernels"],
+            reproducible,
+            memory=memory,
         )
         counts = counts or CountsConfig()
         check_values(counts, "counts")
         check_backend(counts.backend, "counts.backend")
-        self._backend = counts.backend
         platform = platform_of(self.mesh)
+        self._backend = backend_on(counts.backend, platform)
         if counts.backend == "pallas" and platform != "gpu":
             raise InputError(
                 f"counts.backend=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
@@ -386,14 +394,32 @@ class PopulationObjective:
         self, params: jax.Array, key: jax.Array, data: Any
     ) -> tuple[jax.Array, jax.Array]:
         """Loss and gradient (parameters,) at ``params`` with the random numbers of ``key``."""
-        return self.chain_rule.value_and_grad(
-            self._unit_and_loss,
-            params,
-            key,
-            data["shared"],
-            {"columns": data["catalog"], "orders": data["orders"]},
-            data["shares"],
+        return self.chain_rule.value_and_grad(self._unit_and_loss, params, key, *_arrays(data))
+
+    def settle(self, params: jax.Array | np.ndarray, written_out: bool = True) -> None:
+        """Evaluate one block at a time from now on, if many blocks at once have other bits.
+
+        Otherwise, the bits of a fit would depend on the number of devices.
+
+        Args:
+            params: (parameters,) parameters to try.
+            written_out: see ``numerics.gpu_programs.compiled``.
+        """
+        rule = self.chain_rule
+        if not rule.evaluates_many or rule.most == 1 or self.layout.count == 1:
+            return
+        given = jnp.asarray(params), jax.random.key(0), *_arrays(self.data)
+        alike = self.programs.of(  # the same for other catalogs
+            "blocks alike",
+            lambda: blocks_alike(rule, self._unit_and_loss, *given, written_out=written_out),
         )
+        if not alike:
+            log.warning(
+                "samples: XLA computes many blocks at once with other bits than one block: one "
+                "block at a time is computed, which is slow; fewer and larger blocks (samples."
+                "block_size) are faster"
+            )
+            self.chain_rule = replace(rule, most=1)
 
     def unit_sums(
         self,
@@ -476,6 +502,12 @@ class PopulationObjective:
             return total
 
         return self.unit_sums(shared, draws, key, squares=squares, expected=expected), loss
+
+
+def _arrays(data: Mapping[str, Any]) -> tuple[Any, Any, jax.Array]:
+    """The arguments ``shared``, ``catalog`` and ``shares`` of ``ChainRule.value_and_grad``."""
+    catalog = {"columns": data["catalog"], "orders": data["orders"]}
+    return data["shared"], catalog, data["shares"]
 
 
 def _check_input(catalog: Mapping[str, Any], dtype: Any) -> None:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.sums import points_at, sums_of_stack
-from kdescent_dist.objective.chain_rule import UnitSums
 from kdescent_dist.objective.population_objective import PopulationObjective
+from kdescent_dist.objective.units import UnitSums
 
 
 class SumsAtPoints:

@@ -23,8 +23,9 @@ from kdescent_dist.bins.sums import points_at, sums_of_stack
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.numerics.prng import as_key
 from kdescent_dist.numerics.tiles import matmul
-from kdescent_dist.objective.chain_rule import SumsLoss, UnitSums
+from kdescent_dist.objective.chain_rule import SumsLoss
 from kdescent_dist.objective.residuals import normalized, norms
+from kdescent_dist.objective.units import UnitSums
 from kdescent_dist.response.covariance import noise_of_weights
 from kdescent_dist.response.linear_response import inverse_curvature
 from kdescent_dist.response.linearization import Linearization

@@ -158,6 +158,7 @@ def prepare(
         extra_sums=extra_sums,
         mesh=mesh,
         block_size=config.samples.block_size,
+        memory=config.samples.memory,
         kernel_blocks=config.mesh.kernel_blocks,
         reproducible=config.mesh.reduction == "reproducible",
         counts=config.counts,

@@ -43,13 +43,13 @@ def parameters(priors=PRIORS, **options):
     return Parameters.of_tree(tree, priors=priors, **options)
 
 
-def with_priors(bins, given, devices=1, loss=CHISQ):
-    return problems.objective(bins, devices, names=given, loss=loss)
+def with_priors(bins, given, devices=1, loss=CHISQ, **options):
+    return problems.objective(bins, devices, names=given, loss=loss, **options)
 
 
 def evaluate(objective):
     run = jax.jit(objective.value_and_grad)
-    return [np.asarray(a) for a in run(GUESS, KEY, objective.data)]
+    return [np.asarray(a) for a in run(GUESS.astype(objective.dtype), KEY, objective.data)]
 
 
 def log_p(params):
@@ -66,14 +66,15 @@ def gradient(params):
 
 @pytest.mark.slow
 def test_it_adds_minus_twice_its_logarithm_over_the_number_of_squares(bins):
-    plain = evaluate(problems.objective(bins, loss=CHISQ))
-    found = evaluate(with_priors(bins, parameters()))
+    with jax.enable_x64(True):  # differences of large losses
+        plain = evaluate(problems.objective(bins, loss=CHISQ, dtype=np.float64))
+        found = evaluate(with_priors(bins, parameters(), dtype=np.float64))
     # Constants are left out: of a normal and of a lognormal density.
     constant = stats.norm(0.3, 0.05).logpdf(0.3) + stats.norm(-0.7, 0.4).logpdf(-0.7)
     added = -2 * (log_p(GUESS) - constant) / SQUARES
-    np.testing.assert_allclose(found[0] - plain[0], added, rtol=2e-4)  # of two large losses
+    np.testing.assert_allclose(found[0] - plain[0], added, rtol=1e-7)
     slopes = -2 * gradient(GUESS.astype(float)) / SQUARES
-    np.testing.assert_allclose(found[1] - plain[1], slopes, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(found[1] - plain[1], slopes, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.as_shipped

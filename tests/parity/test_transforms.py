@@ -304,10 +304,10 @@ def test_kcalc_as_diffopt():
     assert_close(jax.jit(lambda: derivatives(ours))(), reference, 1e-4)
 
 
-def block_sums(reproducible):
+def block_sums(reproducible, side_by_side):
     """The loss of small sums on a mesh of samples and kernels, and the same of whole arrays."""
     mesh, layout = make_mesh(2, 2), SampleBlocks.of(104, 13)
-    sums = ChainRule(layout, mesh, 4, reproducible)
+    sums = ChainRule(layout, mesh, 4, reproducible, side_by_side)
     values = np.linspace(0.0, 1.0, 104)
     catalog, shares = {"t": layout.cut(values, mesh)}, sums.shares()
 
@@ -329,8 +329,11 @@ def block_sums(reproducible):
     return loss, reference
 
 
-@pytest.mark.parametrize("reproducible", [pytest.param(False, marks=pytest.mark.nightly), True])
-def test_a_loss_of_block_sums(reproducible):
+@pytest.mark.parametrize(
+    ("reproducible", "side_by_side"),
+    [pytest.param(False, False, marks=pytest.mark.nightly), (True, False), (True, True)],
+)
+def test_a_loss_of_block_sums(reproducible, side_by_side):
     def derivatives(loss, params):
         return [
             jax.value_and_grad(loss)(params),
@@ -345,13 +348,13 @@ def test_a_loss_of_block_sums(reproducible):
     with jax.enable_x64(True):
         ours, theirs = (
             jax.jit(partial(derivatives, f))(jnp.array([0.3, 0.4]))
-            for f in block_sums(reproducible)
+            for f in block_sums(reproducible, side_by_side)
         )
     assert_close(ours, theirs, 1e-9)
 
 
 def test_what_a_loss_of_sums_has_no_derivative_of_is_said():
-    params, (loss, _) = jnp.array([0.3, 0.4]), block_sums(True)
+    params, (loss, _) = jnp.array([0.3, 0.4]), block_sums(True, False)
     with pytest.raises(TypeError, match=r"take the third derivative in forward mode, by jax\.jac"):
         jax.eval_shape(jax.jacrev(jax.hessian(loss)), params)
     with pytest.raises(TypeError, match="differentiate in the parameters alone"):

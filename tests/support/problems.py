@@ -75,11 +75,11 @@ def pretrained(grids: dict[str, BinsConfig] = GRIDS) -> list[PretrainedBin]:
 
 
 def objective(
-    bins, devices: int = 1, kernels: int = 1, names=NAMES, **options
+    bins, devices: int = 1, kernels: int = 1, names=NAMES, model=toy, **options
 ) -> PopulationObjective:
     options = {"size": SIZE, "kernel_blocks": 2, **options}
     return PopulationObjective(
-        toy,
+        model,
         names,
         bins,
         training_weight=float(training()[1].sum()),

@@ -13,6 +13,7 @@ from kdescent_dist.bins.expected_errors import unit_variances
 from kdescent_dist.bins.pretrained import PretrainedBin
 from kdescent_dist.bins.training_errors import training_errors
 from kdescent_dist.bins.windows import reach
+from kdescent_dist.counts.statistics import statistic
 
 
 @jax.tree_util.register_dataclass
@@ -158,7 +159,7 @@ def _stack_data(
             high=edges[:, :, 1],
             softness=stacked(lambda b: b.bin.softness),
             points={
-                name: jax.tree.map(of_points, *(one.points for one in counts))
+                name: jax.tree.map(of_points, *(statistic(name).ready(c.points) for c in counts))
                 for name, counts in of_bins.items()
             },
         ),

@@ -10,7 +10,7 @@ covariance needs a second moment of the samples, which is computed in blocks for
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -47,17 +47,37 @@ def _backward(backend, arrays, cotangent):
 
 def _plain(backend: str, x, weights, centers, cov):
     """Like ``_kde_sums``, in blocks for any backend, for all other derivatives."""
-    whiten, white_centers, norm = whitening(centers, cov)
+    return _plain_sums(x, weights, white_kernels(centers, cov))
 
+
+def _plain_sums(x, weights, kernels):
     # Otherwise a reverse pass would keep the kernels of all blocks.
     @jax.checkpoint
     def body(columns, w):
-        return matmul(plain_kernels(whiten(columns), white_centers), w)
+        return matmul(plain_kernels(kernels.whiten(columns), kernels.centers), w)
 
-    return norm * tree_sum(scan_tiles(body, x, weights))
+    return kernels.norm * tree_sum(scan_tiles(body, x, weights))
 
 
 kde_sums = differentiable(_kde_sums, _backward, _plain, static=1)
+
+
+def _white_sums(
+    backend: str, x: jax.Array, weights: jax.Array, kernels: "WhiteKernels"
+) -> jax.Array:
+    """As ``_kde_sums``, with kernels that are constants in any derivative."""
+    return with_backend(backend, _sums_of, x, weights, kernels)
+
+
+def _white_backward(backend, arrays, cotangent):
+    return *with_backend(backend, _gradients_of_samples, *arrays, cotangent), None
+
+
+def _white_plain(backend: str, x, weights, kernels):
+    return _plain_sums(x, weights, kernels)
+
+
+white_kde_sums = differentiable(_white_sums, _white_backward, _white_plain, static=1)
 
 
 @jax.tree_util.register_dataclass
@@ -90,6 +110,30 @@ class Whitening:
         return [_combine(matrix[j:, j], gradients[j:]) for j in range(len(gradients))]
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WhiteKernels:
+    """Kernels in white coordinates.
+
+    Attributes:
+        whiten: the map to white coordinates.
+        centers: d white coordinates (K,) of the centers.
+        norm: norm of a kernel.
+    """
+
+    whiten: Whitening
+    centers: Columns
+    norm: Any
+
+    @property
+    def narrow(self) -> "WhiteKernels":
+        """The kernels of half the covariance."""
+        root = math.sqrt(2.0)
+        whiten = replace(self.whiten, scale=root * self.whiten.scale)
+        norm = root ** len(self.centers) * self.norm
+        return WhiteKernels(whiten, [root * c for c in self.centers], norm)
+
+
 def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
     """A dot product as explicit operations: there are at most d terms."""
     total = factors[0] * columns[0]
@@ -98,8 +142,8 @@ def _combine(factors: jax.Array, columns: list[jax.Array]) -> jax.Array:
     return total
 
 
-def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.Array], jax.Array]:
-    """Return the map, the d white coordinates (K,) of the centers, and the norm of a kernel."""
+def white_kernels(centers: jax.Array, cov: jax.Array) -> WhiteKernels:
+    """The kernels at centers (K, d) with a covariance (d, d), in white coordinates."""
     lower = jnp.linalg.cholesky(cov)
     widths = jnp.diagonal(lower)
     matrix = solve_triangular(lower, jnp.diag(widths), lower=True)
@@ -107,7 +151,8 @@ def whitening(centers: jax.Array, cov: jax.Array) -> tuple[Whitening, list[jax.A
     whiten = Whitening(jnp.sort(centers, axis=0)[len(centers) // 2], SCALE / widths, matrix)
     scaled = whiten.scaled(list(centers.T))
     # A product of matrices would be a kernel of its own on GPUs.
-    return whiten, [_combine(matrix[i], scaled[: i + 1]) for i in range(len(scaled))], norm
+    white = [_combine(matrix[i], scaled[: i + 1]) for i in range(len(scaled))]
+    return WhiteKernels(whiten, white, norm)
 
 
 def square_norm(cov: jax.Array) -> jax.Array:
@@ -141,20 +186,22 @@ def gaussian(exp2: Callable, z: Columns, centers: Columns) -> tuple[jax.Array]:
     return (exp2(exponent),)
 
 
-def _pairs(
-    backend: Backend, centers: jax.Array, cov: jax.Array
-) -> tuple[PairTables, Whitening, jax.Array]:
-    whiten, white_centers, norm = whitening(centers, cov)
+def _pairs(backend: Backend, kernels: WhiteKernels) -> PairTables:
+    whiten = kernels.whiten
 
     def prepare(columns: Columns) -> Columns:
         return backend.transform(whiten.matrix, whiten.scaled(columns))
 
-    return PairTables(prepare, white_centers, partial(gaussian, backend.exp2)), whiten, norm
+    return PairTables(prepare, kernels.centers, partial(gaussian, backend.exp2))
 
 
 def _sums(backend: Backend, x, weights, centers, cov):
-    pairs, _, norm = _pairs(backend, centers, cov)
-    return norm * backend.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
+    return _sums_of(backend, x, weights, white_kernels(centers, cov))
+
+
+def _sums_of(backend: Backend, x, weights, kernels):
+    pairs = _pairs(backend, kernels)
+    return kernels.norm * backend.over_samples(pairs, x, weights, lambda _, w: [w])[0][:, 0]
 
 
 def block_gradients(z, weights, centers, rows):
@@ -178,21 +225,26 @@ def _finish(z: Columns, weights: jax.Array, sums: Columns) -> tuple[Columns, jax
 
 
 def _sample_gradients(backend: Backend, x, weights, centers, cov, cotangent):
-    pairs, whiten, norm = _pairs(backend, centers, cov)
+    return _gradients_of_samples(backend, x, weights, white_kernels(centers, cov), cotangent)
+
+
+def _gradients_of_samples(backend: Backend, x, weights, kernels, cotangent):
+    pairs = _pairs(backend, kernels)
 
     def finish(z, w, sums):
         gradients, total = _finish(z, w, sums)
-        return [*whiten.pull_back(gradients), total]
+        return [*kernels.whiten.pull_back(gradients), total]
 
-    rows = [gradient_rows(pairs.kernels, norm * cotangent)]
+    rows = [gradient_rows(pairs.kernels, kernels.norm * cotangent)]
     *columns, total = backend.over_kernels(pairs, x, weights, rows, finish)
     return jnp.stack(columns, axis=1), total
 
 
 def _center_gradients(backend: Backend, x, weights, centers, cov, cotangent):
-    pairs, whiten, norm = _pairs(backend, centers, cov)
-    white = _white_center_gradients(backend, x, weights, pairs, norm * cotangent)
-    return jnp.stack(whiten.pull_back(white), axis=1)
+    kernels = white_kernels(centers, cov)
+    pairs = _pairs(backend, kernels)
+    white = _white_center_gradients(backend, x, weights, pairs, kernels.norm * cotangent)
+    return jnp.stack(kernels.whiten.pull_back(white), axis=1)
 
 
 def _white_center_gradients(backend: Backend, x, weights, pairs, cotangent):
@@ -206,8 +258,9 @@ def _cov_gradient(backend: Backend, x, weights, centers, cov, cotangent):
 
     The second moment comes from the gradients in z and c, which contain one factor d.
     """
-    pairs, whiten, norm = _pairs(backend, centers, cov)
-    cotangent = norm * cotangent
+    kernels = white_kernels(centers, cov)
+    pairs, whiten = _pairs(backend, kernels), kernels.whiten
+    cotangent = kernels.norm * cotangent
     rows = gradient_rows(pairs.kernels, cotangent)
 
     def body(columns, w):

@@ -27,8 +27,8 @@ class Statistic(ABC):
 
     A new statistic defines name, parts, ``read`` and ``values``. The other methods have defaults
     that follow from ``values``. A statistic overrides a default with a faster or more precise form.
-    All methods but ``read`` and ``place`` are traceable. Instances are hashable, and equal
-    instances count in the same way.
+    All methods but ``read``, ``place`` and ``ready`` are traceable. Instances are hashable, and
+    equal instances count in the same way.
 
     Attributes:
         name: name in configs, files and plots.
@@ -90,6 +90,14 @@ class Statistic(ABC):
             columns: d coordinates of a block of samples, (size,) each.
             prepared: the result of ``prepare``.
         """
+
+    def ready(self, points: Points) -> Points:
+        """The points, with further arrays that a fit needs in each step and computes once.
+
+        Args:
+            points: the points of a bin, as NumPy arrays. Arrays ``each`` stay cut by point.
+        """
+        return points
 
     def prepare(self, points: Points, origin: jax.Array) -> Any:
         """A pytree of arrays that the other methods need of the points of a bin.

@@ -10,13 +10,17 @@ import numpy as np
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.kde import (
+    FAR,
+    SCALE,
+    WhiteKernels,
     Whitening,
     block_gradients,
     gradient_rows,
     kernel_values,
     plain_kernels,
     square_norm,
-    whitening,
+    white_kde_sums,
+    white_kernels,
 )
 from kdescent_dist.counts.local import kde_counts
 from kdescent_dist.counts.placement import TrainingDensity
@@ -29,12 +33,22 @@ from kdescent_dist.numerics.tiles import matmul
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _White:
-    """Whitening map, white centers, norm of a kernel, and ``kde.square_norm``."""
+    """Kernels in white coordinates, and ``kde.square_norm``."""
 
-    whiten: Whitening
-    centers: Columns
-    norm: Any
+    kernels: WhiteKernels
     square_norm: Any
+
+    @property
+    def centers(self) -> Columns:
+        return self.kernels.centers
+
+    @property
+    def norm(self) -> Any:
+        return self.kernels.norm
+
+    @property
+    def whiten(self) -> Whitening:
+        return self.kernels.whiten
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,30 @@ class GaussianKernels(Statistic):
             centers = density.draw(draw_key, number)
         return Points({"centers": centers}, {"cov": (cov * bandwidth**2).astype(density.dtype)})
 
+    def ready(self, points: Points) -> Points:
+        """White coordinates of the centers, and what a fit needs of their covariance."""
+        centers, cov = (
+            np.asarray(a, float) for a in (points.each["centers"], points.common["cov"])
+        )
+        lower = np.linalg.cholesky(cov)
+        widths = np.diagonal(lower)
+        matrix, scale = np.linalg.solve(lower, np.diag(widths)), SCALE / widths
+        origin = np.sort(centers, axis=0)[len(centers) // 2]
+        white = np.clip((centers - origin) * scale, -FAR, FAR) @ matrix.T
+        common = {
+            "origin": origin,
+            "scale": scale,
+            "matrix": np.tril(matrix),
+            "norm": np.prod(1 / (np.sqrt(2 * np.pi) * widths)),
+            "square_norm": np.sqrt(np.linalg.det(4 * np.pi * cov)),
+        }
+        return Points({**points.each, "white": white}, {**points.common, **common})
+
     def prepare(self, points: Points, origin: jax.Array) -> _White:
+        if (known := _known(points)) is not None:
+            return known
         cov = points.common["cov"]
-        return _White(*whitening(points.each["centers"], cov), square_norm(cov))
+        return _White(white_kernels(points.each["centers"], cov), square_norm(cov))
 
     def values(self, columns: Columns, prepared: _White) -> tuple[jax.Array]:
         return (plain_kernels(prepared.whiten(columns), prepared.centers),)
@@ -118,15 +153,30 @@ class GaussianKernels(Statistic):
         return prepared.whiten.pull_back(white), total
 
     def counts(self, x: jax.Array, weights: jax.Array, points: Points, backend: str) -> jax.Array:
+        if (known := _known(points)) is not None:
+            return white_kde_sums(backend, x, weights, known.kernels)[:, None]
         centers, cov = points.each["centers"], points.common["cov"]
         return kde_counts(x, weights, centers, cov, backend)[:, None]
 
     def squares(
         self, x: jax.Array, weights: jax.Array, points: Points, backend: str, total: jax.Array
     ) -> jax.Array:
+        if (known := _known(points)) is not None:
+            narrow = white_kde_sums(backend, x, weights * weights, known.kernels.narrow)
+            return (narrow / known.square_norm)[:, None]
         centers, cov = points.each["centers"], points.common["cov"]
         narrow = kde_counts(x, weights * weights, centers, 0.5 * cov, backend)
         return (narrow / square_norm(cov))[:, None]
+
+
+def _known(points: Points) -> _White | None:
+    """What ``GaussianKernels.ready`` found; None before."""
+    if "white" not in points.each:
+        return None
+    common = points.common
+    whiten = Whitening(common["origin"], common["scale"], common["matrix"])
+    centers = list(points.each["white"].T)
+    return _White(WhiteKernels(whiten, centers, common["norm"]), common["square_norm"])
 
 
 def _rare_centers(

@@ -110,8 +110,8 @@ def evaluate(objective, dtype):
     return jax.device_get(jax.jit(objective.value_and_grad)(params, KEY, objective.data))
 
 
-def side_by_side(bins, devices, memory, **options):
-    counts = CountsConfig(bins="dense", backend="fused")
+def side_by_side(bins, devices, memory, sums="dense", **options):
+    counts = CountsConfig(bins=sums, backend="fused")
     objective = problems.objective(bins, devices, counts=counts, **options)
     rule = replace(objective.chain_rule, side_by_side=True, memory=memory)
     objective.chain_rule = rule
@@ -131,3 +131,13 @@ def test_a_population(bins, devices, memory, caplog):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, expected)
     (told,) = [record.message for record in caplog.records if "at once" in record.message]
     assert ("kept" in told) == (memory == ALL)
+
+
+def test_sparse_bins(bins):
+    """Loops over the blocks in reach, whose lengths differ between the blocks of samples."""
+    with jax.enable_x64(True):
+        options = {"dtype": np.float64}
+        sparse = CountsConfig(bins="sparse")
+        expected = evaluate(problems.objective(bins, counts=sparse, **options), np.float64)
+        found = evaluate(side_by_side(bins, 1, ALL, "sparse", **options), np.float64)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, expected)

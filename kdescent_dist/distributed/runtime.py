@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def start(
     launch = launch or find_launch(config, os.environ)
     jax.config.update("jax_enable_x64", config.x64)
     if config.platform is not None:
-        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(config.platform, config.platform))
+        platform = gpu_platform() if config.platform == "gpu" else config.platform
+        jax.config.update("jax_platforms", platform)
     if config.cpu_devices is not None:
         try:
             jax.config.update("jax_num_cpu_devices", config.cpu_devices)
@@ -66,6 +68,13 @@ def start(
             watchdog.leave(error, expected=True)
         raise
     return watchdog
+
+
+def gpu_platform() -> str:
+    """The platform of the GPUs that JAX has a plugin for: ``rocm`` or, also without any, ``cuda``."""
+    plugins = [entry.name for entry in entry_points(group="jax_plugins")]
+    has_rocm, has_cuda = (any(kind in one for one in plugins) for kind in ("rocm", "cuda"))
+    return "rocm" if has_rocm and not has_cuda else "cuda"
 
 
 def _check_platform(platform: str | None) -> None:

@@ -3,6 +3,10 @@
 A GPU waits for its host before and after each library call, and each time round a loop whose length
 the compiler does not know. XLA puts kernels and such loops into one CUDA graph if the option says
 so and no library call is among them.
+
+XLA times algorithms on a GPU while it compiles, and takes the fastest. Another start may take
+another one, with other bits. So algorithms are chosen without timing, and sums whose order varies
+from run to run, such as atomic additions, are replaced by sums of a fixed order.
 """
 
 from collections.abc import Callable
@@ -45,15 +49,20 @@ def compiled(
         )
 
     return jax.jit(
-        written if written_out else function, compiler_options=graph_options(device), **options
+        written if written_out else function, compiler_options=gpu_options(device), **options
     )
 
 
-def graph_options(device: Any) -> dict[str, str] | None:
-    """Options of the compiler that put loops into CUDA graphs, None for GPUs without them."""
+def gpu_options(device: Any) -> dict[str, str | bool | int] | None:
+    """Options of the compiler: loops in CUDA graphs, and the same bits in each run.
+
+    None for GPUs without CUDA graphs.
+    """
     if not device.device_kind.startswith("NVIDIA"):
         return None
     return {
         "xla_gpu_enable_command_buffer": ",".join(_IN_GRAPHS),
         "xla_disable_hlo_passes": ",".join(_HOST_COPIES),
+        "xla_gpu_autotune_level": 0,
+        "xla_gpu_deterministic_ops": True,
     }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdescent_dist.numerics.gpu_programs import compiled, graph_options
+from kdescent_dist.numerics.gpu_programs import compiled, gpu_options
 from kdescent_dist.numerics.small_solves import lu, triangular_solve
 from kdescent_dist.numerics.without_library import MOST_COLUMNS, without_library_calls
 from support import problems
@@ -133,8 +133,9 @@ def test_on_a_cpu_nothing_is_written_out():
     assert texts[0] == texts[1]
 
 
-def test_only_gpus_of_nvidia_get_graphs_of_loops():
-    kinds = {"NVIDIA H100 80GB HBM3": True, "AMD Instinct MI300X": False}
-    for kind, expected in kinds.items():
-        options = graph_options(SimpleNamespace(device_kind=kind)) or {}
-        assert ("WHILE" in options.get("xla_gpu_enable_command_buffer", "")) is expected
+def test_only_gpus_of_nvidia_get_graphs_of_loops_and_sums_of_a_fixed_order():
+    assert gpu_options(SimpleNamespace(device_kind="AMD Instinct MI300X")) is None
+    options = gpu_options(SimpleNamespace(device_kind="NVIDIA H100 80GB HBM3"))
+    assert "WHILE" in options["xla_gpu_enable_command_buffer"]
+    assert options["xla_gpu_deterministic_ops"] is True
+    assert options["xla_gpu_autotune_level"] == 0

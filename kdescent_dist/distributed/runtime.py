@@ -71,7 +71,7 @@ def start(
 
 
 def gpu_platform() -> str:
-    """The platform of the GPUs that JAX has a plugin for: ``rocm`` or, also without any, ``cuda``."""
+    """The platform of the GPUs that JAX has a plugin for: ``rocm``, or else ``cuda``."""
     plugins = [entry.name for entry in entry_points(group="jax_plugins")]
     has_rocm, has_cuda = (any(kind in one for one in plugins) for kind in ("rocm", "cuda"))
     return "rocm" if has_rocm and not has_cuda else "cuda"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdescent_dist.models.population import Population
 from kdescent_dist.numerics.gpu_programs import compiled, gpu_options
 from kdescent_dist.numerics.small_solves import lu, triangular_solve
 from kdescent_dist.numerics.without_library import MOST_COLUMNS, without_library_calls
@@ -106,11 +107,19 @@ def test_the_gradient_of_a_model_as_a_document_writes_it():
     np.testing.assert_allclose(slopes, truth, rtol=1e-4)
 
 
+def correlated(params, key, catalog):
+    """The small problem, with colors that a Cholesky factor correlates."""
+    made = problems.toy(params, key, catalog)
+    factor = jnp.linalg.cholesky(jnp.array([[1.0, 0.3], [0.3, 1.0]]) + params["slope"] ** 2)
+    red, blue = factor @ jnp.stack([made.x["red"], made.x["blue"]])
+    return Population({**made.x, "red": red, "blue": blue}, made.weights)
+
+
 @pytest.mark.slow
 def test_written_out_the_bits_are_the_same_on_any_number_of_devices(bins):
     results = []
     for devices in (1, 2, 8):
-        objective = problems.objective(bins, devices, kernel_blocks=1)
+        objective = problems.objective(bins, devices, kernel_blocks=1, model=correlated)
         arguments = (jnp.asarray(problems.GUESS, jnp.float32), KEY, objective.data)
         written = without_library_calls(objective.value_and_grad)
         assert calls_in(objective.value_and_grad, *arguments) > 0

@@ -16,6 +16,9 @@ from support import fits, problems
 from support.fits import ADAM, BOUNDS, fit_once_compiled, objective
 
 
+pytestmark = pytest.mark.as_shipped
+
+
 def run(stop, per_call=10, devices=1, steps=40, answer="last", **options):
     return fits.run(devices, steps, per_call, {"stop": stop, "answer": answer}, **options)
 

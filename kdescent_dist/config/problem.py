@@ -60,7 +60,6 @@ CHANGES: tuple[Change, ...] = (
     Change(6, "bins.*.column_width", before="deviation", added=True),
     Change(6, "loss.errors", before="training", added=True),
     Change(6, "parameters.*.prior", before=None, added=True),
-    Change(6, "samples.memory", before=1.0e9, added=True),
 )
 
 # Keys and whole sections that a resume may change.

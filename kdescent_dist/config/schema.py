@@ -84,10 +84,9 @@ class SamplesConfig:
     size: int | None = knob(at_least=1)
     # Samples per block, by default an eighth of the samples, and at most 65,536
     block_size: int | None = knob(at_least=1)
-    # Bytes for what the gradient needs of the blocks. If all blocks of all devices fit, it is kept
-    # (on CPUs only if a block takes at most 4 MB); else blocks are computed again for the gradient.
-    # A GPU computes as many blocks at once as fit.
-    memory: float = knob(1.0e9, at_least=1)
+    # On GPUs: bytes of a device for what the gradient needs of the blocks. If all blocks fit, they
+    # are kept; else pieces of as many blocks as fit are computed again for the gradient.
+    memory: float = knob(1.0e9, at_least=1, resumable=True)
 
 
 @dataclass

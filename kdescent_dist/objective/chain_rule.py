@@ -53,8 +53,7 @@ class ChainRule:
         reproducible: whether to gather the sums and add them along a fixed tree; else ``psum``.
         side_by_side: whether a device evaluates many blocks at once, see ``side_by_side``; by
             default on all but CPUs.
-        memory: bytes for what the gradient needs of the blocks. If all blocks of all devices fit,
-            it is kept; else blocks are evaluated again for the gradient.
+        memory: bytes for what the gradient needs of the blocks that are evaluated at once.
         most: most blocks that are evaluated at once, by default as many as ``memory`` holds.
     """
 
@@ -188,7 +187,7 @@ class ChainRule:
         """What evaluates the units of a device."""
         grid = self.layout, self.mesh, self.kernel_blocks
         if not self.evaluates_many:
-            return OneByOne(*grid, self.memory)
+            return OneByOne(*grid)
         return SideBySide(*grid, self.memory, self.most)
 
     @property

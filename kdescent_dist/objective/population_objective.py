@@ -129,7 +129,7 @@ class PopulationObjective:
         extra_sums: ``extra_sums(population) -> pytree``, additive over samples.
         mesh: devices, by default all.
         block_size: samples per block, see ``SampleBlocks``.
-        memory: bytes for what the gradient needs of the blocks, which is kept if all blocks fit.
+        memory: on GPUs, bytes of a device for what the gradient needs of the blocks.
         kernel_blocks: number of blocks of kernels, by default the size of the mesh's kernels axis.
         reproducible: the reduction, see ``ChainRule``.
         counts: config of the counts; options of the pretraining do not matter here.
@@ -251,8 +251,6 @@ class PopulationObjective:
             },
             "sums": {"kernel_blocks": self.chain_rule.kernel_blocks, "reproducible": reproducible},
         }
-        if memory != DEFAULT_MEMORY:
-            terms["sums"]["memory"] = memory
         if self.prior is not None:
             terms["priors"] = self.prior.told()
         self.settings = flatten({name: term for name, term in terms.items() if term})

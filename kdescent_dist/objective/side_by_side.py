@@ -21,13 +21,8 @@ from jax import lax
 from jax.sharding import Mesh
 
 from kdescent_dist.distributed.sample_blocks import SampleBlocks
-from kdescent_dist.objective.units import (
-    FlatSums,
-    PullBack,
-    Share,
-    added_in_nodes,
-    needed_bytes,
-)
+from kdescent_dist.numerics.reductions import tree_sum
+from kdescent_dist.objective.units import FlatSums, PullBack, Share, unit_shapes
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +91,15 @@ class SideBySide:
         return self._added(rows, share), pull_back
 
     def _bytes(self, flat: FlatSums, params: jax.Array, catalog: Any) -> int:
+        """Memory for what the gradient needs of a block at all blocks of kernels of a device."""
+        block, index = unit_shapes(catalog)
+
+        def pull(params: Any, *unit: Any) -> Any:
+            return jax.vjp(lambda p: flat(p, *unit), params)[1]
+
+        needed = jax.tree.leaves(jax.eval_shape(pull, params, index, block, index))
         kernel_blocks = self.kernel_blocks // self.mesh.shape["kernels"]
-        return needed_bytes(flat, params, catalog, kernel_blocks)
+        return kernel_blocks * sum(math.prod(a.shape) * a.dtype.itemsize for a in needed)
 
     def _is_kept(self, of_block: int) -> bool:
         """Whether all blocks of all devices fit, so that the answer is the same on any mesh."""
@@ -177,4 +179,9 @@ class SideBySide:
         return jnp.concatenate([found, last])
 
     def _added(self, rows: jax.Array, share: Share) -> jax.Array:
-        return added_in_nodes(rows, share[1], self.layout.node(self.mesh))
+        """Add rows (blocks, kernel blocks, ...) up in each node, without blocks that are not."""
+        _, number = share
+        node = self.layout.node(self.mesh)
+        real = jnp.arange(len(rows), dtype=jnp.int32) < number
+        rows = jnp.where(real.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
+        return tree_sum(rows.reshape(-1, node, *rows.shape[1:]).swapaxes(0, 1))

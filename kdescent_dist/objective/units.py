@@ -5,7 +5,6 @@ A device has several blocks. ``one_by_one`` evaluates the blocks one after the o
 tree.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
-
-from kdescent_dist.numerics.reductions import tree_sum
 
 # unit(params, block index, block of the catalog, kernel block index) -> pytree of sums
 UnitSums = Callable[[jax.Array, jax.Array, Any, jax.Array], Any]
@@ -73,21 +70,3 @@ def unit_shapes(catalog: Any) -> tuple[Any, Any]:
     """Shapes of a block of the catalog, and of an index of a block."""
     block = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), catalog)
     return block, jax.ShapeDtypeStruct((), jnp.int32)
-
-
-def needed_bytes(flat: FlatSums, params: jax.Array, catalog: Any, kernel_blocks: int) -> int:
-    """Memory for what the gradient needs of a block, at so many blocks of kernels."""
-    block, index = unit_shapes(catalog)
-
-    def pull(params: Any, *unit: Any) -> Any:
-        return jax.vjp(lambda p: flat(p, *unit), params)[1]
-
-    needed = jax.tree.leaves(jax.eval_shape(pull, params, index, block, index))
-    return kernel_blocks * sum(math.prod(a.shape) * a.dtype.itemsize for a in needed)
-
-
-def added_in_nodes(rows: jax.Array, number: jax.Array, node: int) -> jax.Array:
-    """Add rows (blocks, kernel blocks, ...) up in each node, without blocks from ``number`` on."""
-    real = jnp.arange(len(rows), dtype=jnp.int32) < number
-    rows = jnp.where(real.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
-    return tree_sum(rows.reshape(-1, node, *rows.shape[1:]).swapaxes(0, 1))

@@ -348,8 +348,7 @@ def test_memory_is_bounded_by_a_block(bins, with_catalog):
 
     def temporaries(size):
         mass = {"mass": np.linspace(0.0, 1.0, size, dtype=np.float32)} if with_catalog else None
-        options = {"block_size": 2000, "catalog": mass, "memory": 1}
-        objective = problems.objective(bins[:1], size=size, **options)
+        objective = problems.objective(bins[:1], size=size, block_size=2000, catalog=mass)
         lowered = jax.jit(objective.value_and_grad).lower(problems.GUESS, KEY, objective.data)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

@@ -48,8 +48,11 @@ def compile_steps(
     on_cpu = written_out and device.platform == "cpu"
 
     def run(state: FitState, count: jax.Array, moving: jax.Array, data: Any) -> tuple:
-        # One array, which costs a GPU one kernel a step.
-        record = jnp.zeros((capacity, size + 2), state.params.dtype)
+        record = {
+            "params": jnp.zeros((capacity, size), state.params.dtype),
+            "loss": jnp.zeros(capacity, state.params.dtype),
+            "grad_norm": jnp.zeros(capacity, state.params.dtype),
+        }
 
         def more(carry: tuple) -> jax.Array:
             i, _, _, good = carry
@@ -62,8 +65,11 @@ def compile_steps(
             loss, grad = evaluate(objective, params, key, data, on_cpu)
             (grad,) = pull(grad)
             good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(grad))
-            norm = jnp.linalg.norm(grad)
-            record = record.at[i].set(jnp.concatenate([params, jnp.stack([loss, norm])]))
+            record = {
+                "params": record["params"].at[i].set(params),
+                "loss": record["loss"].at[i].set(loss),
+                "grad_norm": record["grad_norm"].at[i].set(jnp.linalg.norm(grad)),
+            }
 
             def loss_of(moved: jax.Array) -> jax.Array:
                 return evaluate(objective, coordinates.to_params(moved), key, data, on_cpu)[0]
@@ -81,11 +87,6 @@ def compile_steps(
         done, state, record, good = lax.while_loop(
             more, step, (jnp.int32(0), state, record, jnp.bool_(True))
         )
-        of_steps = {
-            "params": record[:, :size],
-            "loss": record[:, size],
-            "grad_norm": record[:, size + 1],
-        }
-        return state, of_steps, done, good
+        return state, record, done, good
 
     return compiled(run, device, written_out, donate_argnums=0)

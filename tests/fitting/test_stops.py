@@ -15,7 +15,6 @@ from kdescent_dist.fitting.stops import Stops
 from support import fits, problems
 from support.fits import ADAM, BOUNDS, fit_once_compiled, objective
 
-
 pytestmark = pytest.mark.as_shipped
 
 

@@ -12,11 +12,12 @@ from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.counts.pallas import PallasBackend
 from kdescent_dist.counts.tiled import TiledBackend
 
+_PLAIN: dict[str, Backend] = {"tiled": TiledBackend(), "fused": FusedBackend()}
+_AUTO = {"cpu": "tiled", "default": "fused"}  # what ``auto`` is on each platform
 # The backend for each platform that a program is compiled for; "default" is any other platform.
 _BY_PLATFORM: dict[str, dict[str, Backend]] = {
-    "auto": {"cpu": TiledBackend(), "default": FusedBackend()},
-    "tiled": {"default": TiledBackend()},
-    "fused": {"default": FusedBackend()},
+    "auto": {platform: _PLAIN[name] for platform, name in _AUTO.items()},
+    **{name: {"default": backend} for name, backend in _PLAIN.items()},
     "pallas": {"cpu": PallasBackend(interpret=True), "cuda": PallasBackend(interpret=False)},
 }
 
@@ -35,7 +36,7 @@ def backend_on(backend: str, platform: str) -> str:
     """The backend that ``backend``, which may be ``auto``, is on a platform."""
     if backend != "auto":
         return backend
-    return "tiled" if platform == "cpu" else "fused"
+    return _AUTO.get(platform, _AUTO["default"])
 
 
 def with_backend(backend: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -6,13 +6,12 @@ matrices of a model may use another algorithm for another number of blocks.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
 
 from kdescent_dist.distributed.mesh import AXES
 from kdescent_dist.numerics.gpu_programs import compiled
@@ -41,8 +40,7 @@ def blocks_alike(
 
     def local(params, key, shared, catalog, shares):
         unit, _ = make(shared, key)
-        flat, zeros = traced(unit, params, catalog)
-        vector, _ = ravel_pytree(zeros)
+        flat, vector, _ = traced(unit, params, catalog)
         first, number, _ = shares[0]
         ones = jnp.ones((rule.kernel_blocks, *vector.shape), vector.dtype)
 
@@ -54,13 +52,5 @@ def blocks_alike(
         differs = sum(jnp.sum((a != b) & ~(jnp.isnan(a) & jnp.isnan(b))) for a, b in pairs)
         return lax.psum(differs, AXES)
 
-    everywhere, split = PartitionSpec(), PartitionSpec("samples")
-    mapped = jax.shard_map(
-        local,
-        mesh=rule.mesh,
-        in_specs=(everywhere, everywhere, everywhere, split, split),
-        out_specs=everywhere,
-        check_vma=False,
-    )
-    run = compiled(mapped, rule.mesh.devices.flat[0], written_out)
+    run = compiled(partial(rule.on_mesh, local), rule.mesh.devices.flat[0], written_out)
     return int(run(params, key, shared, catalog, shares)) == 0

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.distributed.mesh import AXES, dealt, platform_of, whole
@@ -93,8 +92,7 @@ class ChainRule:
     ) -> tuple[jax.Array, jax.Array]:
         def local(params, key, shared, catalog, shares):
             unit, loss = make(shared, key)
-            flat, zeros = traced(unit, params, catalog)
-            vector, unravel = ravel_pytree(zeros)
+            flat, vector, unravel = traced(unit, params, catalog)
             first, number, one = shares[0]
             share = (first, number)
             table, pull = self.units.sums_and_pullback(flat, vector, params, catalog, share)
@@ -104,7 +102,7 @@ class ChainRule:
             grads = self._reduce(pull(self._stored(cotangents, one)))
             return self._stored((value, tree_sum(grads) + direct), one)
 
-        return self._on_mesh(local, params, *data)
+        return self.on_mesh(local, params, *data)
 
     def totals(self, make: MakeTotals, params: jax.Array, data: SumsData) -> Any:
         """Return the totals of the sums.
@@ -120,14 +118,13 @@ class ChainRule:
 
         def local(params, at, shared, catalog, shares):
             unit, totals = make(shared, at)
-            flat, zeros = traced(unit, params, catalog)
-            vector, unravel = ravel_pytree(zeros)
+            flat, vector, unravel = traced(unit, params, catalog)
             first, number, one = shares[0]
             share = (first, number)
             sums = self._reduce(self.units.sums(flat, vector, params, catalog, share))
             return totals(jax.vmap(unravel)(self._stored(sums, one)))
 
-        return self._on_mesh(local, params, *data)
+        return self.on_mesh(local, params, *data)
 
     def pull_back(
         self, make: MakeTotals, params: jax.Array, data: SumsData, cotangent: Any
@@ -142,8 +139,7 @@ class ChainRule:
         def local(params, at, shared, catalog, shares):
             given, at = at
             unit, totals = make(shared, at)
-            flat, zeros = traced(unit, params, catalog)
-            vector, unravel = ravel_pytree(zeros)
+            flat, vector, unravel = traced(unit, params, catalog)
             first, number, one = shares[0]
             share = (first, number)
             everywhere = jnp.zeros((self.kernel_blocks, *vector.shape), vector.dtype)
@@ -153,9 +149,10 @@ class ChainRule:
             return tree_sum(self._reduce(grads))
 
         at, *rest = data
-        return self._on_mesh(local, params, (cotangent, at), *rest)
+        return self.on_mesh(local, params, (cotangent, at), *rest)
 
-    def _on_mesh(self, local: Callable, params: Any, *data: Any) -> Any:
+    def on_mesh(self, local: Callable, params: Any, *data: Any) -> Any:
+        """Call ``local`` on each device, with ``params`` and ``data`` as in ``totals``."""
         everywhere, split = PartitionSpec(), PartitionSpec("samples")
         return jax.shard_map(
             local,

@@ -49,18 +49,13 @@ class SideBySide:
         self, flat: FlatSums, like: Any, params: jax.Array, catalog: Any, share: Share
     ) -> jax.Array:
         piece = self._piece(self._bytes(flat, params, catalog))
-        rows = self._in_pieces(partial(self._forward, flat), piece, params, catalog, share)
-        return self._added(rows, share)
+        return self._sums(flat, piece, params, catalog, share)
 
     def pulled_back(
         self, flat: FlatSums, params: jax.Array, catalog: Any, share: Share, cotangents: jax.Array
     ) -> jax.Array:
-        def of_piece(params: jax.Array, blocks: jax.Array, columns: Any) -> jax.Array:
-            _, pull = jax.vjp(lambda p: self._forward(flat, p, blocks, columns), params)
-            return pull(self._of_rows(cotangents, len(blocks)))[0]
-
         piece = self._piece(self._bytes(flat, params, catalog))
-        return self._added(self._in_pieces(of_piece, piece, params, catalog, share), share)
+        return self._pulled_back(flat, piece, params, catalog, share, cotangents)
 
     def sums_and_pullback(
         self, flat: FlatSums, like: Any, params: jax.Array, catalog: Any, share: Share
@@ -76,9 +71,9 @@ class SideBySide:
         if not kept:
 
             def again(cotangents: jax.Array) -> jax.Array:
-                return self.pulled_back(flat, params, catalog, share, cotangents)
+                return self._pulled_back(flat, piece, params, catalog, share, cotangents)
 
-            return self.sums(flat, like, params, catalog, share), again
+            return self._sums(flat, piece, params, catalog, share), again
 
         def of_all(rows: jax.Array) -> jax.Array:
             return self._in_pieces(partial(self._forward, flat), piece, rows, catalog, share)
@@ -89,6 +84,29 @@ class SideBySide:
             return self._added(pull(self._of_rows(cotangents, blocks))[0], share)
 
         return self._added(rows, share), pull_back
+
+    def _sums(
+        self, flat: FlatSums, piece: int, params: jax.Array, catalog: Any, share: Share
+    ) -> jax.Array:
+        rows = self._of_each(params)
+        rows = self._in_pieces(partial(self._forward, flat), piece, rows, catalog, share)
+        return self._added(rows, share)
+
+    def _pulled_back(
+        self,
+        flat: FlatSums,
+        piece: int,
+        params: jax.Array,
+        catalog: Any,
+        share: Share,
+        cotangents: jax.Array,
+    ) -> jax.Array:
+        def of_piece(params: jax.Array, blocks: jax.Array, columns: Any) -> jax.Array:
+            _, pull = jax.vjp(lambda p: self._forward(flat, p, blocks, columns), params)
+            return pull(self._of_rows(cotangents, len(blocks)))[0]
+
+        rows = self._in_pieces(of_piece, piece, self._of_each(params), catalog, share)
+        return self._added(rows, share)
 
     def _bytes(self, flat: FlatSums, params: jax.Array, catalog: Any) -> int:
         """Memory for what the gradient needs of a block at all blocks of kernels of a device."""
@@ -125,10 +143,8 @@ class SideBySide:
 
     def _of_each(self, params: jax.Array) -> jax.Array:
         """Parameters (blocks, kernel blocks, parameters), so that each unit has a gradient."""
-        return self._of_rows(
-            jnp.broadcast_to(params, (self.kernel_blocks, *params.shape)),
-            self.layout.per_device(self.mesh),
-        )
+        units = self.layout.per_device(self.mesh), len(self._kernels)
+        return jnp.broadcast_to(params, (*units, *params.shape))
 
     def _of_rows(self, table: jax.Array, blocks: int) -> jax.Array:
         """Copies (blocks, kernel blocks of this device, ...) of (all kernel blocks, ...)."""
@@ -160,13 +176,12 @@ class SideBySide:
         Args:
             of_piece: function of arguments as those of ``_forward``.
             piece: see ``_piece``.
-            params: parameters, of all units or of each.
+            params: (blocks, kernel blocks, parameters) parameters.
             catalog, share: see ``Units``.
         """
         first, _ = share
         blocks = self.layout.per_device(self.mesh)
-        rows = params if params.ndim > 1 else self._of_each(params)
-        given = rows, first + jnp.arange(blocks, dtype=jnp.int32), catalog
+        given = params, first + jnp.arange(blocks, dtype=jnp.int32), catalog
         if piece == blocks:
             return of_piece(*given)
         whole = blocks // piece * piece

@@ -50,8 +50,10 @@ class Units(Protocol):
         ...
 
 
-def traced(unit: UnitSums, params: jax.Array, catalog: Any) -> tuple[FlatSums, Any]:
-    """Return a unit's sums as one vector, and zeros in the shape of its pytree.
+def traced(
+    unit: UnitSums, params: jax.Array, catalog: Any
+) -> tuple[FlatSums, jax.Array, Callable[[jax.Array], Any]]:
+    """Return a unit's sums as one vector, such a vector of zeros, and what makes it a pytree.
 
     The Python code of the unit is traced once. The sums and their derivatives then follow from the
     jaxpr.
@@ -63,7 +65,8 @@ def traced(unit: UnitSums, params: jax.Array, catalog: Any) -> tuple[FlatSums, A
     def flat(*arguments: Any) -> jax.Array:
         return ravel_pytree(evaluate(*jax.tree.leaves(arguments)))[0]
 
-    return flat, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    return flat, *ravel_pytree(zeros)
 
 
 def unit_shapes(catalog: Any) -> tuple[Any, Any]:

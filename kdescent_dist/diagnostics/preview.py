@@ -14,7 +14,7 @@ from kdescent_dist.diagnostics.population_sums import PopulationBlocks, SumsAndS
 from kdescent_dist.diagnostics.problem import Problem
 from kdescent_dist.distributed.mesh import replicated, whole
 from kdescent_dist.models.block_model import INPUT_WEIGHTS
-from kdescent_dist.numerics.gpu_programs import compiled
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.numerics.prng import as_key, fixed_schedule, fold_schedule
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.population_objective import PopulationObjective
@@ -150,7 +150,7 @@ def try_steps(problem: Problem) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
     params, base = whole((problem.guess, jax.random.key_data(as_key(problem.seed))), objective.mesh)
     begun = time.perf_counter()
-    program = compiled(at_guess, device, written_out)
+    program = compiled(at_guess, device, written_out=written_out)
     program = program.lower(params, base, np.int32(0), objective.data).compile()
     cost: dict[str, Any] = {"compile_s": time.perf_counter() - begun, "memory": _memory(program)}
     losses, slopes, seconds = [], [], []

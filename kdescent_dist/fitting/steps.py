@@ -10,7 +10,7 @@ from jax import lax
 
 from kdescent_dist.fitting.coordinates import Coordinates
 from kdescent_dist.fitting.state import FitState
-from kdescent_dist.numerics.gpu_programs import compiled
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.objective.evaluate import evaluate
 from kdescent_dist.objective.protocol import Objective
 
@@ -89,4 +89,4 @@ def compile_steps(
         )
         return state, record, done, good
 
-    return compiled(run, device, written_out, donate_argnums=0)
+    return compiled(run, device, written_out=written_out, donate_argnums=0)

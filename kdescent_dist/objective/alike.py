@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from kdescent_dist.distributed.mesh import AXES
-from kdescent_dist.numerics.gpu_programs import compiled
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.objective.chain_rule import ChainRule, SumsLoss
 from kdescent_dist.objective.units import UnitSums, traced
 
@@ -35,7 +35,7 @@ def blocks_alike(
     Args:
         rule: a rule that evaluates many blocks at once.
         make, params, key, shared, catalog, shares: as in ``ChainRule.value_and_grad``.
-        written_out: see ``numerics.gpu_programs.compiled``.
+        written_out: see ``numerics.compiled.compiled``.
     """
 
     def local(params, key, shared, catalog, shares):
@@ -52,5 +52,5 @@ def blocks_alike(
         differs = sum(jnp.sum((a != b) & ~(jnp.isnan(a) & jnp.isnan(b))) for a, b in pairs)
         return lax.psum(differs, AXES)
 
-    run = compiled(partial(rule.on_mesh, local), rule.mesh.devices.flat[0], written_out)
+    run = compiled(partial(rule.on_mesh, local), rule.mesh.devices.flat[0], written_out=written_out)
     return int(run(params, key, shared, catalog, shares)) == 0

@@ -403,7 +403,7 @@ class PopulationObjective:
 
         Args:
             params: (parameters,) parameters to try.
-            written_out: see ``numerics.gpu_programs.compiled``.
+            written_out: see ``numerics.compiled.compiled``.
         """
         rule = self.chain_rule
         if not rule.evaluates_many or rule.most == 1 or self.layout.count == 1:

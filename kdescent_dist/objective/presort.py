@@ -10,6 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from kdescent_dist.bins.stacks import BinStack
 from kdescent_dist.bins.sums import order_of, sparse_groups
 from kdescent_dist.models.block_model import BlockModel
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.numerics.dataflow import depends_on
 
 
@@ -55,4 +56,4 @@ def fixed_orders(
         out_specs=split,
         check_vma=False,
     )
-    return jax.jit(each_block)
+    return compiled(each_block, mesh.devices.flat[0])

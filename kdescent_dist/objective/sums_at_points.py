@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdescent_dist.bins.sums import points_at, sums_of_stack
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.objective.units import UnitSums
 
@@ -31,11 +32,13 @@ class SumsAtPoints:
     ) -> None:
         self._objective = objective
         self._rows = [{n: np.asarray(found, np.int32) for n, found in one.items()} for one in rows]
-        rule, programs = objective.chain_rule, objective.programs
-        self._totals = programs.of("totals", lambda: jax.jit(partial(rule.totals, self._make)))
-        self._pull_back = programs.of(
-            "pull back", lambda: jax.jit(partial(rule.pull_back, self._make))
-        )
+        rule, device = objective.chain_rule, objective.mesh.devices.flat[0]
+
+        def program(name: str, sums: Callable[..., Any]) -> Callable[..., Any]:
+            return objective.programs.of(name, lambda: compiled(partial(sums, self._make), device))
+
+        self._totals = program("totals", rule.totals)
+        self._pull_back = program("pull back", rule.pull_back)
 
     def totals(self, params: np.ndarray, key_data: np.ndarray) -> dict[str, Any]:
         """The totals of the population of a key at (parameters,) ``params``."""

@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from kdescent_dist.distributed.mesh import AXES, platform_of, replicated
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.pretraining.validate import filled_size
 
@@ -103,7 +104,7 @@ def _compiled(body: Body, mesh: Mesh | None, block: int):
         return lax.map(one, chunks)
 
     if mesh is None:
-        return jax.jit(local)
+        return compiled(local, jax.devices()[0])
     everywhere, dealt = PartitionSpec(), PartitionSpec(AXES)
     spread = jax.shard_map(
         local,
@@ -112,4 +113,5 @@ def _compiled(body: Body, mesh: Mesh | None, block: int):
         out_specs=dealt,
         check_vma=False,
     )
-    return jax.jit(spread, in_shardings=replicated(mesh), out_shardings=replicated(mesh))
+    shardings = {"in_shardings": replicated(mesh), "out_shardings": replicated(mesh)}
+    return compiled(spread, mesh.devices.flat[0], **shardings)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.objective.population_objective import PopulationObjective
 from kdescent_dist.response.points import EvaluationPoints
 
@@ -45,7 +46,7 @@ def on_each_device(mesh: Mesh, local: Callable, in_specs: Any, out_specs: Any) -
     mapped = jax.shard_map(
         local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
-    return jax.jit(mapped)
+    return compiled(mapped, mesh.devices.flat[0])
 
 
 def pairs_of(most: int, parameters: int) -> int:

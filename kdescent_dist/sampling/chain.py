@@ -16,6 +16,7 @@ from jax import lax
 
 from kdescent_dist.config.errors import InputError
 from kdescent_dist.distributed.mesh import replicated
+from kdescent_dist.numerics.compiled import compiled
 from kdescent_dist.sampling.target import Target
 
 AT_ONCE = 64  # most draws of one dispatch
@@ -157,8 +158,11 @@ class Sampler:
 
             return lax.fori_loop(0, number, one, (state, rows))
 
-        everywhere = replicated(target.likelihood.mesh)
-        self._programs = tuple(jax.jit(f, out_shardings=everywhere) for f in (start, advance))
+        mesh = target.likelihood.mesh
+        self._programs = tuple(
+            compiled(f, mesh.devices.flat[0], out_shardings=replicated(mesh))
+            for f in (start, advance)
+        )
 
     def start(self, keys: ChainKeys) -> Any:
         """The state of a chain before its first draw: about an error away from the fit.

@@ -1,5 +1,6 @@
 """Small matrices written out: against NumPy in float64, in a model, on several devices."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist.models.population import Population
-from kdescent_dist.numerics.gpu_programs import compiled, gpu_options
+from kdescent_dist.numerics.compiled import compiled, compiler_options
 from kdescent_dist.numerics.small_solves import lu, triangular_solve
 from kdescent_dist.numerics.without_library import MOST_COLUMNS, without_library_calls
 from support import problems
@@ -137,14 +138,18 @@ def test_on_a_cpu_nothing_is_written_out():
     a, b = jnp.asarray(matrices(3), jnp.float32), jnp.ones((7, 3, 1))
     texts = [
         program.lower(a, b).as_text()
-        for program in (jax.jit(of_matrices), compiled(of_matrices, jax.devices()[0], True))
+        for program in (
+            jax.jit(of_matrices),
+            compiled(of_matrices, jax.devices()[0], written_out=True),
+        )
     ]
     assert texts[0] == texts[1]
 
 
 def test_only_gpus_of_nvidia_get_graphs_of_loops_and_sums_of_a_fixed_order():
-    assert gpu_options(SimpleNamespace(device_kind="AMD Instinct MI300X")) is None
-    options = gpu_options(SimpleNamespace(device_kind="NVIDIA H100 80GB HBM3"))
+    gpu = partial(SimpleNamespace, platform="gpu")
+    assert compiler_options(gpu(device_kind="AMD Instinct MI300X")) is None
+    options = compiler_options(gpu(device_kind="NVIDIA H100 80GB HBM3"))
     assert "WHILE" in options["xla_gpu_enable_command_buffer"]
     assert options["xla_gpu_deterministic_ops"] is True
     assert options["xla_gpu_autotune_level"] == 0

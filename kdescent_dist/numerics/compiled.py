@@ -1,4 +1,9 @@
-"""Programs that are compiled for the device at hand: on GPUs, so that nothing waits for the host.
+"""Programs that are compiled for the device at hand.
+
+On CPUs, XLA moves what does not change in a loop out of the loop. XLA also merges what is computed
+twice: before it moves anything in a program for several devices, afterwards in a program for one
+device. What was moved out twice is not merged any more. The two programs would compute the same
+sums in different forms, with different last bits. So nothing is moved.
 
 A GPU waits for its host before and after each library call, and each time round a loop whose length
 the compiler does not know. XLA puts kernels and such loops into one CUDA graph if the option says
@@ -18,6 +23,9 @@ import jax
 from kdescent_dist.numerics.fallback import with_fallback
 from kdescent_dist.numerics.without_library import without_library_calls
 
+Options = dict[str, str | bool | int]
+
+_CPU_OPTIONS: Options = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 # What XLA puts into CUDA graphs: its own defaults, and loops.
 _IN_GRAPHS = (
     *("FUSION", "CUBLAS", "CUBLASLT", "CUSTOM_CALL", "CUDNN"),
@@ -29,9 +37,9 @@ _HOST_COPIES = ("fusion-dynamic-memcpy-rewriter", "dynamic-slice-annotator")
 
 
 def compiled(
-    function: Callable[..., Any], device: Any, written_out: bool, **options: Any
+    function: Callable[..., Any], device: Any, *, written_out: bool = False, **options: Any
 ) -> Callable[..., Any]:
-    """``jax.jit`` of a function for a device; for CPUs, nothing else.
+    """``jax.jit`` of a function for a device.
 
     Args:
         function: a function of pytrees of arrays, which nothing differentiates.
@@ -39,8 +47,6 @@ def compiled(
         written_out: whether to write small matrices out on GPUs.
         options: options of ``jax.jit``.
     """
-    if device.platform != "gpu":
-        return jax.jit(function, **options)
 
     @wraps(function)  # for its name, which profiles show
     def written(*arguments: Any) -> Any:
@@ -48,16 +54,17 @@ def compiled(
             lambda: without_library_calls(function)(*arguments), lambda: function(*arguments)
         )
 
-    return jax.jit(
-        written if written_out else function, compiler_options=gpu_options(device), **options
-    )
+    given = written if written_out and device.platform == "gpu" else function
+    return jax.jit(given, compiler_options=compiler_options(device), **options)
 
 
-def gpu_options(device: Any) -> dict[str, str | bool | int] | None:
-    """Options of the compiler: loops in CUDA graphs, and the same bits in each run.
+def compiler_options(device: Any) -> Options | None:
+    """Options of XLA: the same bits in each run and on any mesh; loops in CUDA graphs.
 
-    None for GPUs without CUDA graphs.
+    None for devices other than CPUs and NVIDIA GPUs.
     """
+    if device.platform == "cpu":
+        return _CPU_OPTIONS
     if not device.device_kind.startswith("NVIDIA"):
         return None
     return {

@@ -1,9 +1,9 @@
 """Programs that are compiled for the device at hand.
 
-On CPUs, XLA moves what does not change in a loop out of the loop. XLA also merges what is computed
-twice: before it moves anything in a program for several devices, afterwards in a program for one
-device. What was moved out twice is not merged any more. The two programs would compute the same
-sums in different forms, with different last bits. So nothing is moved.
+On CPUs, the bits of a program follow from the program alone, not from the number of devices or of
+cores. Each operation is computed once (``merged``). XLA moves nothing out of loops: what it moves
+out twice, it no longer merges. Matrices are transposed before they are multiplied: the library that
+multiplies a transposed matrix adds in an order that depends on the number of threads.
 
 A GPU waits for its host before and after each library call, and each time round a loop whose length
 the compiler does not know. XLA puts kernels and such loops into one CUDA graph if the option says
@@ -21,11 +21,14 @@ from typing import Any
 import jax
 
 from kdescent_dist.numerics.fallback import with_fallback
+from kdescent_dist.numerics.merged import merged
 from kdescent_dist.numerics.without_library import without_library_calls
 
 Options = dict[str, str | bool | int]
 
-_CPU_OPTIONS: Options = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+_CPU_OPTIONS: Options = {
+    "xla_disable_hlo_passes": "while-loop-invariant-code-motion,transpose-folding"
+}
 # What XLA puts into CUDA graphs: its own defaults, and loops.
 _IN_GRAPHS = (
     *("FUSION", "CUBLAS", "CUBLASLT", "CUSTOM_CALL", "CUDNN"),
@@ -48,13 +51,16 @@ def compiled(
         options: options of ``jax.jit``.
     """
 
-    @wraps(function)  # for its name, which profiles show
-    def written(*arguments: Any) -> Any:
-        return with_fallback(
-            lambda: without_library_calls(function)(*arguments), lambda: function(*arguments)
-        )
+    form = function
+    if device.platform == "cpu":
+        form = merged(function)
+    elif written_out and device.platform == "gpu":
+        form = without_library_calls(function)
 
-    given = written if written_out and device.platform == "gpu" else function
+    @wraps(function)  # for its name, which profiles show
+    def given(*arguments: Any) -> Any:
+        return with_fallback(lambda: form(*arguments), lambda: function(*arguments))
+
     return jax.jit(given, compiler_options=compiler_options(device), **options)
 
 

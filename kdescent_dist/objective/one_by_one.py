@@ -70,14 +70,17 @@ class OneByOne:
             columns = jax.tree.map(lambda a: a[block], catalog)
             return of_unit(first + block, first_kernel + kernel_block, columns)
 
-        def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
-            begin = i // kernel_blocks * node
-            blocks = jnp.minimum(number - begin, node)
-            sums = streamed_sum(lambda j: at(begin + j, i % kernel_blocks), blocks, node, like)
-            return table.at[i].set(sums)
+        def of_kernels(k: jax.Array, table: jax.Array) -> jax.Array:
+            # What depends on the kernels and not on the samples is computed once for all nodes.
+            def of_node(i: jax.Array, table: jax.Array) -> jax.Array:
+                begin = i * node
+                blocks = jnp.minimum(number - begin, node)
+                sums = streamed_sum(lambda j: at(begin + j, k), blocks, node, like)
+                return table.at[i, k].set(sums)
+
+            return lax.fori_loop(0, used, of_node, table)
 
         # Nodes without blocks keep the zeros of the table.
-        used = -(-number // node) * kernel_blocks
-        table = jnp.zeros((nodes * kernel_blocks, *like.shape), like.dtype)
-        table = lax.fori_loop(0, used, of_node, table)
-        return table.reshape(nodes, kernel_blocks, *like.shape)
+        used = -(-number // node)
+        table = jnp.zeros((nodes, kernel_blocks, *like.shape), like.dtype)
+        return lax.fori_loop(0, jnp.minimum(used * kernel_blocks, kernel_blocks), of_kernels, table)

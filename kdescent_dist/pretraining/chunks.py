@@ -105,13 +105,13 @@ def _compiled(body: Body, mesh: Mesh | None, block: int):
 
     if mesh is None:
         return compiled(local, jax.devices()[0])
-    everywhere, dealt = PartitionSpec(), PartitionSpec(AXES)
+    whole, dealt = PartitionSpec(), PartitionSpec(AXES)
     spread = jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(everywhere, everywhere, dealt),
+        in_specs=(whole, whole, dealt),
         out_specs=dealt,
         check_vma=False,
     )
-    shardings = {"in_shardings": replicated(mesh), "out_shardings": replicated(mesh)}
-    return compiled(spread, mesh.devices.flat[0], **shardings)
+    device, everywhere = mesh.devices.flat[0], replicated(mesh)
+    return compiled(spread, device, in_shardings=everywhere, out_shardings=everywhere)

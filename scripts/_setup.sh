@@ -57,7 +57,7 @@ setup() {
     exec 9<&-
 }
 
-# setup_gpu_aot: put the extra gpu-aot, the compiler for GPUs (480 MB), into a folder of .venv. Only
+# setup_gpu_aot: put the extra gpu-aot, the compiler for GPUs (800 MB), into a folder of .venv. Only
 # scripts/gpu_report looks there: JAX complains of a missing driver wherever it finds the compiler.
 setup_gpu_aot() {
     local venv="$root/.venv" folder="$root/.venv/gpu-aot" stamp wanted

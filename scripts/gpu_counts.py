@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -123,29 +122,3 @@ def timing(cases: Sequence[Row], seconds: float = 0.4) -> Iterator[Row]:
             "pairs_per_s": float(f"{pairs / min(both):.3g}"),
             "temporary_mb": temporary_bytes(program) / 1e6,
         }
-
-
-def fast_pallas(shapes: Sequence[tuple[int, int, int]], cases: Sequence[Row]) -> Iterator[Row]:
-    """Parity and timing of the Pallas kernels with the approximate exponential of the GPU.
-
-    The package has no setting for this exponential. The function of JAX that builds the kernels
-    is replaced while this section runs.
-    """
-    from jax.experimental.pallas import mosaic_gpu
-
-    params, kernel, built = mosaic_gpu.CompilerParams(approx_math=True), mosaic_gpu.kernel, []
-
-    def approximate(*args, **options):
-        built.append(True)
-        return kernel(*args, compiler_params=params, **options)
-
-    cases = [{"backend": "pallas", **case} for case in cases]
-    jax.clear_caches()  # the counts may have been traced before
-    try:
-        with mock.patch.object(mosaic_gpu, "kernel", approximate):
-            for row in itertools.chain(parity("pallas", shapes), timing(cases)):
-                if not built:
-                    raise RuntimeError("the kernels are not built by mosaic_gpu.kernel")
-                yield {"approx_math": True, **row}
-    finally:
-        jax.clear_caches()

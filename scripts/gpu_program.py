@@ -22,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
+from kdescent_dist.counts.choice import fastest_on
 from kdescent_dist.distributed.mesh import make_mesh, replicated
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.coordinates import Coordinates
@@ -34,7 +35,7 @@ from kdescent_dist.run.prepare import Prepared, prepare_without_run
 
 SCRIPTS = Path(__file__).resolve().parent
 # What ``auto`` chooses on GPUs, said aloud: the objective is prepared on CPUs.
-ON_GPUS = ("counts.bins=dense", "counts.backend=fused", "report.enabled=false")
+ON_GPUS = ("counts.bins=dense", "report.enabled=false")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def compile_for(card: str, overrides: Sequence[str], dump: Path) -> StepProgram:
         InputError: the config is not valid.
     """
     config = config_of([*ON_GPUS, *overrides])
+    asked, config.counts.backend = config.counts.backend, "fused"  # a CPU refuses others
     with tempfile.TemporaryDirectory() as folder:
         config.run_dir = folder
         prepared = prepared_on_cpus(config)
@@ -101,11 +103,14 @@ def compile_for(card: str, overrides: Sequence[str], dump: Path) -> StepProgram:
     )
     mesh = gpu_mesh(card, on_cpus.mesh)
     objective = on_mesh(on_cpus, mesh)
+    gpu = mesh.devices.flat[0]
+    fastest = fastest_on(gpu, objective.layout.block_size, on_cpus.dtype)
+    objective.backend = fastest if asked == "auto" else asked
     steps = config.fit.steps_per_call
     program = compile_steps(
         *(objective, prepared.optimizer, coordinates, fold_schedule, steps),
         written_out=config.runtime.written_out,
-        device=mesh.devices.flat[0],
+        device=gpu,
     )
     lowered = program.lower(
         shapes(state, mesh),

@@ -102,15 +102,6 @@ def all_sections(smoke: bool, trace: Path | None) -> list[Section]:
         ),
         steps("quickstart-default", 30, trace=trace),
         steps("quickstart-one-block", 25, block_size=5_000),
-        # How much is there to gain by an approximate exponential?
-        section(
-            "fast-pallas",
-            45,
-            "gpu_counts.fast_pallas",
-            shapes=shapes,
-            cases=[{"counts": "kde", **planar}, {"counts": "kde", **spatial}],
-            needs_gpu=True,
-        ),
         timing(
             "60-kernels",
             40,

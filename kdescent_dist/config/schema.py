@@ -134,7 +134,7 @@ class CountsConfig:
     # dense: every bin sums over all samples; sparse: over samples that its window reaches
     bins: str = knob("auto", one_of=("auto", "dense", "sparse"))
     # Backend of dense sums: auto | tiled (for CPUs) | fused (for GPUs) | pallas (for NVIDIA GPUs,
-    # Hopper or later)
+    # Hopper or later; fused takes its place where it fails)
     backend: str = "auto"
     # direct: sums over all pairs; finufft: fast transforms for up to 3 columns, if installed
     pretrain: str = knob("auto", one_of=("auto", "direct", "finufft"))

@@ -13,7 +13,8 @@ from kdescent_dist.counts.pallas import PallasBackend
 from kdescent_dist.counts.tiled import TiledBackend
 
 _PLAIN: dict[str, Backend] = {"tiled": TiledBackend(), "fused": FusedBackend()}
-_AUTO = {"cpu": "tiled", "default": "fused"}  # what ``auto`` is on each platform
+# What ``auto`` is on each platform, for counts outside of a fit, see ``counts.choice``.
+_AUTO = {"cpu": "tiled", "default": "fused"}
 # The backend for each platform that a program is compiled for; "default" is any other platform.
 _BY_PLATFORM: dict[str, dict[str, Backend]] = {
     "auto": {platform: _PLAIN[name] for platform, name in _AUTO.items()},
@@ -30,13 +31,6 @@ SIDE_BY_SIDE = ("fused", "pallas")
 def check_backend(backend: str, key: str = "backend") -> None:
     """Raise an InputError unless ``backend``, the value of ``key``, is the name of a backend."""
     one_of(key, backend, BACKENDS)
-
-
-def backend_on(backend: str, platform: str) -> str:
-    """The backend that ``backend``, which may be ``auto``, is on a platform."""
-    if backend != "auto":
-        return backend
-    return _AUTO.get(platform, _AUTO["default"])
 
 
 def with_backend(backend: str, function: Callable[..., Any], *args: Any) -> Any:

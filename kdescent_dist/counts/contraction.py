@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Return 2^t for t <= 0, with exactly 0 far below the smallest normal number."""
         ...
 
+    def cos_sin(self, turns: Callable[[float], jax.Array], /) -> tuple[jax.Array, jax.Array]:
+        """Return cosine and sine of phases in turns; ``turns(start)`` adds ``start`` to them."""
+        ...
+
     def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
         """Multiply d columns (size,) by a lower triangular matrix (d, d)."""
         ...

@@ -19,7 +19,7 @@ from kdescent_dist.counts.tiled import TiledBackend, tile_tables
 from kdescent_dist.numerics.differentiable import differentiable
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_tiles
-from kdescent_dist.numerics.vector_math import cos_sin_turns, cos_turns, phase_turns
+from kdescent_dist.numerics.vector_math import cos_sin_turns, phase_turns
 
 
 def _fourier_sums(
@@ -114,12 +114,10 @@ def _pairs(backend: Backend, modes: jax.Array, origin: jax.Array) -> PairTables:
         # Multiplied by the identity, the columns are stored, and not recomputed for every mode.
         return backend.transform(jnp.eye(len(columns), dtype=modes.dtype), shifted)
 
-    return PairTables(prepare, list((modes * (0.5 / math.pi)).T), _plane_waves)
+    def plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
+        return backend.cos_sin(lambda start: phase_of(start, z, per_turn))
 
-
-def _plane_waves(z: Columns, per_turn: Columns) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine; the sine is the cosine of a phase that starts at -1/4 turn, at no cost."""
-    return cos_turns(phase_of(0.0, z, per_turn)), cos_turns(phase_of(-0.25, z, per_turn))
+    return PairTables(prepare, list((modes * (0.5 / math.pi)).T), plane_waves)
 
 
 def phase_of(start: float, z: Columns, per_turn: Columns) -> jax.Array:

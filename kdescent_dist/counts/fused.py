@@ -16,6 +16,7 @@ from jax import lax
 
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
+from kdescent_dist.numerics.vector_math import cos_sin_alone
 
 # Kernels per pass over the samples: compile time grows faster than this number. A single pass saves
 # launches.
@@ -27,6 +28,8 @@ class FusedBackend:
     """Sums over all samples at once: each thread computes the values that it adds."""
 
     exp2 = staticmethod(jnp.exp2)
+
+    cos_sin = staticmethod(cos_sin_alone)
 
     def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
         rows = [

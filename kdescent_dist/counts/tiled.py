@@ -9,13 +9,15 @@ import jax.numpy as jnp
 from kdescent_dist.counts.contraction import Columns, Finish, Moments, PairTables
 from kdescent_dist.numerics.reductions import tree_sum
 from kdescent_dist.numerics.tiles import matmul, scan_tiles
-from kdescent_dist.numerics.vector_math import exp2_nonpositive
+from kdescent_dist.numerics.vector_math import cos_sin_alone, exp2_nonpositive
 
 
 class TiledBackend:
     """Contracts one tile of samples x all kernels at a time, by small matrix products."""
 
     exp2 = staticmethod(exp2_nonpositive)
+
+    cos_sin = staticmethod(cos_sin_alone)
 
     def transform(self, matrix: jax.Array, columns: Columns) -> Columns:
         # XLA fuses no matrix product into later operations, which would repeat it per kernel.

@@ -6,14 +6,16 @@ reaches the rounding error of float32. Double precision uses the library functio
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# Minimax polynomials: 2^f for |f| <= 1/2 (relative error 2e-9), and sin(2 pi q) / q in powers of
-# q^2 for |q| <= 1/4 (absolute error 3e-9 after multiplying by q).
+# Minimax polynomials: 2^f for |f| <= 1/2 (relative error 2e-9); sin(2 pi q) / q in powers of q^2
+# for |q| <= 1/4 (absolute error 3e-9 after multiplying by q); and, in powers of r^2 for
+# |r| <= 1/2, sqrt(2) sin(pi r) / r (9e-9 after multiplying by r) and sqrt(2) cos(pi r) (7e-8).
 _EXP2 = (
     1.0,
     0.6931471824645996,
@@ -29,6 +31,21 @@ _SIN_TURNS = (
     81.60100555419922,
     -76.5497817993164,
     39.536705017089844,
+)
+
+_SIN_HALF_ANGLE = (
+    4.442883014678955,
+    -7.308248996734619,
+    3.6063895225524902,
+    -0.8462606072425842,
+    0.11004260927438736,
+)
+_COS_HALF_ANGLE = (
+    1.4142135381698608,
+    -6.978853225708008,
+    5.739492893218994,
+    -1.8837281465530396,
+    0.3109835386276245,
 )
 
 # 1 / (2 pi) in pieces of half the significant bits: products of such pieces are exact.
@@ -68,6 +85,31 @@ def cos_sin_turns(t: jax.Array) -> tuple[jax.Array, jax.Array]:
     if t.dtype != jnp.float32:
         return jnp.cos(2.0 * np.pi * r), jnp.sin(2.0 * np.pi * r)
     return _cos_half_turn(r), cos_turns(r - np.float32(0.25))
+
+
+def cos_sin_alone(turns: Callable[[float], jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Return cosine and sine of phases in turns, for an XLA that computes each table alone.
+
+    The sine is the cosine of a phase that starts at -1/4 turn, at no cost.
+
+    Args:
+        turns: ``turns(start)`` is the phase plus ``start``.
+    """
+    return cos_turns(turns(0.0)), cos_turns(turns(-0.25))
+
+
+def cos_sin_by_half_angle(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return cos(2 pi t) and sin(2 pi t) for a phase in turns, together cheaper than each alone.
+
+    With half the angle a, cos 2a = 1 - 2 sin^2 a and sin 2a = 2 sin a cos a. In float32, the
+    absolute error is 6e-7.
+    """
+    if t.dtype != jnp.float32:
+        return cos_sin_turns(t)
+    r = t - jnp.round(t)
+    square = r * r
+    sin = r * _polynomial(square, _SIN_HALF_ANGLE)
+    return np.float32(1.0) - sin * sin, sin * _polynomial(square, _COS_HALF_ANGLE)
 
 
 def _cos_half_turn(r: jax.Array) -> jax.Array:

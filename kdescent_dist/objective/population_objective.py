@@ -31,7 +31,7 @@ from kdescent_dist.config.parameters import Parameters
 from kdescent_dist.config.problem import flatten, non_default
 from kdescent_dist.config.schema import CountsConfig, LossConfig
 from kdescent_dist.config.validation import check_values
-from kdescent_dist.counts.backends import backend_on, check_backend
+from kdescent_dist.counts.backends import check_backend
 from kdescent_dist.counts.statistics import ordered
 from kdescent_dist.distributed.mesh import make_mesh, platform_of
 from kdescent_dist.distributed.processes import Processes
@@ -47,6 +47,7 @@ from kdescent_dist.numerics.full_precision import full_precision
 from kdescent_dist.numerics.prng import draw_key
 from kdescent_dist.objective.alike import blocks_alike
 from kdescent_dist.objective.chain_rule import DEFAULT_MEMORY, ChainRule, SumsLoss
+from kdescent_dist.objective.chosen_backend import chosen_backend
 from kdescent_dist.objective.log_prior import LogPrior
 from kdescent_dist.objective.presort import fixed_orders
 from kdescent_dist.objective.programs import Programs
@@ -219,13 +220,15 @@ class PopulationObjective:
         check_values(counts, "counts")
         check_backend(counts.backend, "counts.backend")
         platform = platform_of(self.mesh)
-        self._backend = backend_on(counts.backend, platform)
         if counts.backend == "pallas" and platform != "gpu":
             raise InputError(
                 f"counts.backend=pallas: needs an NVIDIA GPU, Hopper or later, not a {platform}: "
                 "use counts.backend=auto"
             )
         self.dtype = dtype
+        self.backend = chosen_backend(
+            counts.backend, self.mesh, self.layout.block_size, dtype, self.processes
+        )
         self.programs = Programs()
         stacked = stack_bins(bins, training_weight, dtype, counts.bins, platform)
         self.stacks = tuple(stack for stack, _ in stacked)
@@ -451,7 +454,7 @@ class PopulationObjective:
                     kernel_block,
                     population,
                     catalog["orders"],
-                    self._backend,
+                    self.backend,
                     squares,
                     expected,
                 ),

@@ -20,11 +20,14 @@ from typing import Any
 
 import jax
 
-from kdescent_dist.numerics.fallback import with_fallback
+from kdescent_dist.numerics.fallback import PLAIN, with_fallback
 from kdescent_dist.numerics.merged import merged
 from kdescent_dist.numerics.without_library import without_library_calls
 
 Options = dict[str, str | bool | int]
+Form = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+ON_CPUS = "a program has last bits that may depend on the number of devices"
 
 _CPU_OPTIONS: Options = {
     "xla_disable_hlo_passes": "while-loop-invariant-code-motion,transpose-folding"
@@ -50,18 +53,22 @@ def compiled(
         written_out: whether to write small matrices out on GPUs.
         options: options of ``jax.jit``.
     """
-
-    form = function
+    options["compiler_options"] = compiler_options(device)
     if device.platform == "cpu":
-        form = merged(function)
-    elif written_out and device.platform == "gpu":
-        form = without_library_calls(function)
+        return jax.jit(_in_form(merged, function, ON_CPUS), **options)
+    if device.platform == "gpu" and written_out:
+        return jax.jit(_in_form(without_library_calls, function, PLAIN), **options)
+    return jax.jit(function, **options)
+
+
+def _in_form(form: Form, function: Callable[..., Any], told: str) -> Callable[..., Any]:
+    """A function in a form, or as it is where it has no such form."""
 
     @wraps(function)  # for its name, which profiles show
     def given(*arguments: Any) -> Any:
-        return with_fallback(lambda: form(*arguments), lambda: function(*arguments))
+        return with_fallback(lambda: form(function)(*arguments), lambda: function(*arguments), told)
 
-    return jax.jit(given, compiler_options=compiler_options(device), **options)
+    return given
 
 
 def compiler_options(device: Any) -> Options | None:

@@ -19,8 +19,16 @@ T = TypeVar("T")
 _reasons: Counter[str] = Counter()
 
 
-def with_fallback(written: Callable[[], T], plain: Callable[[], T]) -> T:
+PLAIN = "runtime.written_out: plain JAX compiles the loss"
+
+
+def with_fallback(written: Callable[[], T], plain: Callable[[], T], told: str = PLAIN) -> T:
     """The result of ``written``, or of ``plain`` if ``written`` raises any error.
+
+    Args:
+        written: makes the form that is wanted.
+        plain: makes the form that takes its place.
+        told: what the log says of the form that takes the place.
 
     Raises:
         Exception: ``plain`` raised it. The traceback does not mention ``written``.
@@ -32,7 +40,7 @@ def with_fallback(written: Callable[[], T], plain: Callable[[], T]) -> T:
     result = plain()
     _reasons[reason] += 1
     tell = log.info if _reasons[reason] == 1 else log.debug
-    tell("runtime.written_out: plain JAX compiles the loss, as its other form failed: %s", reason)
+    tell("%s, as its other form failed: %s", told, reason)
     return result
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdescent_dist.numerics.fallback import fallbacks
 from support.command_line import run_here
 
 pytestmark = pytest.mark.as_shipped
@@ -27,10 +28,11 @@ EXPERIMENTS = [
 
 def fit(folder: Path, experiment: str, *options: str, devices: int) -> dict[str, np.ndarray]:
     """The numbers of a fit in a folder, which the fit resumes if it exists."""
-    where = f"run_dir={folder}"
+    where, before = f"run_dir={folder}", fallbacks()
     run_here(
         f"experiment={experiment}", where, *QUICK, *options, cwd=folder.parent, devices=devices
     )
+    assert fallbacks() == before  # or XLA would have compiled one device otherwise than several
     found = dict(np.load(folder / "history.npz"))
     covariance = folder / "covariance.npz"
     return found | (dict(np.load(covariance)) if covariance.exists() else {})

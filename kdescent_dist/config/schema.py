@@ -86,7 +86,7 @@ class SamplesConfig:
     block_size: int | None = knob(at_least=1)
     # On GPUs: bytes of a device for what the gradient needs of the blocks. If all blocks fit, they
     # are kept; else pieces of as many blocks as fit are computed again for the gradient.
-    memory: float = knob(1.0e9, at_least=1, resumable=True)
+    memory: float = knob(4.0e9, at_least=1, resumable=True)
 
 
 @dataclass

@@ -38,7 +38,7 @@ SumsLoss = Callable[[jax.Array, Any], jax.Array]
 MakeTotals = Callable[[Any, Any], tuple[UnitSums, Callable[[Any], Any]]]
 SumsData = tuple[Any, Any, Any, jax.Array]  # at, shared, catalog, shares
 
-DEFAULT_MEMORY = 1e9
+DEFAULT_MEMORY = 4e9
 
 
 @dataclass(frozen=True)

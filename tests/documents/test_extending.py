@@ -145,6 +145,7 @@ def write_cells(file):
     )
 
 
+@pytest.mark.as_shipped
 def test_a_histogram_of_given_cells_is_fitted_without_a_training_catalog(tmp_path, installed):
     """10,000 cells, most of them empty: by chisq, with errors, a resume and a report."""
     (tmp_path / "my_model.py").write_text(MODEL)

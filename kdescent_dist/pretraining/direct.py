@@ -14,6 +14,7 @@ import numpy as np
 from kdescent_dist.counts.contraction import Columns
 from kdescent_dist.counts.fourier import phase_of
 from kdescent_dist.counts.kde import FAR, SCALE, gaussian
+from kdescent_dist.numerics.tiles import matmul
 from kdescent_dist.numerics.vector_math import cos_sin_turns, exp2_nonpositive
 from kdescent_dist.pretraining.chunks import Counting, chunked_sums
 
@@ -84,14 +85,14 @@ def _blocks(samples: int, kernels: int) -> Iterator[slice]:
 
 def _kernel_body(columns: Columns, w: jax.Array, centers: Columns) -> jax.Array:
     (kernel,) = gaussian(exp2_nonpositive, *_crossed(columns, centers))
-    value = w[:, None] * kernel
-    return jnp.stack([jnp.sum(a, axis=0) for a in (value, value * value)])
+    return jnp.stack([matmul(w, kernel), matmul(w * w, kernel * kernel)])
 
 
 def _wave_body(columns: Columns, w: jax.Array, turns: Columns) -> jax.Array:
     phase = phase_of(0.0, *_crossed(columns, turns))
-    cos, sin = (w[:, None] * wave for wave in cos_sin_turns(phase))
-    return jnp.stack([jnp.sum(a, axis=0) for a in (cos, sin, cos * cos, sin * sin, cos * sin)])
+    cos, sin = cos_sin_turns(phase)
+    of_squares = [matmul(w * w, a) for a in (cos * cos, sin * sin, cos * sin)]
+    return jnp.stack([matmul(w, cos), matmul(w, sin), *of_squares])
 
 
 def _crossed(columns: Columns, kernels: Columns) -> tuple[Columns, Columns]:

@@ -37,17 +37,12 @@ def fastest_on(device: Any, samples: int, dtype: Any = np.float32) -> str:
     return "pallas" if hopper and single and samples >= FEWEST else "fused"
 
 
+@lru_cache(maxsize=8)
 def fault_of(backend: str, device: Any) -> str | None:
     """Why a backend cannot be used on a device; None if its counts and gradients are right.
 
     A small problem is compiled and carried out on the device, once in each process.
     """
-    return _fault(backend, device.device_kind, device)
-
-
-@lru_cache(maxsize=8)
-def _fault(backend: str, kind: str, device: Any) -> str | None:
-    del kind
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(_SAMPLES, 2)), rng.uniform(size=_SAMPLES)
     points, factors = rng.normal(size=(_KERNELS, 2)), rng.normal(size=(3, _KERNELS))
@@ -78,7 +73,7 @@ def _fault(backend: str, kind: str, device: Any) -> str | None:
 def _expected(
     x: np.ndarray, w: np.ndarray, points: np.ndarray, factors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The value of ``_fault`` and its gradients, in double precision."""
+    """The value of the small problem and its gradients, in double precision."""
     away, phase = x[:, None] - points, x @ points.T
     kernel = np.exp(-0.5 * np.sum(away**2, axis=-1)) / (2 * np.pi)
     of_kernel, of_cos, of_sin = factors

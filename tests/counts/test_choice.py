@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from kdescent_dist.counts import backends, choice
+from kdescent_dist.counts import backends
 from kdescent_dist.counts.choice import FEWEST, fastest_on, fault_of
 from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.distributed.mesh import make_mesh
@@ -78,7 +78,7 @@ def broken(request, monkeypatch) -> Iterator[str]:
 def forget() -> None:
     """Forget what was traced with another backend of the name."""
     jax.clear_caches()
-    choice._fault.cache_clear()
+    fault_of.cache_clear()
 
 
 def test_a_backend_that_fails_is_told_by_its_fault(broken):

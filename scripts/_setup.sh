@@ -58,7 +58,8 @@ setup() {
 }
 
 # setup_gpu_aot: put the extra gpu-aot, the compiler for GPUs (800 MB), into a folder of .venv. Only
-# scripts/gpu_report looks there: JAX complains of a missing driver wherever it finds the compiler.
+# scripts/gpu_report and scripts/gpu_slots look there: JAX complains of a missing driver wherever it
+# finds the compiler.
 setup_gpu_aot() {
     local venv="$root/.venv" folder="$root/.venv/gpu-aot" stamp wanted
     setup all,dev

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdescent_dist.config import compose as configs
 from kdescent_dist.config.schema import Config
-from kdescent_dist.counts.choice import fastest_on
+from kdescent_dist.counts.choice import backend_on
 from kdescent_dist.distributed.mesh import make_mesh, replicated
 from kdescent_dist.distributed.processes import Processes
 from kdescent_dist.fitting.coordinates import Coordinates
@@ -104,8 +104,7 @@ def compile_for(card: str, overrides: Sequence[str], dump: Path) -> StepProgram:
     mesh = gpu_mesh(card, on_cpus.mesh)
     objective = on_mesh(on_cpus, mesh)
     gpu = mesh.devices.flat[0]
-    fastest = fastest_on(gpu, objective.layout.block_size, on_cpus.dtype)
-    objective.backend = fastest if asked == "auto" else asked
+    objective.backend = backend_on(asked, gpu, objective.layout.block_size, on_cpus.dtype)
     steps = config.fit.steps_per_call
     program = compile_steps(
         *(objective, prepared.optimizer, coordinates, fold_schedule, steps),

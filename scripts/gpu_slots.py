@@ -26,6 +26,8 @@ CASES = [("kde", 2, 20), ("kde", 3, 60), ("fourier", 2, 20), ("fourier", 3, 60)]
 # An instruction of which each pair takes one in a pass.
 ONE_A_PAIR = {"kde": "MUFU.EX2", "fourier": "FRND"}
 SLOTS_OF_UNIT = 8
+# An offset, perhaps a condition, and an instruction.
+INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*(.*?)\s*;")
 ARCHITECTURE = {"h100": "sm_90a"}
 
 
@@ -84,9 +86,7 @@ def inner_loops(text: str) -> list[list[str]]:
     for line in text.splitlines():
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(instructions)
-        if not (
-            instruction := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*(.*?)\s*;", line)
-        ):
+        if not (instruction := INSTRUCTION.match(line)):
             continue
         instructions.append(instruction[1].split()[0])
         target = re.search(r"BRA.*?(\.L_x_\d+)", instruction[1])

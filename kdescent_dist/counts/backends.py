@@ -13,11 +13,11 @@ from kdescent_dist.counts.pallas import PallasBackend
 from kdescent_dist.counts.tiled import TiledBackend
 
 _PLAIN: dict[str, Backend] = {"tiled": TiledBackend(), "fused": FusedBackend()}
-# What ``auto`` is on each platform, for counts outside of a fit, see ``counts.choice``.
-_AUTO = {"cpu": "tiled", "default": "fused"}
+# What ``auto`` is on each platform; ``counts.choice`` knows the devices of a fit as well.
+AUTO = {"cpu": "tiled", "default": "fused"}
 # The backend for each platform that a program is compiled for; "default" is any other platform.
 _BY_PLATFORM: dict[str, dict[str, Backend]] = {
-    "auto": {platform: _PLAIN[name] for platform, name in _AUTO.items()},
+    "auto": {platform: _PLAIN[name] for platform, name in AUTO.items()},
     **{name: {"default": backend} for name, backend in _PLAIN.items()},
     "pallas": {"cpu": PallasBackend(interpret=True), "cuda": PallasBackend(interpret=False)},
 }

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdescent_dist.counts.backends import AUTO
 from kdescent_dist.counts.local import fourier_counts, kde_counts
 
 HOPPER = 9  # the first compute capability for which there are hand-written kernels
@@ -21,20 +22,22 @@ _SAMPLES, _KERNELS = 5000, 9  # more samples than a program takes, and some left
 _TOLERANCE = 1e-4  # relative to the largest number; wrong programs are far off
 
 
-def fastest_on(device: Any, samples: int, dtype: Any = np.float32) -> str:
-    """The name of the backend that ``auto`` is.
+def backend_on(asked: str, device: Any, samples: int, dtype: Any) -> str:
+    """The backend that is asked for, or, for ``auto``, the fastest.
 
     Args:
+        asked: name of a backend, or ``auto``.
         device: a device of JAX.
         samples: samples of a block.
         dtype: dtype of the samples.
     """
-    if device.platform == "cpu":
-        return "tiled"
+    if asked != "auto":
+        return asked
     capability = re.match(r"(\d+)\.\d+$", str(getattr(device, "compute_capability", "")))
     hopper = capability is not None and int(capability[1]) >= HOPPER
-    single = np.dtype(dtype) == np.float32
-    return "pallas" if hopper and single and samples >= FEWEST else "fused"
+    if hopper and np.dtype(dtype) == np.float32 and samples >= FEWEST:
+        return "pallas"
+    return AUTO.get(device.platform, AUTO["default"])
 
 
 @lru_cache(maxsize=8)

@@ -27,7 +27,7 @@ from kdescent_dist.numerics.without_library import without_library_calls
 Options = dict[str, str | bool | int]
 Form = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-ON_CPUS = "a program has last bits that may depend on the number of devices"
+_ON_CPUS = "a program has last bits that may depend on the number of devices"
 
 _CPU_OPTIONS: Options = {
     "xla_disable_hlo_passes": "while-loop-invariant-code-motion,transpose-folding"
@@ -55,7 +55,7 @@ def compiled(
     """
     options["compiler_options"] = compiler_options(device)
     if device.platform == "cpu":
-        return jax.jit(_in_form(merged, function, ON_CPUS), **options)
+        return jax.jit(_in_form(merged, function, _ON_CPUS), **options)
     if device.platform == "gpu" and written_out:
         return jax.jit(_in_form(without_library_calls, function, PLAIN), **options)
     return jax.jit(function, **options)

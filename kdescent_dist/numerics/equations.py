@@ -53,6 +53,10 @@ class Equations:
                 self._inside.setdefault(around, new)
         return new
 
+    def takes(self, program: core.ClosedJaxpr) -> bool:
+        """Whether there is a place for the constants of a program."""
+        return self.closed or not program.consts
+
     def constants(self, program: core.ClosedJaxpr) -> list[core.Var]:
         """The variables of the constants of a program, which become constants here."""
         variables = zip(program.jaxpr.constvars, program.consts, strict=True)
@@ -104,15 +108,16 @@ class Equations:
         self, equation: core.JaxprEqn, forms: Sequence[Hashable]
     ) -> list[core.Var] | None:
         """The results, computed before the loop; None if they cannot or should not be."""
-        if self._outer is None or equation.effects or equation.primitive.name in _FREE:
+        outer = self._outer
+        if outer is None or equation.effects or equation.primitive.name in _FREE:
             return None
         size = sum(size_of(result) for result in equation.outvars)
         if size > max(sum(map(self._read, equation.invars)), _SMALL):
             return None
-        around = self._all_around(equation.invars)
+        around = self._all_around(equation.invars, outer)
         if around is None:
             return None
-        found = self._outer.once(equation.replace(invars=around), forms)
+        found = outer.once(equation.replace(invars=around), forms)
         for variable in found:
             if variable not in self._inside:
                 self.moved[self.input(variable, variable)] = variable
@@ -126,14 +131,13 @@ class Equations:
             return sum(map(self._read, self._free[atom][0].invars))
         return size_of(atom)
 
-    def _all_around(self, atoms: Sequence[Atom]) -> list[Atom] | None:
+    def _all_around(self, atoms: Sequence[Atom], outer: Self) -> list[Atom] | None:
         """What has the values of the atoms around the loop; None if an atom changes in the loop."""
-        found = [self._one_around(atom) for atom in atoms]
+        found = [self._one_around(atom, outer) for atom in atoms]
         return None if None in found else [atom for atom in found if atom is not None]
 
-    def _one_around(self, atom: Atom) -> Atom | None:
-        outer = self._outer
-        if isinstance(atom, core.Literal) or outer is None:
+    def _one_around(self, atom: Atom, outer: Self) -> Atom | None:
+        if isinstance(atom, core.Literal):
             return atom
         if atom in self._around:
             return self._around[atom]
@@ -142,7 +146,7 @@ class Equations:
         if atom not in self._free:
             return None
         equation, forms = self._free[atom]
-        around = self._all_around(equation.invars)
+        around = self._all_around(equation.invars, outer)
         if around is None:
             return None
         (self._around[atom],) = outer.once(equation.replace(invars=around), forms)

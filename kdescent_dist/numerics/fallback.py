@@ -1,10 +1,11 @@
-"""Written-out forms of a user's loss, behind the switch ``runtime.written_out``.
+"""Other forms of a user's loss: merged, or written out by the switch ``runtime.written_out``.
 
 The forms look inside JAX, and fail for some losses. Plain JAX then compiles the loss. Fallbacks are
-counted, and the log names each reason once. On CPUs, ``prng.unrolled`` unrolls the random number
-generator, with the same bits, and ``inline_linalg.written_out`` replaces operations on small
-matrices, with the same numbers to rounding. On GPUs, ``without_library.without_library_calls``
-replaces library calls, also with the same numbers to rounding.
+counted, and the log names each reason once. On CPUs, ``merged.merged`` does each operation once,
+``prng.unrolled`` unrolls the random number generator, with the same bits, and
+``inline_linalg.written_out`` replaces operations on small matrices, with the same numbers to
+rounding. On GPUs, ``without_library.without_library_calls`` replaces library calls, also with the
+same numbers to rounding.
 """
 
 import logging
@@ -16,10 +17,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PLAIN = "runtime.written_out: plain JAX compiles the loss"  # in the log
+
 _reasons: Counter[str] = Counter()
-
-
-PLAIN = "runtime.written_out: plain JAX compiles the loss"
 
 
 def with_fallback(written: Callable[[], T], plain: Callable[[], T], told: str = PLAIN) -> T:

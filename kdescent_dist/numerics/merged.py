@@ -14,12 +14,12 @@ call.
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend import core
 from jax.extend.core.primitives import broadcast_in_dim_p, squeeze_p
 
 from kdescent_dist.numerics.equations import Atom, Equations, shape_of
+from kdescent_dist.numerics.rewriting import rebuilt, rewritten
 
 # Equations that call one program once, and the parameter that holds the program.
 _CALLS = {
@@ -44,31 +44,21 @@ _ELEMENTWISE = frozenset(
 
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function of pytrees of arrays, with each operation done once."""
-
-    def call(*arguments: Any) -> Any:
-        traced, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        program, _ = _closed(traced)
-        results = core.jaxpr_as_fun(program)(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(shape), results)
-
-    return call
+    return rewritten(function, lambda traced: _closed(traced)[0])
 
 
 def _closed(program: core.ClosedJaxpr) -> tuple[core.ClosedJaxpr, Hashable]:
     into = Equations()
     inputs = [into.input(variable) for variable in program.jaxpr.invars]
-    return _whole(program, into, inputs, inputs)
+    return _with_constants(program, into, inputs, inputs)
 
 
 def _open(program: core.Jaxpr) -> tuple[core.Jaxpr, Hashable]:
     into = Equations(closed=False)
     inputs = [into.input(variable) for variable in program.invars]
     consts = [into.input(variable) for variable in program.constvars]
-    results = _add(program, inputs, consts, into)
-    types = tuple(str(variable.aval) for variable in (*consts, *inputs))
-    equations = into.equations
-    whole = program.replace(constvars=consts, invars=inputs, outvars=results, eqns=equations)
-    return whole, (types, into.form(results))
+    whole, form = _whole(program, into, inputs, inputs, consts)
+    return whole.replace(constvars=consts), form
 
 
 def _body(
@@ -85,37 +75,49 @@ def _body(
     names = [around.name(atom) for atom in consts]
     # One variable for the inputs that have the same value.
     known = [*(inputs[names.index(name)] for name in names), *inputs[len(names) :]]
-    whole, form = _whole(program, into, inputs, known, len(names))
+    whole, form = _with_constants(program, into, inputs, known, len(names))
     return whole, list(into.moved.values()), form
 
 
-def _whole(
+def _with_constants(
     program: core.ClosedJaxpr,
     into: Equations,
     inputs: Sequence[core.Var],
     known: Sequence[core.Var],
     place: int = 0,
 ) -> tuple[core.ClosedJaxpr, Hashable]:
-    """A closed program and its form.
+    """A closed program and its form; arguments as of ``_whole``."""
+    consts = into.constants(program)
+    whole, form = _whole(program.jaxpr, into, inputs, known, consts, place)
+    values = list(into.consts.values())
+    whole = whole.replace(constvars=list(into.consts))
+    return core.ClosedJaxpr(whole, values), (form, tuple(map(id, values)))
+
+
+def _whole(
+    program: core.Jaxpr,
+    into: Equations,
+    inputs: Sequence[core.Var],
+    known: Sequence[core.Var],
+    consts: Sequence[core.Var],
+    place: int = 0,
+) -> tuple[core.Jaxpr, Hashable]:
+    """A program, but for the variables of its constants, and its form.
 
     Args:
         program: the program.
-        into: nothing but its inputs.
+        into: nothing but its inputs and constants.
         inputs: inputs of the new program.
         known: for each input, an input of the same value.
+        consts: variables for the constants of the program.
         place: position, among the inputs, of what is computed before a loop.
     """
-    results = _add(program.jaxpr, known, into.constants(program), into)
+    results = _add(program, known, consts, into)
     into.drop_unused(results)
-    whole = program.jaxpr.replace(
-        constvars=list(into.consts),
-        invars=[*inputs[:place], *into.moved, *inputs[place:]],
-        outvars=results,
-        eqns=into.equations,
-    )
-    values = list(into.consts.values())
-    types = tuple(str(variable.aval) for variable in whole.invars)
-    return core.ClosedJaxpr(whole, values), (types, into.form(results), tuple(map(id, values)))
+    invars = [*inputs[:place], *into.moved, *inputs[place:]]
+    whole = program.replace(invars=invars, outvars=results, eqns=into.equations)
+    types = tuple(str(variable.aval) for variable in (*consts, *invars))
+    return whole, (types, into.form(results))
 
 
 def _add(
@@ -143,9 +145,9 @@ def _equation(equation: core.JaxprEqn, inputs: list[Atom], into: Equations) -> S
         inner = params[_CALLS[name]]
         if isinstance(inner, core.Jaxpr):
             return _add(inner, inputs, (), into)
-        if into.closed or not inner.consts:
+        if into.takes(inner):
             return _add(inner.jaxpr, inputs, into.constants(inner), into)
-    if name == "scan" and params["length"] == 1 and (into.closed or not params["jaxpr"].consts):
+    if name == "scan" and params["length"] == 1 and into.takes(params["jaxpr"]):
         return _single(equation, inputs, into)
     if name in _ELEMENTWISE:
         shape = shape_of(equation.outvars[0])
@@ -214,8 +216,7 @@ def _param(value: Any) -> tuple[Any, Hashable]:
     if isinstance(value, tuple | list):
         items = [_param(item) for item in value]
         new, forms = [item for item, _ in items], tuple(form for _, form in items)
-        make = type(value)
-        return make(*new) if hasattr(value, "_fields") else make(new), (make, forms)
+        return rebuilt(value, new), (type(value), forms)
     if isinstance(value, float | np.generic | np.ndarray):  # 0.0 is not -0.0
         array = np.asarray(value)
         return value, (array.shape, str(array.dtype), array.tobytes())

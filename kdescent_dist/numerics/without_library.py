@@ -17,6 +17,7 @@ from jax.extend import core
 from jax.interpreters import mlir
 
 from kdescent_dist.numerics import small_solves
+from kdescent_dist.numerics.rewriting import rebuilt, rewritten
 from kdescent_dist.numerics.small_matrices import cholesky
 
 MOST_COLUMNS = 10  # of a matrix that is written out; the operations grow as the cube
@@ -29,12 +30,7 @@ def without_library_calls(function: Callable[..., Any]) -> Callable[..., Any]:
     and so do other decompositions, such as eigenvalues.
     """
 
-    def call(*arguments: Any) -> Any:
-        traced, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        results = core.jaxpr_as_fun(_closed(traced))(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(shape), results)
-
-    return call
+    return rewritten(function, _closed)
 
 
 def _closed(program: core.ClosedJaxpr) -> core.ClosedJaxpr:
@@ -68,8 +64,7 @@ def _param(value: Any) -> Any:
         items = [_param(item) for item in value]
         if all(new is old for new, old in zip(items, value, strict=True)):
             return value
-        named = hasattr(value, "_fields")
-        return type(value)(*items) if named else type(value)(items)  # type: ignore[call-arg]
+        return rebuilt(value, items)
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from kdescent_dist.counts.choice import fastest_on, fault_of
+from kdescent_dist.counts.choice import backend_on, fault_of
 from kdescent_dist.distributed.processes import Processes
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def chosen_backend(asked: str, mesh: Mesh, samples: int, dtype: Any, processes: 
         processes: the processes that the devices belong to.
     """
     own = next(d for d in mesh.devices.flat if d.process_index == jax.process_index())
-    backend = fastest_on(own, samples, dtype) if asked == "auto" else asked
+    backend = backend_on(asked, own, samples, dtype)
     if backend != "pallas":
         return backend
     faults = [fault for fault in processes.gather(fault_of(backend, own)) if fault]

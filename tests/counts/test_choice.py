@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdescent_dist.counts import backends
-from kdescent_dist.counts.choice import FEWEST, fastest_on, fault_of
+from kdescent_dist.counts.choice import FEWEST, backend_on, fault_of
 from kdescent_dist.counts.fused import FusedBackend
 from kdescent_dist.distributed.mesh import make_mesh
 from kdescent_dist.distributed.processes import Processes
@@ -35,7 +35,7 @@ def gpu(capability: str) -> SimpleNamespace:
     ],
 )
 def test_the_fastest_backend_of_a_device(device, samples, dtype, expected):
-    assert fastest_on(device, samples, dtype) == expected
+    assert backend_on("auto", device, samples, dtype) == expected
 
 
 @pytest.mark.parametrize("backend", ["tiled", "fused", "pallas"])
@@ -92,7 +92,7 @@ def test_a_backend_that_fails_is_told_by_its_fault(broken):
 def test_a_fit_takes_fused_where_pallas_fails_and_says_so_in_a_line(
     asked, broken, monkeypatch, caplog
 ):
-    monkeypatch.setattr(chosen, "fastest_on", lambda *_: "pallas")
+    monkeypatch.setattr(chosen, "backend_on", lambda *_: "pallas")
     mesh = make_mesh(2)
     with caplog.at_level(logging.WARNING):
         found = chosen_backend(asked, mesh, FEWEST, np.float32, Processes.of(mesh))
@@ -103,7 +103,7 @@ def test_a_fit_takes_fused_where_pallas_fails_and_says_so_in_a_line(
 
 
 def test_a_fit_takes_the_fastest_backend_where_it_is_right(monkeypatch, caplog):
-    monkeypatch.setattr(chosen, "fastest_on", lambda *_: "pallas")
+    monkeypatch.setattr(chosen, "backend_on", lambda *_: "pallas")
     mesh = make_mesh(2)
     found = chosen_backend("auto", mesh, FEWEST, np.float32, Processes.of(mesh))
     assert found == "pallas"
